@@ -1,0 +1,197 @@
+"""Polls a meter."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, override
+
+from homeassistant.config_entries import ConfigEntry
+from homeassistant.const import CONF_HOST, CONF_PASSWORD, CONF_PORT
+from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import ConfigEntryAuthFailed, HomeAssistantError
+from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers.aiohttp_client import async_get_clientsession
+from homeassistant.helpers.storage import Store
+from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
+from homeassistant.util import dt as dt_util
+
+from .const import DOMAIN, LOGGER, POLL_INTERVAL, STATUS_INTERVAL
+from .emu.client import MeterClient
+from .emu.errors import (
+    MeterDifferent,
+    MeterError,
+    MeterUnauthorized,
+    MeterUnexpectedAnswer,
+    MeterUnreachable,
+    MeterUnsupported,
+)
+from .emu.readings import HOLD, Continuity, Readings, Status, clock_offset
+
+type EmuConfigEntry = ConfigEntry[EmuCoordinator]
+
+_STORE_VERSION = 1
+_STORE_DELAY = 900
+
+_FAILURES: dict[type[MeterError], str] = {
+    MeterUnreachable: "unreachable",
+    MeterUnauthorized: "unauthorized",
+    MeterUnexpectedAnswer: "unexpected_answer",
+    MeterUnsupported: "unsupported",
+    MeterDifferent: "different_meter",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MeterData:
+    """The meter as it was last heard."""
+
+    readings: Readings
+    status: Status
+    clock_offset: timedelta | None
+    """How far the meter's clock is ahead of Home Assistant's."""
+
+
+class EmuCoordinator(DataUpdateCoordinator[MeterData]):
+    """Reads one meter every 5 s, and its configuration now and then.
+
+    A short interruption changes nothing: the last readings stand for `HOLD`.
+    After it the meter is asked for its serial number first, for at this address
+    there may be another one by then.
+    """
+
+    config_entry: EmuConfigEntry
+
+    def __init__(self, hass: HomeAssistant, entry: EmuConfigEntry) -> None:
+        """Initialize the coordinator of a config entry."""
+        super().__init__(
+            hass,
+            LOGGER,
+            config_entry=entry,
+            name=entry.title,
+            update_interval=POLL_INTERVAL,
+            always_update=False,
+        )
+        self.client = MeterClient(
+            async_get_clientsession(hass),
+            entry.data[CONF_HOST],
+            entry.data[CONF_PORT],
+            entry.data.get(CONF_PASSWORD),
+        )
+        self._continuity = Continuity()
+        self._rejected: set[str] = set()
+        self._heard: datetime | None = None
+        self._interrupted = True
+        self._status_due = dt_util.utcnow()
+        self._store = registers_store(hass, entry)
+        self._store_pending = False
+
+    @property
+    def serial_number(self) -> str:
+        """Serial number of the meter that this entry is for."""
+        assert self.config_entry.unique_id
+        return self.config_entry.unique_id
+
+    @override
+    async def _async_setup(self) -> None:
+        """Recall the registers, so that none runs backwards over a restart."""
+        if (stored := await self._store.async_load()) is None:
+            return
+        self._continuity = Continuity(
+            {key: Decimal(value) for key, value in stored["registers"].items()},
+            dt_util.parse_datetime(stored["at"]),
+        )
+
+    @override
+    async def async_shutdown(self) -> None:
+        """Stop polling and keep the registers."""
+        await super().async_shutdown()
+        if self._heard:
+            await self._store.async_save(self._registers_to_store())
+
+    @override
+    async def _async_update_data(self) -> MeterData:
+        try:
+            data = await self._async_poll()
+        except MeterError as err:
+            self._interrupted = True
+            if self._heard and dt_util.utcnow() - self._heard < HOLD:
+                LOGGER.debug("%s: %s; the last readings stand", self.name, err)
+                return self.data
+            raise self._failure(err) from err
+        self._heard = dt_util.utcnow()
+        self._interrupted = False
+        self._store_registers()
+        return data
+
+    async def _async_poll(self) -> MeterData:
+        status = await self._async_status()
+        answer = await self.client.readings()
+        now = dt_util.utcnow()
+        readings = self._continuity.accept(answer, now)
+        self._warn_of_rejected(readings.rejected)
+        shown = self.data.clock_offset if self.data else None
+        return MeterData(readings, status, clock_offset(readings.clock, now, shown))
+
+    async def _async_status(self) -> Status:
+        """Return the configuration, read again only when it may have changed."""
+        now = dt_util.utcnow()
+        if not self._interrupted and now < self._status_due:
+            return self.data.status
+        status = await self.client.status()
+        if status.serial_number != self.serial_number:
+            raise MeterDifferent(f"meter {status.serial_number} answers instead")
+        self._status_due = now + STATUS_INTERVAL
+        self._update_device(status)
+        return status
+
+    def _update_device(self, status: Status) -> None:
+        registry = dr.async_get(self.hass)
+        device = registry.async_get_device_by_identifier(
+            (DOMAIN, self.serial_number), self.config_entry.entry_id
+        )
+        if device and device.sw_version != status.software_version:
+            registry.async_update_device(device.id, sw_version=status.software_version)
+
+    def _warn_of_rejected(self, rejected: Mapping[str, str]) -> None:
+        for key in rejected.keys() - self._rejected:
+            LOGGER.warning(
+                "%s: %s can't be right (%s); the value before stays",
+                self.name,
+                key,
+                rejected[key],
+            )
+        self._rejected = set(rejected)
+
+    def _failure(self, err: MeterError) -> HomeAssistantError:
+        failure = (
+            ConfigEntryAuthFailed
+            if isinstance(err, MeterUnauthorized)
+            else UpdateFailed
+        )
+        return failure(
+            translation_domain=DOMAIN,
+            translation_key=_FAILURES[type(err)],
+            translation_placeholders={"url": self.client.url, "error": str(err)},
+        )
+
+    def _store_registers(self) -> None:
+        if not self._store_pending:
+            self._store_pending = True
+            self._store.async_delay_save(self._registers_to_store, _STORE_DELAY)
+
+    def _registers_to_store(self) -> dict[str, Any]:
+        assert self._heard
+        self._store_pending = False
+        registers = self._continuity.registers
+        return {
+            "registers": {key: str(value) for key, value in registers.items()},
+            "at": self._heard.isoformat(),
+        }
+
+
+def registers_store(
+    hass: HomeAssistant, entry: EmuConfigEntry
+) -> Store[dict[str, Any]]:
+    """Return where an entry's last registers, in kWh, outlive a restart."""
+    return Store(hass, _STORE_VERSION, f"{DOMAIN}.{entry.entry_id}")

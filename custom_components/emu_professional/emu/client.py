@@ -1,0 +1,138 @@
+"""Reading the meter over HTTP.
+
+Chapter "Access via HTTP". The meter is a small embedded server: it gets one
+request at a time, and no connection is kept when it has answered, so that its
+owner's browser finds it free.
+"""
+
+import asyncio
+from collections.abc import Mapping
+import json
+from typing import Any, Final
+
+import aiohttp
+from yarl import URL
+
+from .errors import (
+    MeterUnauthorized,
+    MeterUnexpectedAnswer,
+    MeterUnreachable,
+    MeterUnsupported,
+)
+from .readings import Readings, Status, parse_readings, parse_status
+
+TIME_LIMIT: Final = 4.0
+"""Seconds for one document, a retry included: less than the poll interval."""
+
+# A connection that drops before the answer begins is tried again by aiohttp.
+_NOT_RETRIED_BY_AIOHTTP: Final = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientPayloadError,
+)
+_LARGEST_DOCUMENT: Final = 64 * 1024
+# Long enough for another client's request to end, if it held the only connection.
+_PAUSE: Final = 0.25
+_USER: Final = "admin"
+
+
+class MeterClient:
+    """One meter.
+
+    Every request raises MeterUnreachable, MeterUnauthorized, MeterUnsupported or
+    MeterUnexpectedAnswer and nothing else.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        host: str,
+        port: int = 80,
+        password: str | None = None,
+    ) -> None:
+        """Name a meter by host (IP address or name), port and admin's password."""
+        self._session = session
+        self._url = URL.build(scheme="http", host=host, port=port)
+        self._headers = {"Connection": "close", "Accept-Encoding": "identity"}
+        if password:
+            credentials = aiohttp.encode_basic_auth(_USER, password)
+            self._headers["Authorization"] = credentials
+        self._turn = asyncio.Lock()
+
+    @property
+    def url(self) -> str:
+        """Address of the meter's web page."""
+        return str(self._url)
+
+    async def readings(self) -> Readings:
+        """Return the momentary values and registers (meterdata.json)."""
+        return parse_readings(await self._document("/meterdata.json"))
+
+    async def status(self) -> Status:
+        """Return the configuration (status.json)."""
+        return parse_status(await self._document("/status.json"))
+
+    async def _document(self, path: str) -> Mapping[str, Any]:
+        body = await self._get(path)
+        try:
+            document = json.loads(body)
+        except (ValueError, RecursionError) as err:
+            raise MeterUnexpectedAnswer(f"{path} is no JSON") from err
+        if not isinstance(document, dict):
+            raise MeterUnexpectedAnswer(f"{path} is no JSON object")
+        return document
+
+    async def _get(self, path: str) -> bytes:
+        async with self._turn:
+            try:
+                async with asyncio.timeout(TIME_LIMIT):
+                    return await self._get_with_retry(path)
+            except TimeoutError as err:
+                raise MeterUnreachable(f"no answer within {TIME_LIMIT:.0f} s") from err
+
+    async def _get_with_retry(self, path: str) -> bytes:
+        try:
+            return await self._get_once(path)
+        except MeterUnreachable as err:
+            if not isinstance(err.__cause__, _NOT_RETRIED_BY_AIOHTTP):
+                raise
+        await asyncio.sleep(_PAUSE)
+        return await self._get_once(path)
+
+    async def _get_once(self, path: str) -> bytes:
+        try:
+            async with self._session.get(
+                self._url.with_path(path),
+                headers=self._headers,
+                # The password must not follow to another host.
+                allow_redirects=False,
+            ) as response:
+                _check(response.status, path)
+                return await _body(response.content)
+        except aiohttp.ClientResponseError as err:
+            raise MeterUnexpectedAnswer(f"{path} is no HTTP answer") from err
+        # A host name that can't exist is a ValueError of the resolver.
+        except (aiohttp.ClientError, OSError, ValueError) as err:
+            raise MeterUnreachable(_reason(err)) from err
+
+
+def _check(status: int, path: str) -> None:
+    if status == 200:
+        return
+    if status in (401, 403):
+        raise MeterUnauthorized("the password is missing or wrong")
+    if status == 404 or 300 <= status < 400:
+        raise MeterUnsupported(f"there is no {path} (HTTP {status})")
+    raise MeterUnexpectedAnswer(f"HTTP {status} for {path}")
+
+
+async def _body(content: aiohttp.StreamReader) -> bytes:
+    body = bytearray()
+    async for chunk in content.iter_any():
+        body += chunk
+        if len(body) > _LARGEST_DOCUMENT:
+            raise MeterUnexpectedAnswer(f"more than {_LARGEST_DOCUMENT} bytes")
+    return bytes(body)
+
+
+def _reason(err: Exception) -> str:
+    return str(err) or type(err).__name__

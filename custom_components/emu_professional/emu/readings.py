@@ -1,0 +1,266 @@
+"""The meter's two JSON documents, and what of them can be believed.
+
+Chapter "Read out Configuration | Values". All times are UTC.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import lru_cache
+import math
+import re
+from typing import Any, Final
+
+from .errors import MeterUnexpectedAnswer, MeterUnsupported
+from .registers import BY_JSON_KEY, Kind, Quantity
+
+type Value = Decimal | datetime | None
+"""A number in the quantity's unit, a time in UTC, or nothing."""
+
+HOLD: Final = timedelta(seconds=30)
+"""How long the last good value stands in for one that can't be believed."""
+
+RESTART: Final = timedelta(hours=1)
+"""How long a register must insist on a lower or far higher value to be believed."""
+
+CLOCK_RESOLUTION: Final = timedelta(seconds=5)
+"""The meter renews its readings, and their time, every 5 s ("Current Readings")."""
+
+_REGISTERS: Final = tuple(
+    quantity.key for quantity in BY_JSON_KEY.values() if quantity.kind is Kind.REGISTER
+)
+_MOST_POWER_KW: Final = 1_000_000
+_NUMBER: Final = re.compile(r"-?\d{1,10}(\.\d{1,6})?", re.ASCII)
+_SERIAL_NUMBER: Final = re.compile(r"\w[\w.-]{0,31}", re.ASCII)
+_MAC: Final = re.compile(r"([0-9A-F]{2}[:-]){5}[0-9A-F]{2}", re.ASCII | re.IGNORECASE)
+_LATEST_TIME: Final = 2**32
+_LONGEST_TEXT: Final = 64
+_NOTHING: Final = (None, "", "-")
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """What meterdata.json said.
+
+    `clock` is the meter's own time, None while it has none. `values` holds every
+    quantity that the meter reports, by its key; None where this answer had no
+    value. `rejected` names those whose value can't be right, with what was sent.
+    `document` is the answer as it came.
+    """
+
+    clock: datetime | None
+    values: Mapping[str, Value]
+    rejected: Mapping[str, str] = field(default_factory=dict)
+    document: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """What status.json said; None where the meter did not say.
+
+    `mac` is in the form "10:2C:EF:00:00:00"; `clock` the meter's own time.
+    `document` is the answer as it came.
+    """
+
+    serial_number: str
+    mac: str | None
+    software_version: str | None
+    factory_number: int | None
+    clock: datetime | None
+    dhcp: bool | None
+    ip_address: str | None
+    netmask: str | None
+    gateway: str | None
+    dns_server: str | None
+    modbus: bool | None
+    modbus_port: int | None
+    ntp: bool | None
+    ntp_server: str | None
+    online_update: bool | None
+    document: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+
+def parse_readings(document: Mapping[str, Any]) -> Readings:
+    """Return the readings in a meterdata.json document.
+
+    Raises MeterUnexpectedAnswer if it holds no quantity that the manual names.
+    """
+    values: dict[str, Value] = {}
+    rejected: dict[str, str] = {}
+    for json_key, raw in document.items():
+        if (quantity := BY_JSON_KEY.get(json_key)) is None:
+            continue
+        try:
+            values[quantity.key] = _value(quantity, raw)
+        except ValueError:
+            values[quantity.key] = None
+            rejected[quantity.key] = repr(raw)[:_LONGEST_TEXT]
+    if not values:
+        raise MeterUnexpectedAnswer("meterdata.json holds no reading")
+    return Readings(
+        clock=_clock(document.get("meterdatetime")),
+        values=values,
+        rejected=rejected,
+        document=document,
+    )
+
+
+def parse_status(document: Mapping[str, Any]) -> Status:
+    """Return the configuration in a status.json document.
+
+    Raises MeterUnsupported if it has no serial number and MeterUnexpectedAnswer
+    if that is no serial number.
+    """
+    if (serial_number := document.get("meterserial")) in _NOTHING:
+        raise MeterUnsupported("status.json names no serial number")
+    if not _SERIAL_NUMBER.fullmatch(str(serial_number)):
+        raise MeterUnexpectedAnswer("the serial number in status.json is none")
+    mac = _text(document, "networkmac")
+    return Status(
+        serial_number=str(serial_number),
+        mac=mac.upper().replace("-", ":") if mac and _MAC.fullmatch(mac) else None,
+        software_version=_text(document, "softwareversion"),
+        factory_number=_whole(document, "meterfactorynr"),
+        clock=_clock(document.get("meterdatetime")),
+        # The manual prints the first spelling; the second is what it abbreviates.
+        dhcp=_flag(document, "networkdhcactive", "networkdhcpactive"),
+        ip_address=_text(document, "networkip"),
+        netmask=_text(document, "networknm"),
+        gateway=_text(document, "networkgw"),
+        dns_server=_text(document, "networkdns1"),
+        modbus=_flag(document, "mbactive"),
+        modbus_port=_whole(document, "mbport"),
+        ntp=_flag(document, "ntpactive"),
+        ntp_server=_text(document, "ntp1"),
+        online_update=_flag(document, "updateractive"),
+        document=document,
+    )
+
+
+class Continuity:
+    """Keeps values that can't be right out of a sequence of readings.
+
+    A rejected value is replaced by the last good one for `HOLD`, then by nothing.
+    Registers never run backwards and never gain more than any installation can
+    deliver; after `RESTART` of insisting the meter is believed. Not to be shared
+    between meters.
+    """
+
+    def __init__(
+        self, registers: Mapping[str, Decimal] | None = None, at: datetime | None = None
+    ) -> None:
+        """Begin with the registers, in kWh, that were last seen at a time."""
+        self._good: dict[str, tuple[Decimal, datetime]] = {}
+        self._doubted: dict[str, datetime] = {}
+        self._values: Mapping[str, Value] = {}
+        if registers and at:
+            self._good = {key: (value, at) for key, value in registers.items()}
+
+    @property
+    def registers(self) -> dict[str, Decimal]:
+        """The last good value of every register, in kWh."""
+        return {key: value for key, (value, _) in self._good.items()}
+
+    def accept(self, readings: Readings, at: datetime) -> Readings:
+        """Return the readings of this time with what can't be right replaced."""
+        rejected = dict(readings.rejected) | dict(self._impossible(readings, at))
+        self._doubted = {key: self._doubted.get(key, at) for key in rejected}
+        if rejected:
+            values = dict(readings.values)
+            for key, since in self._doubted.items():
+                values[key] = self._values.get(key) if at - since <= HOLD else None
+            readings = replace(readings, values=values, rejected=rejected)
+        self._remember(readings, at)
+        return readings
+
+    def _impossible(
+        self, readings: Readings, at: datetime
+    ) -> Iterator[tuple[str, str]]:
+        for key, (last, seen) in self._good.items():
+            value = readings.values.get(key)
+            if not isinstance(value, Decimal):
+                continue
+            hours = Decimal(max(math.ceil((at - seen).total_seconds()), 1)) / 3600
+            if last <= value <= last + _MOST_POWER_KW * hours:
+                continue
+            if at - self._doubted.get(key, at) < RESTART:
+                yield key, f"{value} after {last}"
+
+    def _remember(self, readings: Readings, at: datetime) -> None:
+        self._values = readings.values
+        for key in _REGISTERS:
+            value = readings.values.get(key)
+            if isinstance(value, Decimal) and key not in readings.rejected:
+                self._good[key] = (value, at)
+
+
+def clock_offset(
+    clock: datetime | None, now: datetime, shown: timedelta | None
+) -> timedelta | None:
+    """Return how far the meter's clock is ahead, in whole seconds.
+
+    The meter's time is as old as its readings, up to `CLOCK_RESOLUTION`: what is
+    shown already stays as long as the difference to it can come from that.
+    """
+    if clock is None:
+        return None
+    offset = timedelta(seconds=round((clock - now).total_seconds()))
+    if shown is not None and abs(offset - shown) <= CLOCK_RESOLUTION:
+        return shown
+    return offset
+
+
+def _value(quantity: Quantity, raw: object) -> Value:
+    if raw in _NOTHING:
+        return None
+    if quantity.kind.is_time:
+        return _time(raw)
+    number = _number(raw)
+    if abs(number) > quantity.limit:
+        raise ValueError(raw)
+    if quantity.kind is Kind.REGISTER and number < 0:
+        raise ValueError(raw)
+    return number
+
+
+def _number(raw: object) -> Decimal:
+    return _decimal(str(raw))
+
+
+# Most of a meter's values are the same in the next answer.
+@lru_cache(maxsize=4096)
+def _decimal(text: str) -> Decimal:
+    if not _NUMBER.fullmatch(text.strip()):
+        raise ValueError(text)
+    return Decimal(text.strip())
+
+
+def _time(raw: object) -> datetime | None:
+    seconds = _number(raw)
+    if not 0 <= seconds < _LATEST_TIME or seconds % 1:
+        raise ValueError(raw)
+    # Zero is how an embedded clock says that it was never set.
+    return datetime.fromtimestamp(int(seconds), UTC) if seconds else None
+
+
+def _clock(raw: object) -> datetime | None:
+    try:
+        return None if raw in _NOTHING else _time(raw)
+    except ValueError:
+        return None
+
+
+def _flag(document: Mapping[str, Any], *keys: str) -> bool | None:
+    found = (document[key] for key in keys if isinstance(document.get(key), bool))
+    return next(found, None)
+
+
+def _text(document: Mapping[str, Any], key: str) -> str | None:
+    text = document.get(key)
+    return text if isinstance(text, str) and 0 < len(text) <= _LONGEST_TEXT else None
+
+
+def _whole(document: Mapping[str, Any], key: str) -> int | None:
+    number = document.get(key)
+    return number if isinstance(number, int) and not isinstance(number, bool) else None

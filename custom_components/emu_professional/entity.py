@@ -1,0 +1,98 @@
+"""What all entities of a meter have in common."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, override
+
+from homeassistant.core import callback
+from homeassistant.helpers.device_registry import CONNECTION_NETWORK_MAC, DeviceInfo
+from homeassistant.helpers.entity import EntityDescription
+from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+from homeassistant.helpers.update_coordinator import CoordinatorEntity
+
+from .const import DOMAIN, MANUFACTURER, MODEL, NAME
+from .coordinator import EmuConfigEntry, EmuCoordinator, MeterData
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmuEntityDescription(EntityDescription):
+    """Describes an entity that shows one value of a meter."""
+
+    value_fn: Callable[[MeterData], Any]
+    """Returns the value, or None while the meter reports none."""
+
+
+class EmuEntity(CoordinatorEntity[EmuCoordinator]):
+    """An entity that shows one value of a meter."""
+
+    _attr_has_entity_name = True
+    entity_description: EmuEntityDescription
+
+    def __init__(
+        self, coordinator: EmuCoordinator, description: EmuEntityDescription
+    ) -> None:
+        """Initialize the entity with the value that is known already."""
+        super().__init__(coordinator)
+        serial_number = coordinator.serial_number
+        status = coordinator.data.status
+        self.entity_description = description
+        self._attr_unique_id = f"{serial_number}_{description.key}"
+        self._attr_device_info = DeviceInfo(
+            configuration_url=coordinator.client.url,
+            connections={(CONNECTION_NETWORK_MAC, status.mac)} if status.mac else set(),
+            identifiers={(DOMAIN, serial_number)},
+            manufacturer=MANUFACTURER,
+            model=MODEL,
+            name=f"{NAME} {serial_number}",
+            serial_number=serial_number,
+            sw_version=status.software_version,
+        )
+        self._value_fn = description.value_fn
+        self._written = (self.available, self._value_fn(coordinator.data))
+        self._show(self._written[1])
+
+    @abstractmethod
+    def _show(self, value: Any) -> None:
+        """Make a value the entity's state."""
+
+    @callback
+    @override
+    def _handle_coordinator_update(self) -> None:
+        """Write the state if it changed: at each poll most values did not."""
+        current = (self.available, self._value_fn(self.coordinator.data))
+        if current == self._written:
+            return
+        self._written = current
+        self._show(current[1])
+        self.async_write_ha_state()
+
+
+def add_when_reported[DescriptionT: EmuEntityDescription](
+    entry: EmuConfigEntry,
+    async_add_entities: AddConfigEntryEntitiesCallback,
+    entity_class: Callable[[EmuCoordinator, DescriptionT], EmuEntity],
+    descriptions: Iterable[DescriptionT],
+) -> None:
+    """Add each entity once the meter reports its value, be it now or later."""
+    coordinator = entry.runtime_data
+    missing = list(descriptions)
+
+    @callback
+    def add() -> None:
+        data = coordinator.data
+        reported = [
+            description
+            for description in missing
+            if description.value_fn(data) is not None
+        ]
+        if not reported:
+            return
+        for description in reported:
+            missing.remove(description)
+        async_add_entities(
+            entity_class(coordinator, description) for description in reported
+        )
+
+    add()
+    entry.async_on_unload(coordinator.async_add_listener(add))

@@ -1,0 +1,182 @@
+"""Sensors of a meter."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import override
+
+from homeassistant.components.sensor import (
+    SensorDeviceClass,
+    SensorEntity,
+    SensorEntityDescription,
+    SensorStateClass,
+)
+from homeassistant.const import (
+    EntityCategory,
+    UnitOfElectricCurrent,
+    UnitOfElectricPotential,
+    UnitOfEnergy,
+    UnitOfFrequency,
+    UnitOfPower,
+    UnitOfReactivePower,
+    UnitOfTime,
+)
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+
+from .coordinator import EmuConfigEntry, MeterData
+from .emu.registers import BY_JSON_KEY, Kind, Measurand, Phase, Quantity
+from .entity import EmuEntity, EmuEntityDescription, add_when_reported
+
+# The coordinator does the polling.
+PARALLEL_UPDATES = 0
+
+_DEVICE_CLASSES = {
+    Measurand.ENERGY: SensorDeviceClass.ENERGY,
+    Measurand.ACTIVE_POWER: SensorDeviceClass.POWER,
+    Measurand.REACTIVE_POWER: SensorDeviceClass.REACTIVE_POWER,
+    Measurand.CURRENT: SensorDeviceClass.CURRENT,
+    Measurand.VOLTAGE: SensorDeviceClass.VOLTAGE,
+    Measurand.POWER_FACTOR: SensorDeviceClass.POWER_FACTOR,
+    Measurand.FREQUENCY: SensorDeviceClass.FREQUENCY,
+}
+
+_UNITS = {
+    "kWh": UnitOfEnergy.KILO_WATT_HOUR,
+    "kW": UnitOfPower.KILO_WATT,
+    "kvar": UnitOfReactivePower.KILO_VOLT_AMPERE_REACTIVE,
+    "A": UnitOfElectricCurrent.AMPERE,
+    "V": UnitOfElectricPotential.VOLT,
+    "Hz": UnitOfFrequency.HERTZ,
+    "": None,
+}
+
+_STATE_CLASSES = {
+    Kind.REGISTER: SensorStateClass.TOTAL_INCREASING,
+    Kind.MOMENTARY: SensorStateClass.MEASUREMENT,
+}
+
+
+def _enabled(quantity: Quantity) -> bool:
+    """Whether many owners want a quantity, at up to 17,280 states a day."""
+    match quantity.kind, quantity.measurand:
+        case Kind.REGISTER, _:
+            return True
+        case Kind.MOMENTARY, Measurand.ACTIVE_POWER | Measurand.VOLTAGE:
+            return True
+        case Kind.MOMENTARY, Measurand.CURRENT:
+            return quantity.phase is not Phase.L123
+        case _:
+            return False
+
+
+def _translation_key(quantity: Quantity) -> str:
+    parts = [quantity.measurand.value]
+    if quantity.direction:
+        parts.append(quantity.direction)
+    if quantity.kind not in _STATE_CLASSES:
+        parts.append(quantity.kind)
+    if quantity.tariff:
+        parts.append("tariff")
+    if quantity.phase is not Phase.L123:
+        parts.append("phase")
+    return "_".join(parts)
+
+
+def _placeholders(quantity: Quantity) -> dict[str, str]:
+    placeholders = {}
+    if quantity.tariff:
+        placeholders["tariff"] = quantity.tariff.value
+    if quantity.phase is not Phase.L123:
+        placeholders["phase"] = quantity.phase.value
+    return placeholders
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmuSensorDescription(EmuEntityDescription, SensorEntityDescription):
+    """Describes a sensor of a meter."""
+
+
+def _describe(quantity: Quantity) -> EmuSensorDescription:
+    is_time = quantity.kind.is_time
+    return EmuSensorDescription(
+        key=quantity.key,
+        translation_key=_translation_key(quantity),
+        translation_placeholders=_placeholders(quantity),
+        device_class=(
+            SensorDeviceClass.TIMESTAMP
+            if is_time
+            else _DEVICE_CLASSES[quantity.measurand]
+        ),
+        native_unit_of_measurement=_UNITS[quantity.unit],
+        state_class=_STATE_CLASSES.get(quantity.kind),
+        suggested_display_precision=None if is_time else quantity.decimals,
+        entity_registry_enabled_default=_enabled(quantity),
+        value_fn=lambda data: data.readings.values.get(quantity.key),
+    )
+
+
+def _clock_offset(data: MeterData) -> int | None:
+    offset = data.clock_offset
+    return None if offset is None else int(offset.total_seconds())
+
+
+SENSORS = (
+    *(_describe(quantity) for quantity in BY_JSON_KEY.values()),
+    EmuSensorDescription(
+        key="clock",
+        translation_key="clock",
+        device_class=SensorDeviceClass.TIMESTAMP,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        entity_registry_enabled_default=False,
+        value_fn=lambda data: data.readings.clock,
+    ),
+    EmuSensorDescription(
+        key="clock_offset",
+        translation_key="clock_offset",
+        device_class=SensorDeviceClass.DURATION,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        native_unit_of_measurement=UnitOfTime.SECONDS,
+        suggested_display_precision=0,
+        value_fn=_clock_offset,
+    ),
+    EmuSensorDescription(
+        key="ip_address",
+        translation_key="ip_address",
+        entity_category=EntityCategory.DIAGNOSTIC,
+        entity_registry_enabled_default=False,
+        value_fn=lambda data: data.status.ip_address,
+    ),
+    EmuSensorDescription(
+        key="modbus_port",
+        translation_key="modbus_port",
+        entity_category=EntityCategory.DIAGNOSTIC,
+        entity_registry_enabled_default=False,
+        value_fn=lambda data: data.status.modbus_port,
+    ),
+    EmuSensorDescription(
+        key="ntp_server",
+        translation_key="ntp_server",
+        entity_category=EntityCategory.DIAGNOSTIC,
+        value_fn=lambda data: data.status.ntp_server,
+    ),
+)
+
+
+async def async_setup_entry(
+    hass: HomeAssistant,
+    entry: EmuConfigEntry,
+    async_add_entities: AddConfigEntryEntitiesCallback,
+) -> None:
+    """Set up the sensors of a meter."""
+    add_when_reported(entry, async_add_entities, EmuSensor, SENSORS)
+
+
+class EmuSensor(EmuEntity, SensorEntity):
+    """Shows a quantity or something else that the meter says."""
+
+    entity_description: EmuSensorDescription
+
+    @override
+    def _show(self, value: Decimal | datetime | str | int | None) -> None:
+        self._attr_native_value = value

@@ -1,0 +1,136 @@
+"""Runs simulated meters: `python -m simulator --help`."""
+
+import argparse
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+import logging
+import signal
+import sys
+
+from .clock import RunningClock
+from .meter import INSTALLED, PASSWORD_LENGTH, Meter, MeterConfig
+from .web import MeterServer
+
+_LOGGER = logging.getLogger("simulator")
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _speed(text: str) -> float:
+    return RunningClock(speed=float(text)).speed
+
+
+def _serial_number(text: str) -> str:
+    if not text.isdecimal():
+        raise ValueError
+    return text
+
+
+def _password(text: str) -> str:
+    if len(text) > PASSWORD_LENGTH:
+        raise argparse.ArgumentTypeError(f"more than {PASSWORD_LENGTH} characters")
+    return text
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise ValueError
+    return count
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m simulator",
+        description="Simulated EMU Professional II TCP/IP meters on 127.0.0.1. "
+        "Dates are ISO 8601, UTC unless they say otherwise.",
+    )
+    parser.add_argument(
+        "--port", type=int, default=8180, help="of the first meter (default: 8180)"
+    )
+    parser.add_argument(
+        "--serial",
+        type=_serial_number,
+        action="append",
+        help="serial number; repeat it for more meters on the following ports "
+        "(default: 22350001)",
+    )
+    parser.add_argument(
+        "--password", type=_password, help='of user "admin" (default: no protection)'
+    )
+    parser.add_argument(
+        "--seed", type=int, default=1, help="of the first meter's household"
+    )
+    parser.add_argument(
+        "--installed",
+        type=_moment,
+        default=INSTALLED,
+        help="when the registers stood at 0 (default: 2024-01-01)",
+    )
+    parser.add_argument("--clock", type=_moment, help="time to start at (default: now)")
+    parser.add_argument(
+        "--speed", type=_speed, default=1.0, help="simulated seconds per second"
+    )
+    parser.add_argument(
+        "--no-min-max", action="store_true", help="show no minima and maxima"
+    )
+    parser.add_argument(
+        "--connections",
+        type=_count,
+        help="TCP connections at a time (default: any number)",
+    )
+    return parser.parse_args(arguments)
+
+
+def _servers(arguments: argparse.Namespace) -> list[MeterServer]:
+    clock = RunningClock(arguments.clock, arguments.speed)
+    return [
+        MeterServer(
+            Meter(
+                MeterConfig(
+                    serial_number=serial_number,
+                    password=arguments.password,
+                    seed=arguments.seed + number,
+                    installed=arguments.installed,
+                    show_min_max=False if arguments.no_min_max else None,
+                ),
+                clock,
+            ),
+            port=arguments.port + number if arguments.port else 0,
+            connections=arguments.connections,
+        )
+        for number, serial_number in enumerate(arguments.serial or ["22350001"])
+    ]
+
+
+async def _serve(servers: list[MeterServer]) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    async with AsyncExitStack() as stack:
+        for server in servers:
+            # Looks at the years since the installation before anyone waits for it.
+            server.meter.meter_data()
+            await stack.enter_async_context(server)
+            _LOGGER.info("Meter %s at %s", server.meter.serial_number, server.url)
+        await stopped.wait()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    servers = _servers(_arguments(arguments))
+    try:
+        asyncio.run(_serve(servers))
+    except OSError as err:
+        sys.exit(str(err))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""A simulated meter, and Home Assistant with the integration."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from datetime import UTC, datetime, timedelta
+from unittest.mock import PropertyMock, patch
+
+from hypothesis import HealthCheck, settings
+import pytest
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    async_fire_time_changed,
+)
+
+from custom_components.emu_professional.const import DOMAIN
+from custom_components.emu_professional.emu import client
+from homeassistant.const import CONF_HOST, CONF_PORT
+from homeassistant.core import HomeAssistant, State
+from homeassistant.helpers.entity import Entity
+from homeassistant.util import dt as dt_util
+from simulator.clock import ManualClock
+from simulator.meter import Meter, MeterConfig
+from simulator.web import MeterServer
+
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
+
+NOON = datetime(2026, 6, 1, 10, tzinfo=UTC)
+SERIAL_NUMBER = "22350001"
+
+BETWEEN_POLLS = timedelta(seconds=6)
+"""Home Assistant spreads polls over the second that follows the interval."""
+
+type Pass = Callable[[float], Awaitable[None]]
+
+
+def state_of(hass: HomeAssistant, entity_id: str) -> State:
+    """Return the state of an entity that exists."""
+    state = hass.states.get(entity_id)
+    assert state
+    return state
+
+
+@pytest.fixture(autouse=True)
+def auto_enable_custom_integrations(enable_custom_integrations: None) -> None:
+    """Let Home Assistant load the integration from the checkout."""
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """Return the time of the simulated world."""
+    return ManualClock(NOON)
+
+
+@pytest.fixture
+def config() -> MeterConfig:
+    """Return how the meter is made."""
+    return MeterConfig(serial_number=SERIAL_NUMBER, installed=NOON - timedelta(days=10))
+
+
+@pytest.fixture
+async def server(
+    socket_enabled: None, config: MeterConfig, clock: ManualClock
+) -> AsyncGenerator[MeterServer]:
+    """Serve a meter on the loopback interface."""
+    async with MeterServer(Meter(config, clock)) as server:
+        yield server
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody wait long for a meter that is silent."""
+    monkeypatch.setattr(client, "TIME_LIMIT", 0.5)
+    monkeypatch.setattr(client, "_PAUSE", 0)
+
+
+@pytest.fixture
+def all_enabled() -> Generator[None]:
+    """Enable entities that are disabled by default."""
+    with patch.object(
+        Entity,
+        "entity_registry_enabled_default",
+        new_callable=PropertyMock(return_value=True),
+    ):
+        yield
+
+
+@pytest.fixture
+def entry(hass: HomeAssistant, server: MeterServer) -> MockConfigEntry:
+    """Return the entry of the simulated meter, not set up."""
+    entry = MockConfigEntry(
+        domain=DOMAIN,
+        title=f"EMU Professional II {SERIAL_NUMBER}",
+        unique_id=SERIAL_NUMBER,
+        data={CONF_HOST: server.host, CONF_PORT: server.port},
+    )
+    entry.add_to_hass(hass)
+    return entry
+
+
+@pytest.fixture
+def world_time(monkeypatch: pytest.MonkeyPatch, clock: ManualClock) -> None:
+    """Let Home Assistant live in the time of the simulated world.
+
+    The event loop's own clock goes on: time limits of real sockets must work.
+    """
+    monkeypatch.setattr(
+        dt_util, "utcnow", lambda: datetime.fromtimestamp(clock.now(), UTC)
+    )
+
+
+@pytest.fixture
+async def loaded(
+    hass: HomeAssistant, world_time: None, entry: MockConfigEntry
+) -> MockConfigEntry:
+    """Return the entry of the simulated meter, set up."""
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done()
+    return entry
+
+
+@pytest.fixture
+def pass_time(hass: HomeAssistant, world_time: None, clock: ManualClock) -> Pass:
+    """Return a function that lets seconds pass, with a poll every 5 s."""
+
+    async def pass_time(seconds: float) -> None:
+        end = clock.now() + seconds
+        while clock.now() < end:
+            clock.advance(min(5.0, end - clock.now()))
+            async_fire_time_changed(hass, datetime.now(UTC) + BETWEEN_POLLS)
+            await hass.async_block_till_done(wait_background_tasks=True)
+
+    return pass_time

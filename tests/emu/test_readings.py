@@ -1,0 +1,329 @@
+"""What of the meter's answers is believed."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+import json
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, strategies as st
+import pytest
+
+from custom_components.emu_professional.emu.errors import (
+    MeterError,
+    MeterUnexpectedAnswer,
+    MeterUnsupported,
+)
+from custom_components.emu_professional.emu.readings import (
+    CLOCK_RESOLUTION,
+    HOLD,
+    RESTART,
+    Continuity,
+    Readings,
+    clock_offset,
+    parse_readings,
+    parse_status,
+)
+from custom_components.emu_professional.emu.registers import BY_JSON_KEY
+
+NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+REGISTER = "wpulse_cnt_L123_e"
+FIXTURES = Path(__file__).parent.parent / "fixtures"
+
+
+def fixture(name: str) -> dict[str, Any]:
+    """Return a sample document of the manual."""
+    document: dict[str, Any] = json.loads((FIXTURES / name).read_text())
+    return document
+
+
+def imported(value: str) -> Readings:
+    """Return readings with one register."""
+    return parse_readings({REGISTER: value})
+
+
+def test_sample_of_the_manual() -> None:
+    """Every value of the manual's sample arrives with its last digit."""
+    document = fixture("meterdata.json")
+    readings = parse_readings(document)
+    assert not readings.rejected
+    assert readings.clock == datetime(2023, 4, 18, 8, 59, 52, tzinfo=UTC)
+    for json_key, quantity in BY_JSON_KEY.items():
+        value = readings.values[quantity.key]
+        if quantity.kind.is_time:
+            assert isinstance(value, datetime)
+            assert value.timestamp() == document[json_key]
+        else:
+            assert str(value) == document[json_key]
+
+
+def test_status_sample_of_the_manual() -> None:
+    """The manual's sample has its addresses blacked out and its clock not set."""
+    status = parse_status(fixture("status.json"))
+    assert status.serial_number == "22350000"
+    assert status.mac is None
+    assert status.clock is None
+    assert status.software_version == "1.0.14"
+    assert status.factory_number == 0
+    assert (status.modbus, status.modbus_port) == (True, 502)
+    assert (status.ntp, status.ntp_server) == (True, "pool.ntp.org")
+    assert status.dhcp is False
+    assert status.online_update is True
+
+
+def test_status_tells_nothing_but_its_serial_number() -> None:
+    """A shorter document of another firmware is still a status."""
+    status = parse_status({"meterserial": 22350000})
+    assert status.serial_number == "22350000"
+    assert (status.modbus, status.modbus_port, status.ntp_server) == (None,) * 3
+
+
+@pytest.mark.parametrize(
+    ("document", "field", "value"),
+    [
+        ({"networkmac": "10-2c-ef-02-02-fa"}, "mac", "10:2C:EF:02:02:FA"),
+        ({"networkmac": "10:2C:EF:**:**"}, "mac", None),
+        ({"networkdhcpactive": True}, "dhcp", True),
+        ({"mbport": "502"}, "modbus_port", None),
+        ({"mbport": True}, "modbus_port", None),
+        ({"mbactive": 1}, "modbus", None),
+        ({"ntp1": "x" * 65}, "ntp_server", None),
+        ({"ntp1": ""}, "ntp_server", None),
+    ],
+)
+def test_status_field(document: dict[str, Any], field: str, value: object) -> None:
+    """A field of another form than the manual's is unknown, not an error."""
+    status = parse_status({"meterserial": "1"} | document)
+    assert getattr(status, field) == value
+
+
+@pytest.mark.parametrize("serial_number", [None, "", "-"])
+def test_status_of_another_device(serial_number: str | None) -> None:
+    """JSON without a serial number is not from an EMU Professional II."""
+    with pytest.raises(MeterUnsupported):
+        parse_status({"meterserial": serial_number})
+
+
+@pytest.mark.parametrize("serial_number", ["<b>1</b>", "1 2", "x" * 33, ["1"]])
+def test_status_with_impossible_serial_number(serial_number: object) -> None:
+    """A serial number is no markup."""
+    with pytest.raises(MeterUnexpectedAnswer):
+        parse_status({"meterserial": serial_number})
+
+
+def test_readings_without_any() -> None:
+    """JSON without a single reading is no answer."""
+    with pytest.raises(MeterUnexpectedAnswer):
+        parse_readings({"meterdatetime": 1681808392, "temperature": "21.0"})
+
+
+@pytest.mark.parametrize("raw", [None, "", "-"])
+def test_missing_value(raw: str | None) -> None:
+    """What the meter does not know is unknown, and no mistake."""
+    readings = imported(raw)  # type: ignore[arg-type]
+    assert readings.values == {"energy_import": None}
+    assert not readings.rejected
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "NaN", "Infinity", "-1.000", "1e9", "1_000", "٣", "0x10", "1.2.3", "12,5",
+        "99999999999", "<b>", float("nan"), float("inf"), True, [1], {"a": 1},
+    ],
+)  # fmt: skip
+def test_value_that_is_no_number(raw: object) -> None:
+    """Only plain decimal numbers are numbers."""
+    readings = imported(raw)  # type: ignore[arg-type]
+    assert readings.values == {"energy_import": None}
+    assert list(readings.rejected) == ["energy_import"]
+
+
+@pytest.mark.parametrize(
+    ("json_key", "raw", "good"),
+    [
+        ("u_L1_act_e", "1000000.1", False),
+        ("pf_L1_act_e", "1.01", False),
+        ("pf_L1_act_e", "-1.00", True),
+        ("f_L123_act_e", "100.1", False),
+        ("p_L123_act_e", "-11.834", True),
+        ("p_L123_act_e", 3, True),
+        ("u_L1_act_e", " 230.9 ", True),
+        ("ts_p_max_L1_e", 2**32, False),
+        ("ts_p_max_L1_e", -1, False),
+        ("ts_p_max_L1_e", 1.5, False),
+        ("ts_p_max_L1_e", "1680457945", True),
+    ],
+)
+def test_limits(json_key: str, raw: object, good: bool) -> None:
+    """A value beyond what any installation can show is rejected."""
+    assert bool(parse_readings({json_key: raw}).rejected) is not good
+
+
+def test_time_that_never_was() -> None:
+    """An extreme that has not occurred has the time 0, which is no time."""
+    assert parse_readings({"ts_p_max_L1_e": 0}).values == {
+        "active_power_l1_maximum_time": None
+    }
+
+
+@pytest.mark.parametrize("clock", [0, None, "-", "soon", -5, [1]])
+def test_clock_that_is_not_set(clock: object) -> None:
+    """A meter without time has no clock."""
+    assert parse_readings({REGISTER: "1.000", "meterdatetime": clock}).clock is None
+
+
+@given(st.integers(0, 10**12 - 1))
+def test_no_digit_is_lost(watt_hours: int) -> None:
+    """A register of up to nine digits before the point keeps every Wh."""
+    text = f"{watt_hours // 1000}.{watt_hours % 1000:03}"
+    value = imported(text).values["energy_import"]
+    assert str(value) == text
+    assert isinstance(value, Decimal)
+    assert value * 1000 == watt_hours
+
+
+TEXT = st.text("0123456789.-+eE_ <>NaInf\u0663", max_size=12)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXT,
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(TEXT, inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+KEYS = st.sampled_from([*BY_JSON_KEY, "meterdatetime"])
+
+
+@given(st.dictionaries(KEYS, JSON, max_size=8))
+def test_any_document_is_read_or_refused(document: dict[str, Any]) -> None:
+    """Nothing but the error family ever comes out of a document."""
+    try:
+        readings = parse_readings(document)
+    except MeterError:
+        return
+    assert readings.values.keys() <= {q.key for q in BY_JSON_KEY.values()}
+
+
+@given(st.dictionaries(st.sampled_from([*fixture("status.json")]), JSON))
+def test_any_status_is_read_or_refused(document: dict[str, Any]) -> None:
+    """Nothing but the error family ever comes out of a status document."""
+    try:
+        parse_status(document)
+    except MeterError:
+        return
+
+
+def test_register_does_not_run_backwards() -> None:
+    """A lower register is held for a while, then unknown, and recovers."""
+    continuity = Continuity()
+    continuity.accept(imported("306.722"), NOON)
+
+    held = continuity.accept(imported("0.000"), NOON + timedelta(seconds=5))
+    assert held.values["energy_import"] == Decimal("306.722")
+    assert held.rejected == {"energy_import": "0.000 after 306.722"}
+
+    later = NOON + timedelta(seconds=10) + HOLD
+    gone = continuity.accept(imported("0.000"), later)
+    assert gone.values["energy_import"] is None
+
+    back = continuity.accept(imported("306.723"), later + timedelta(seconds=5))
+    assert back.values["energy_import"] == Decimal("306.723")
+    assert not back.rejected
+
+
+def test_register_does_not_leap() -> None:
+    """A gain that no installation can deliver in the time is held back."""
+    continuity = Continuity()
+    continuity.accept(imported("306.722"), NOON)
+    leap = continuity.accept(imported("999999.000"), NOON + timedelta(seconds=5))
+    assert leap.values["energy_import"] == Decimal("306.722")
+    back = continuity.accept(imported("306.730"), NOON + timedelta(seconds=10))
+    assert back.values["energy_import"] == Decimal("306.730")
+
+
+def test_register_may_grow_a_lot_in_a_long_time() -> None:
+    """After a month away a large gain is what it looks like."""
+    continuity = Continuity({"energy_import": Decimal("306.722")}, NOON)
+    readings = continuity.accept(imported("90000.000"), NOON + timedelta(days=30))
+    assert not readings.rejected
+
+
+def test_register_that_insists_is_believed() -> None:
+    """After an hour a lower register is the meter's word."""
+    continuity = Continuity()
+    continuity.accept(imported("306.722"), NOON)
+    continuity.accept(imported("5.000"), NOON + timedelta(seconds=5))
+    later = NOON + timedelta(seconds=5) + RESTART
+    assert continuity.accept(imported("5.100"), later).values == {
+        "energy_import": Decimal("5.100")
+    }
+    assert continuity.registers == {"energy_import": Decimal("5.100")}
+
+
+def test_recalled_registers_guard_the_first_reading() -> None:
+    """A module that starts with 0 together with Home Assistant is not believed."""
+    continuity = Continuity({"energy_import": Decimal("306.722")}, NOON)
+    readings = continuity.accept(imported("0.000"), NOON + timedelta(minutes=5))
+    assert readings.values["energy_import"] is None
+    assert readings.rejected
+
+
+def test_momentary_value_is_held_only_for_a_while() -> None:
+    """An unreadable power does not stay on show for long."""
+    continuity = Continuity()
+    continuity.accept(parse_readings({"p_L123_act_e": "1.000"}), NOON)
+    bad = parse_readings({"p_L123_act_e": "#", "u_L1_act_e": "230.0"})
+    values = [
+        continuity.accept(bad, NOON + timedelta(seconds=s)).values["active_power"]
+        for s in range(5, 50, 5)
+    ]
+    assert values[:7] == [Decimal("1.000")] * 7
+    assert values[7:] == [None] * 2
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(1, 7200), st.one_of(st.integers(0, 10**7), st.just(None))
+        ),
+        min_size=1,
+        max_size=40,
+    )
+)
+def test_shown_register_never_falls_within_an_hour(
+    steps: list[tuple[int, int | None]],
+) -> None:
+    """Whatever comes, a fall is shown only after an hour of insistence."""
+    continuity = Continuity()
+    at = NOON
+    shown: list[tuple[datetime, Decimal]] = []
+    for seconds, watt_hours in steps:
+        at += timedelta(seconds=seconds)
+        raw = None if watt_hours is None else f"{watt_hours / 1000:.3f}"
+        value = continuity.accept(imported(raw), at).values["energy_import"]  # type: ignore[arg-type]
+        if isinstance(value, Decimal):
+            if shown and value < shown[-1][1]:
+                assert at - shown[-1][0] >= RESTART - HOLD
+            shown.append((at, value))
+
+
+@given(st.floats(-1000, 1000), st.lists(st.floats(0, 5), min_size=1, max_size=50))
+def test_clock_offset_does_not_flicker(ahead: float, ages: list[float]) -> None:
+    """A clock that runs true shows one offset, however old its readings are."""
+    shown = None
+    seen = set()
+    for age in ages:
+        clock = NOON + timedelta(seconds=int(ahead - age))
+        shown = clock_offset(clock, NOON, shown)
+        seen.add(shown)
+    first = next(iter(seen))
+    assert first is not None
+    assert all(abs(offset - first) <= 2 * CLOCK_RESOLUTION for offset in seen if offset)
+    assert len(seen) <= 2
+
+
+def test_clock_offset_follows_a_changed_clock() -> None:
+    """A clock that was set shows its new offset at once."""
+    shown = clock_offset(NOON + timedelta(seconds=60), NOON, timedelta(0))
+    assert shown == timedelta(seconds=60)
+    assert clock_offset(None, NOON, shown) is None

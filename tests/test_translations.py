@@ -1,0 +1,102 @@
+"""Texts and icons are complete."""
+
+from collections.abc import Iterator
+import json
+from pathlib import Path
+import re
+from typing import Any
+
+import pytest
+
+from custom_components.emu_professional.binary_sensor import BINARY_SENSORS
+from custom_components.emu_professional.config_flow import _ERRORS
+from custom_components.emu_professional.coordinator import _FAILURES
+from custom_components.emu_professional.sensor import SENSORS
+
+INTEGRATION = Path(__file__).parent.parent / "custom_components" / "emu_professional"
+LANGUAGES = sorted(path.stem for path in (INTEGRATION / "translations").glob("*.json"))
+PLACEHOLDER = re.compile(r"\{(\w+)\}")
+
+
+def texts(language: str) -> dict[str, str]:
+    """Return every text of a language by its path."""
+    path = INTEGRATION / "translations" / f"{language}.json"
+    return dict(_flat(json.loads(path.read_text()), ""))
+
+
+def _flat(node: dict[str, Any] | str, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(node, str):
+        yield path, node
+        return
+    for key, value in node.items():
+        yield from _flat(value, f"{path}.{key}" if path else key)
+
+
+ENGLISH = texts("en")
+
+
+def test_languages() -> None:
+    """English and German are there."""
+    assert {"en", "de"} <= set(LANGUAGES)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_complete(language: str) -> None:
+    """Every language has every text, with the same placeholders."""
+    translated = texts(language)
+    assert translated.keys() == ENGLISH.keys()
+    for path, text in translated.items():
+        assert text.strip(), path
+        assert sorted(PLACEHOLDER.findall(text)) == sorted(
+            PLACEHOLDER.findall(ENGLISH[path])
+        ), path
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_names_differ(language: str) -> None:
+    """No two entities of a meter have one name."""
+    translated = texts(language)
+    names = [
+        translated[f"entity.{platform}.{description.translation_key}.name"].format(
+            **(description.translation_placeholders or {})
+        )
+        for platform, descriptions in (
+            ("sensor", SENSORS),
+            ("binary_sensor", BINARY_SENSORS),
+        )
+        for description in descriptions
+    ]
+    assert len(names) == len(set(names))
+
+
+def test_no_text_is_left_over() -> None:
+    """Every text of an entity belongs to one, and so does every icon."""
+    used = {
+        f"entity.{platform}.{description.translation_key}"
+        for platform, descriptions in (
+            ("sensor", SENSORS),
+            ("binary_sensor", BINARY_SENSORS),
+        )
+        for description in descriptions
+    }
+    named = {
+        path.removesuffix(".name") for path in ENGLISH if path.startswith("entity.")
+    }
+    assert named == used
+    icons = _flat(json.loads((INTEGRATION / "icons.json").read_text()), "")
+    for path, icon in icons:
+        assert path.removesuffix(".default") in used
+        assert re.fullmatch(r"mdi:[a-z0-9-]+", icon)
+
+
+def test_every_error_has_words() -> None:
+    """Each error of the meter has its own text in the flow and in the log."""
+    for error in _ERRORS.values():
+        assert f"config.error.{error}" in ENGLISH
+        if error != "invalid_auth":
+            assert f"config.abort.{error}" in ENGLISH
+    for failure in _FAILURES.values():
+        assert set(PLACEHOLDER.findall(ENGLISH[f"exceptions.{failure}.message"])) == {
+            "url",
+            "error",
+        }
