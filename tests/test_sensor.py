@@ -113,7 +113,7 @@ async def test_configuration_arrives(
     """The meter's configuration is shown, also after it changed."""
     assert state_of(hass, f"{BINARY_PREFIX}modbus_server").state == "on"
     assert state_of(hass, f"{BINARY_PREFIX}time_synchronization").state == "on"
-    assert state_of(hass, f"{BINARY_PREFIX}online_update").state == "on"
+    assert state_of(hass, f"{BINARY_PREFIX}online_updates_allowed").state == "on"
     assert state_of(hass, f"{BINARY_PREFIX}dhcp").state == "off"
     assert state_of(hass, f"{PREFIX}modbus_port").state == "502"
     assert state_of(hass, f"{PREFIX}ntp_server").state == "pool.ntp.org"

@@ -49,8 +49,9 @@ class EmuEntity(CoordinatorEntity[EmuCoordinator]):
             sw_version=status.software_version,
         )
         self._value_fn = description.value_fn
-        self._written = (self.available, self._value_fn(coordinator.data))
-        self._show(self._written[1])
+        self._value = self._value_fn(coordinator.data)
+        self._was_available = self.available
+        self._show(self._value)
 
     @abstractmethod
     def _show(self, value: Any) -> None:
@@ -60,11 +61,13 @@ class EmuEntity(CoordinatorEntity[EmuCoordinator]):
     @override
     def _handle_coordinator_update(self) -> None:
         """Write the state if it changed: at each poll most values did not."""
-        current = (self.available, self._value_fn(self.coordinator.data))
-        if current == self._written:
+        value = self._value_fn(self.coordinator.data)
+        available = self.coordinator.last_update_success
+        if value == self._value and available is self._was_available:
             return
-        self._written = current
-        self._show(current[1])
+        self._value = value
+        self._was_available = available
+        self._show(value)
         self.async_write_ha_state()
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, strategies as st
+from hypothesis import example, given, strategies as st
 import pytest
 
 from custom_components.emu_professional.emu.errors import (
@@ -202,6 +202,23 @@ def test_any_document_is_read_or_refused(document: dict[str, Any]) -> None:
     except MeterError:
         return
     assert readings.values.keys() <= {q.key for q in BY_JSON_KEY.values()}
+
+
+@given(
+    st.lists(
+        st.dictionaries(KEYS, JSON, min_size=1, max_size=3), min_size=2, max_size=4
+    )
+)
+@example([{"u_L1_act_e": 1}, {"u_L1_act_e": True}])
+def test_reading_only_what_changed_gives_the_same(
+    documents: list[dict[str, Any]],
+) -> None:
+    """What was read before never shows in what is read now."""
+    previous = None
+    for document in documents:
+        document[REGISTER] = "1.000"
+        assert parse_readings(document, previous) == parse_readings(document)
+        previous = parse_readings(document, previous)
 
 
 @given(st.dictionaries(st.sampled_from([*fixture("status.json")]), JSON))

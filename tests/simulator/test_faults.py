@@ -105,10 +105,9 @@ async def test_silent_ends_when_the_client_gives_up(server: MeterServer) -> None
     waiting = asyncio.create_task(raw(server))
     await server.received(1)
     waiting.cancel()
-    while server.open_connections:
-        await asyncio.sleep(0)
-    while server.requests[0].finished is None:
-        await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        while server.open_connections or server.requests[0].finished is None:
+            await asyncio.sleep(0)
     assert server.requests[0].status is None
 
 
@@ -328,12 +327,15 @@ async def test_closing_the_server_ends_everything_at_once(
 ) -> None:
     """Closing the server ends everything at once."""
     stoppable.faults.set(fault if isinstance(fault, Fault) else fault())
+    tasks = asyncio.all_tasks()
     clients = [await asked(stoppable) for _ in range(3)]
     await stoppable.received(3)
     loop = asyncio.get_running_loop()
     begin = loop.time()
     await stoppable.stop()
     assert loop.time() - begin < 1
+    assert asyncio.all_tasks() == tasks
+    assert stoppable.open_connections == 0
     assert all(request.finished is not None for request in stoppable.requests)
     for reader, writer in clients:
         with pytest.raises(ConnectionResetError):

@@ -250,8 +250,9 @@ async def connected(
     """Open a connection that the server has noticed."""
     before = server.open_connections
     streams = await asyncio.open_connection(server.host, server.port)
-    while server.open_connections == before:
-        await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        while server.open_connections == before:
+            await asyncio.sleep(0)
     return streams
 
 

@@ -56,6 +56,7 @@ class MeterClient:
         if password:
             credentials = aiohttp.encode_basic_auth(_USER, password)
             self._headers["Authorization"] = credentials
+        self._readings: Readings | None = None
         self._turn = asyncio.Lock()
 
     @property
@@ -65,7 +66,9 @@ class MeterClient:
 
     async def readings(self) -> Readings:
         """Return the momentary values and registers (meterdata.json)."""
-        return parse_readings(await self._document("/meterdata.json"))
+        document = await self._document("/meterdata.json")
+        self._readings = parse_readings(document, self._readings)
+        return self._readings
 
     async def status(self) -> Status:
         """Return the configuration (status.json)."""

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import lru_cache
 import math
 import re
 from typing import Any, Final
@@ -55,6 +54,10 @@ class Readings:
     document: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
+_UNREAD: Final = object()
+_NOTHING_READ: Final = Readings(clock=None, values={})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """What status.json said; None where the meter did not say.
@@ -81,16 +84,25 @@ class Status:
     document: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
-def parse_readings(document: Mapping[str, Any]) -> Readings:
+def parse_readings(
+    document: Mapping[str, Any], previous: Readings | None = None
+) -> Readings:
     """Return the readings in a meterdata.json document.
 
-    Raises MeterUnexpectedAnswer if it holds no quantity that the manual names.
+    `previous`, as this function returned it, spares reading again what did not
+    change. Raises MeterUnexpectedAnswer if the document holds no quantity that the
+    manual names.
     """
-    values: dict[str, Value] = {}
-    rejected: dict[str, str] = {}
+    if previous is None or previous.document.keys() != document.keys():
+        previous = _NOTHING_READ
+    values = dict(previous.values)
+    rejected = dict(previous.rejected)
     for json_key, raw in document.items():
+        if _same(raw, previous.document.get(json_key, _UNREAD)):
+            continue
         if (quantity := BY_JSON_KEY.get(json_key)) is None:
             continue
+        rejected.pop(quantity.key, None)
         try:
             values[quantity.key] = _value(quantity, raw)
         except ValueError:
@@ -224,16 +236,16 @@ def _value(quantity: Quantity, raw: object) -> Value:
     return number
 
 
+def _same(raw: object, before: object) -> bool:
+    # JSON's true is no 1, which Python takes for equal.
+    return raw == before and type(raw) is type(before)
+
+
 def _number(raw: object) -> Decimal:
-    return _decimal(str(raw))
-
-
-# Most of a meter's values are the same in the next answer.
-@lru_cache(maxsize=4096)
-def _decimal(text: str) -> Decimal:
-    if not _NUMBER.fullmatch(text.strip()):
-        raise ValueError(text)
-    return Decimal(text.strip())
+    text = str(raw).strip()
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(raw)
+    return Decimal(text)
 
 
 def _time(raw: object) -> datetime | None:
