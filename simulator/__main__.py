@@ -17,17 +17,23 @@ _LOGGER = logging.getLogger("simulator")
 
 
 def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as err:
+        raise argparse.ArgumentTypeError(str(err)) from err
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _speed(text: str) -> float:
-    return RunningClock(speed=float(text)).speed
+    try:
+        return RunningClock(speed=float(text)).speed
+    except ValueError as err:
+        raise argparse.ArgumentTypeError(str(err)) from err
 
 
 def _serial_number(text: str) -> str:
     if not text.isdecimal():
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r} is no number")
     return text
 
 
@@ -38,10 +44,9 @@ def _password(text: str) -> str:
 
 
 def _count(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise ValueError
-    return count
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

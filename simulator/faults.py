@@ -249,7 +249,7 @@ class _Changed(Fault):
         self, request: web.Request, respond: Respond
     ) -> web.StreamResponse:
         response = await respond()
-        if response.status == 200 and response.content_type == "application/json":
+        if response.content_type == "application/json":
             response.text = self._changed(response.text or "")
         return response
 

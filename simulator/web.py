@@ -96,18 +96,13 @@ class MeterServer:
         )
         await runner.setup()
         http = _http_server(runner)
-        loop = asyncio.get_running_loop()
-        try:
-            self._server = await loop.create_server(
-                lambda: _Connection(self, http()),
-                self.host,
-                self.port,
-                start_serving=False,
-            )
-            await self._server.start_serving()
-        except OSError:
-            await runner.cleanup()
-            raise
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: _Connection(self, http()),
+            self.host,
+            self.port,
+            start_serving=False,
+        )
+        await self._server.start_serving()
         self._runner = runner
         self.port = self._server.sockets[0].getsockname()[1]
 

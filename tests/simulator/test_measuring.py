@@ -7,7 +7,7 @@ from itertools import pairwise
 import math
 import time
 
-from hypothesis import example, given, settings, strategies as st
+from hypothesis import example, given, strategies as st
 import numpy as np
 import pytest
 
@@ -159,8 +159,10 @@ def test_registers_only_grow(installed: int, ats: list[int], seed: int) -> None:
         assert all(a <= b for a, b in zip(earlier, later, strict=True))
 
 
-@settings(max_examples=25)
-@given(ats=st.lists(moments, min_size=1), seed=seeds)
+@given(
+    ats=st.lists(st.integers(FRIDAY_NOON - DAY, FRIDAY_NOON + 60 * DAY), min_size=1),
+    seed=seeds,
+)
 def test_answers_do_not_depend_on_their_order(ats: list[int], seed: int) -> None:
     """Answers do not depend on their order."""
     one, other = metrology(FRIDAY_NOON, seed), metrology(FRIDAY_NOON, seed)
