@@ -1,0 +1,225 @@
+"""Does over Home Assistant's own interfaces what its owner would do in a browser."""
+
+import asyncio
+from http import HTTPStatus
+from typing import Any, Self
+
+from aiohttp import ClientSession
+
+DOMAIN = "emu_professional"
+USER = "demo"
+PASSWORD = "demo"
+
+
+class DemoOwnerError(Exception):
+    """Home Assistant did not do what its owner asked for."""
+
+
+class DemoOwner:
+    """The owner of one Home Assistant."""
+
+    def __init__(self, session: ClientSession, url: str) -> None:
+        """Know where Home Assistant is."""
+        self._session = session
+        self._url = url
+        self._client_id = f"{url}/"
+        self._headers: dict[str, str] = {}
+        self._refresh_token = ""
+
+    async def log_in(self) -> None:
+        """Log in, as a new owner if there is none yet."""
+        if "user" in await self._onboarding_steps_to_do():
+            code = await self._create_account()
+        else:
+            code = await self._authorize()
+        tokens = await self._post(
+            "/auth/token",
+            data={
+                "client_id": self._client_id,
+                "grant_type": "authorization_code",
+                "code": code,
+            },
+        )
+        self._refresh_token = tokens["refresh_token"]
+        self._headers = {"Authorization": f"Bearer {tokens['access_token']}"}
+        for step in await self._onboarding_steps_to_do():
+            await self._post(
+                f"/api/onboarding/{step}",
+                json={"client_id": self._client_id, "redirect_uri": self._client_id}
+                if step == "integration"
+                else {},
+            )
+
+    async def log_out(self) -> None:
+        """Leave no session behind."""
+        await self._post("/auth/revoke", data={"token": self._refresh_token})
+
+    async def wait_until_running(self) -> None:
+        """Wait until Home Assistant has started everything."""
+        while (await self._get("/api/config"))["state"] != "RUNNING":
+            await asyncio.sleep(0.2)
+
+    async def add_meter(self, host: str) -> None:
+        """Add the meter, unless there is one."""
+        entries = "/api/config/config_entries"
+        if await self._get(f"{entries}/entry?domain={DOMAIN}"):
+            return
+        step = await self._post(f"{entries}/flow", json={"handler": DOMAIN})
+        step = await self._post(
+            f"{entries}/flow/{step['flow_id']}", json={"host": host}
+        )
+        if step["type"] != "create_entry":
+            raise DemoOwnerError(f"the meter at {host} can't be added: {step}")
+
+    async def keep_address(self) -> None:
+        """Confirm the address that Home Assistant was started with.
+
+        It is on trial for five minutes when it comes from the configuration
+        file, and a repair asks to take it out of there: that is done already.
+        """
+        async with self._socket() as socket:
+            await socket.ask("http/config/promote")
+            await socket.ask(
+                "repairs/ignore_issue",
+                domain="http",
+                issue_id="deprecated_yaml",
+                ignore=True,
+            )
+
+    async def set_up_energy_dashboard(self, serial_number: str) -> None:
+        """Show the meter on the energy dashboard, unless something is there."""
+        async with self._socket() as socket:
+            if await _is_set_up(socket):
+                return
+            entity_ids = {
+                entity["unique_id"]: entity["entity_id"]
+                for entity in await socket.ask("config/entity_registry/list")
+                if entity["platform"] == DOMAIN
+            }
+            await socket.ask(
+                "energy/save_prefs",
+                energy_sources=[
+                    {
+                        "type": "grid",
+                        "stat_energy_from": entity_ids[
+                            f"{serial_number}_energy_import"
+                        ],
+                        "stat_energy_to": entity_ids[f"{serial_number}_energy_export"],
+                        "stat_rate": entity_ids[f"{serial_number}_active_power"],
+                        "cost_adjustment_day": 0,
+                    }
+                ],
+            )
+
+    async def device_path(self, serial_number: str) -> str:
+        """Return where the meter's page is."""
+        async with self._socket() as socket:
+            return next(
+                f"/config/devices/device/{device['id']}"
+                for device in await socket.ask("config/device_registry/list")
+                if [DOMAIN, serial_number] in device["identifiers"]
+            )
+
+    async def _onboarding_steps_to_do(self) -> list[str]:
+        async with self._session.get(f"{self._url}/api/onboarding") as response:
+            if response.status == HTTPStatus.NOT_FOUND:
+                return []
+            steps = await response.json()
+        return [step["step"] for step in steps if not step["done"]]
+
+    async def _create_account(self) -> str:
+        answer = await self._post(
+            "/api/onboarding/users",
+            json={
+                "client_id": self._client_id,
+                "name": USER.capitalize(),
+                "username": USER,
+                "password": PASSWORD,
+                "language": "en",
+            },
+        )
+        return str(answer["auth_code"])
+
+    async def _authorize(self) -> str:
+        step = await self._post(
+            "/auth/login_flow",
+            json={
+                "client_id": self._client_id,
+                "handler": ["homeassistant", None],
+                "redirect_uri": self._client_id,
+            },
+        )
+        step = await self._post(
+            f"/auth/login_flow/{step['flow_id']}",
+            json={
+                "client_id": self._client_id,
+                "username": USER,
+                "password": PASSWORD,
+            },
+        )
+        if step["type"] != "create_entry":
+            raise DemoOwnerError(
+                f"user {USER} with password {PASSWORD} can't log in: "
+                "start over with --fresh"
+            )
+        return str(step["result"])
+
+    async def _get(self, path: str) -> Any:
+        return await self._request("GET", path)
+
+    async def _post(self, path: str, **body: Any) -> Any:
+        return await self._request("POST", path, **body)
+
+    async def _request(self, method: str, path: str, **body: Any) -> Any:
+        async with self._session.request(
+            method, self._url + path, headers=self._headers, **body
+        ) as response:
+            if not response.ok:
+                raise DemoOwnerError(
+                    f"{path}: {response.status} {await response.text()}"
+                )
+            if response.content_type != "application/json":
+                return None
+            return await response.json()
+
+    def _socket(self) -> _Socket:
+        token = self._headers["Authorization"].removeprefix("Bearer ")
+        return _Socket(self._session, f"{self._url}/api/websocket", token)
+
+
+class _Socket:
+    """A connection to Home Assistant's websocket."""
+
+    def __init__(self, session: ClientSession, url: str, token: str) -> None:
+        self._connecting = session.ws_connect(url)
+        self._token = token
+        self._number = 0
+
+    async def __aenter__(self) -> Self:
+        self._socket = await self._connecting
+        await self._socket.receive_json()
+        await self._socket.send_json({"type": "auth", "access_token": self._token})
+        answer = await self._socket.receive_json()
+        if answer["type"] != "auth_ok":
+            raise DemoOwnerError(f"no way in: {answer}")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._socket.close()
+
+    async def ask(self, command: str, **arguments: Any) -> Any:
+        """Return what a command answers."""
+        self._number += 1
+        await self._socket.send_json({"id": self._number, "type": command, **arguments})
+        while (answer := await self._socket.receive_json())["id"] != self._number:
+            pass
+        if not answer["success"]:
+            raise DemoOwnerError(f"{command}: {answer['error']['message']}")
+        return answer["result"]
+
+
+async def _is_set_up(socket: _Socket) -> bool:
+    try:
+        return bool((await socket.ask("energy/get_prefs"))["energy_sources"])
+    except DemoOwnerError:
+        return False
