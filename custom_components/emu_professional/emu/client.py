@@ -6,7 +6,8 @@ owner's browser finds it free.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 import json
 from typing import Any, Final
 
@@ -19,10 +20,14 @@ from .errors import (
     MeterUnreachable,
     MeterUnsupported,
 )
+from .logs import Page, Record, RecordReader
 from .readings import Readings, Status, parse_readings, parse_status
 
 TIME_LIMIT: Final = 4.0
 """Seconds for one document, a retry included: less than the poll interval."""
+
+PAGE_TIME_LIMIT: Final = 15.0
+"""Seconds for one page of the data logger; live polls wait for no longer."""
 
 # A connection that drops before the answer begins is tried again by aiohttp.
 _NOT_RETRIED_BY_AIOHTTP: Final = (
@@ -32,6 +37,7 @@ _NOT_RETRIED_BY_AIOHTTP: Final = (
 _LARGEST_DOCUMENT: Final = 64 * 1024
 # Long enough for another client's request to end, if it held the only connection.
 _PAUSE: Final = 0.25
+_LOGGER_PATH: Final = "/data/"
 _USER: Final = "admin"
 
 
@@ -74,6 +80,22 @@ class MeterClient:
         """Return the configuration (status.json)."""
         return parse_status(await self._document("/status.json"))
 
+    async def newest_records(self, count: int) -> Page:
+        """Return the newest records of the data logger, 1 to 3000 of them.
+
+        Chapter "Read-Out Data Logger". Raises MeterUnsupported if the meter has
+        none, or no data logger.
+        """
+        return await self._page({"last": str(count)})
+
+    async def records(self, first: int, last: int) -> Page:
+        """Return the records with these indices, both included, at most 3000.
+
+        The page is empty where the logger has none of them any more. Raises
+        MeterUnsupported if the meter has no data logger.
+        """
+        return await self._page({"from": str(first), "to": str(last)})
+
     async def _document(self, path: str) -> Mapping[str, Any]:
         body = await self._get(path)
         try:
@@ -102,15 +124,45 @@ class MeterClient:
         return await self._get_once(path)
 
     async def _get_once(self, path: str) -> bytes:
+        async with self._answer(path) as response:
+            return await _body(response.content)
+
+    async def _page(self, query: Mapping[str, str]) -> Page:
+        reader = RecordReader()
+        records: list[Record] = []
+        whole = False
+        async with self._turn:
+            try:
+                async with (
+                    asyncio.timeout(PAGE_TIME_LIMIT),
+                    self._answer(_LOGGER_PATH, query) as response,
+                ):
+                    async for chunk in response.content.iter_any():
+                        records += reader.feed(chunk)
+                    records += reader.close(complete=_has_length(response))
+                    whole = True
+            except (TimeoutError, MeterUnreachable) as err:
+                # What came before the connection was lost is not asked for again.
+                if not records:
+                    raise MeterUnreachable("the data logger does not answer") from err
+                reader.close(complete=False)
+        if records and records[0].index > records[-1].index:
+            records.reverse()
+        return Page(tuple(records), tuple(reader.refusals), whole)
+
+    @asynccontextmanager
+    async def _answer(
+        self, path: str, query: Mapping[str, str] | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         try:
             async with self._session.get(
-                self._url.with_path(path),
+                self._url.with_path(path).with_query(query),
                 headers=self._headers,
                 # The password must not follow to another host.
                 allow_redirects=False,
             ) as response:
                 _check(response.status, path)
-                return await _body(response.content)
+                yield response
         except aiohttp.ClientResponseError as err:
             raise MeterUnexpectedAnswer(f"{path} is no HTTP answer") from err
         # A host name that can't exist is a ValueError of the resolver.
@@ -135,6 +187,12 @@ async def _body(content: aiohttp.StreamReader) -> bytes:
         if len(body) > _LARGEST_DOCUMENT:
             raise MeterUnexpectedAnswer(f"more than {_LARGEST_DOCUMENT} bytes")
     return bytes(body)
+
+
+def _has_length(response: aiohttp.ClientResponse) -> bool:
+    """Whether an answer that was cut short would have been noticed."""
+    chunked = response.headers.get("Transfer-Encoding", "").lower() == "chunked"
+    return chunked or response.content_length is not None
 
 
 def _reason(err: Exception) -> str:

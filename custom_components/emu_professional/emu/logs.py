@@ -70,6 +70,19 @@ class Refusal:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One answer of the data logger, in the order of the index.
+
+    `whole` is false where the connection was lost before the end: to be gone on
+    with behind the last record.
+    """
+
+    records: tuple[Record, ...]
+    refusals: tuple[Refusal, ...]
+    whole: bool
+
+
 class RecordReader:
     """Reads records from the bytes of an answer as they come.
 

@@ -1,0 +1,1 @@
+"""From the meter's data logger into Home Assistant's long-term statistics."""

@@ -1,0 +1,205 @@
+"""Folds records of the data logger into hours.
+
+Pure: no I/O, no clock. All times are seconds since 1970-01-01 UTC. A record's
+stamp marks the end of its interval (chapter "Read-Out Data Logger" leaves that
+open; the registers are a snapshot at the stamp in any case).
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import repeat
+from operator import add, mul
+from typing import Final
+
+from ..emu.logs import COLUMNS, LoggerStatus, Record
+from ..emu.registers import Kind
+
+HOUR: Final = 3600
+
+REGISTERS: Final = sum(column.kind is Kind.REGISTER for column in COLUMNS)
+"""How many of a record's values, the first ones, are registers."""
+
+_REACH: Final = 26 * HOUR
+_USUAL_INTERVAL: Final = 900
+
+
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """One hour of the load profile.
+
+    `registers` are those of the last record in it, whose stamp is `known`; a border
+    is known exactly where that is the end of the hour. `means` are weighted with
+    time, `minima` and `maxima` those of the records; all in the last digit of
+    their columns. `status` has every status bit that was seen.
+    """
+
+    start: int
+    known: int
+    registers: tuple[int, ...]
+    means: tuple[float, ...]
+    minima: tuple[int, ...]
+    maxima: tuple[int, ...]
+    status: int
+
+    @property
+    def end(self) -> int:
+        """The time at which it ends."""
+        return self.start + HOUR
+
+
+class _OpenHour:
+    """An hour to which records may still come."""
+
+    __slots__ = ("known", "maxima", "minima", "registers", "status", "sums", "weight")
+
+    def __init__(self, record: Record) -> None:
+        values = record.values[REGISTERS:]
+        self.sums: list[float] = [0] * len(values)
+        self.weight = 0
+        self.minima: Iterable[int] = values
+        self.maxima: Iterable[int] = values
+        self.status = 0
+        self.registers: tuple[int, ...] | None = None
+        self.known = 0
+
+    def add(self, record: Record, seconds: int) -> None:
+        """Take in what a record says of some seconds of the hour."""
+        values = record.values[REGISTERS:]
+        self.sums = list(map(add, self.sums, map(mul, values, repeat(seconds))))
+        self.weight += seconds
+        self.minima = list(map(min, self.minima, values))
+        self.maxima = list(map(max, self.maxima, values))
+
+    def end_with(self, record: Record) -> None:
+        """Take the registers of a record that ends in the hour."""
+        self.registers = record.values[:REGISTERS]
+        self.known = record.at
+        self.status |= record.status
+
+    def closed(self, start: int) -> Hour | None:
+        """Return the hour, if a record has ended in it."""
+        if self.registers is None:
+            return None
+        return Hour(
+            start=start,
+            known=self.known,
+            registers=self.registers,
+            means=tuple(total / self.weight for total in self.sums),
+            minima=tuple(self.minima),
+            maxima=tuple(self.maxima),
+            status=self.status,
+        )
+
+
+class Folding:
+    """Folds a stream of records, in the order of their index, into hours.
+
+    Keeps the hours of about one day, so that a clock that was set back by less is
+    no trouble. `refused` counts the records that can't be right, by reason.
+    """
+
+    def __init__(self, serial_number: str, latest: int) -> None:
+        """Fold what a meter logged until a time, and nothing later."""
+        self.refused: Counter[str] = Counter()
+        self._serial_number = serial_number
+        self._latest = latest
+        self._open: dict[int, _OpenHour] = {}
+        self._before: Record | None = None
+        self._pending: Record | None = None
+        self._interval = _USUAL_INTERVAL
+
+    def feed(self, records: Iterable[Record]) -> Iterator[Hour]:
+        """Yield the hours to which no record will come any more."""
+        for record in records:
+            if self._is_believable(record):
+                yield from self._settle()
+                self._pending = record
+
+    def close(self) -> Iterator[Hour]:
+        """Yield the hours that are left; the last may lack records still to come."""
+        yield from self._settle()
+        self._pending = None
+        yield from self._closed(list(self._open))
+
+    def _is_believable(self, record: Record) -> bool:
+        if reason := self._reason_against(record):
+            self.refused[reason] += 1
+            return False
+        pending, before = self._pending, self._before
+        if pending is None or not _runs_backwards(pending, record):
+            return True
+        if before is not None and _runs_backwards(before, record):
+            self.refused["register runs backwards"] += 1
+            return False
+        # The one before was too high: this one fits to what came before that.
+        self.refused["register runs ahead"] += 1
+        self._pending = None
+        return True
+
+    def _reason_against(self, record: Record) -> str | None:
+        if record.serial_number != self._serial_number:
+            return "another serial number"
+        if record.at > self._latest:
+            return "time stamp in the future"
+        before = self._pending or self._before
+        if before is None:
+            return None
+        if record.index <= before.index:
+            return "read already"
+        if record.at < before.at - _REACH:
+            return "time stamp far in the past"
+        return None
+
+    def _settle(self) -> Iterator[Hour]:
+        """Fold the pending record, now that the next one has confirmed it."""
+        if (record := self._pending) is None:
+            return
+        for start, seconds in self._parts(record):
+            if (hour := self._open.get(start)) is None:
+                hour = self._open[start] = _OpenHour(record)
+            hour.add(record, seconds)
+        self._open[_hour_that_ends_with(record.at)].end_with(record)
+        self._before = record
+        if len(self._open) > _REACH // HOUR:
+            yield from self._closed(
+                [start for start in self._open if start < record.at - _REACH]
+            )
+
+    def _parts(self, record: Record) -> Iterator[tuple[int, int]]:
+        """Yield the hours that a record covers, with how many seconds of each."""
+        begin = record.at - self._covered(record)
+        end = record.at
+        while begin < end:
+            start = _hour_that_ends_with(end)
+            yield start, end - max(begin, start)
+            end = start
+
+    def _covered(self, record: Record) -> int:
+        """Return the seconds of a record's interval."""
+        if self._before is not None and not record.status & (
+            LoggerStatus.POWER_FAILURE | LoggerStatus.TIME_CHANGED
+        ):
+            passed = record.at - self._before.at
+            if 0 < passed <= HOUR and record.index == self._before.index + 1:
+                self._interval = passed
+        return self._interval
+
+    def _closed(self, starts: Iterable[int]) -> Iterator[Hour]:
+        for start in sorted(starts):
+            if hour := self._open.pop(start).closed(start):
+                yield hour
+
+
+def _hour_that_ends_with(at: int) -> int:
+    """Return the start of the hour in which an interval that ends then lies."""
+    return (at - 1) // HOUR * HOUR
+
+
+def _runs_backwards(before: Record, after: Record) -> bool:
+    return any(
+        later < earlier
+        for earlier, later in zip(
+            before.values[:REGISTERS], after.values[:REGISTERS], strict=True
+        )
+    )
