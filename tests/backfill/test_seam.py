@@ -1,0 +1,315 @@
+"""Joining the logger with the recorder, against a model of the recorder.
+
+The model follows what was measured of Home Assistant's statistics: a live sum goes
+on from the newest short-term row, else begins at 0; an hour that is there already
+is never overwritten by a live one; short-term rows are purged after ten days.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Self
+
+from hypothesis import example, given, settings, strategies as st
+import pytest
+
+from custom_components.emu_professional.backfill.hours import HOUR
+from custom_components.emu_professional.backfill.seam import Plan, Row, join
+
+START = 1_780_300_800
+PERIOD = 300
+KEEP = 10 * 24 * HOUR
+EXACT = 0.01
+
+
+@dataclass
+class Recorder:
+    """Long-term rows by hour, and short-term rows by period, of one sensor."""
+
+    hours: dict[int, Row] = field(default_factory=dict)
+    periods: dict[int, Row] = field(default_factory=dict)
+
+    @property
+    def newest(self) -> Row | None:
+        """Return the newest short-term row."""
+        return self.periods[max(self.periods)] if self.periods else None
+
+    def compile(self, start: int, state: float | None) -> None:
+        """Compile the five minutes that have just passed."""
+        if state is not None:
+            self.periods[start] = Row(start, state, self._sum(state))
+        if (start + PERIOD) % HOUR == 0:
+            self._compile_hour(start + PERIOD - HOUR)
+        for old in [p for p in self.periods if p < start - KEEP]:
+            del self.periods[old]
+
+    def _sum(self, state: float) -> float:
+        if (newest := self.newest) is None or newest.state is None:
+            return 0
+        if state < 0.9 * newest.state:
+            return newest.sum + state
+        return newest.sum + state - newest.state
+
+    def _compile_hour(self, start: int) -> None:
+        inside = [p for p in self.periods if start <= p < start + HOUR]
+        if inside and start not in self.hours:
+            row = self.periods[max(inside)]
+            self.hours[start] = Row(start, row.state, row.sum)
+
+    def carry_out(self, plan: Plan, *, interrupted: bool = False) -> None:
+        """Do what a plan says, or only its first half."""
+        if plan.shift_from is not None:
+            for rows in (self.hours, self.periods):
+                for start, row in rows.items():
+                    if start >= plan.shift_from:
+                        rows[start] = Row(start, row.state, row.sum + plan.shift)
+        if interrupted:
+            return
+        for row in plan.rows:
+            self.hours[row.start] = row
+        if not self.periods and plan.last:
+            end = plan.last.start + HOUR - PERIOD
+            self.periods[end] = Row(end, plan.last.state, plan.last.sum)
+
+    def rows_since(self, start: int) -> list[Row]:
+        """Return rows from the last one before a time on."""
+        starts = sorted(self.hours)
+        before = [s for s in starts if s < start][-1:]
+        return [self.hours[s] for s in [*before, *(s for s in starts if s >= start)]]
+
+    def changes(self) -> dict[int, float]:
+        """Return what each hour counts, as the energy dashboard shows it."""
+        rows = [self.hours[start] for start in sorted(self.hours)]
+        changes = {b.start: b.sum - a.sum for a, b in pairwise(rows)}
+        return {row.start: row.sum for row in rows[:1]} | changes
+
+
+@dataclass
+class Home:
+    """A meter, its logger and a Home Assistant that is not always there."""
+
+    now: int = START
+    register: int = 1_000_000
+    recorder: Recorder = field(default_factory=Recorder)
+    logged: dict[int, int] = field(default_factory=lambda: {START: 1_000_000})
+    state: float | None = None
+    catching_up: list[int] = field(default_factory=list)
+
+    def live(
+        self, periods: int, energy: int, *, running: bool = True, heard: bool = True
+    ) -> Self:
+        """Let time pass: Home Assistant runs or not, it hears the meter or not."""
+        for _ in range(periods):
+            start = self.now
+            self.now += PERIOD
+            taken = energy + self.now // PERIOD * 7919 % (energy + 1)
+            self.register += taken
+            if self.now % (3 * PERIOD) == 0:
+                self.logged[self.now] = self.register
+            if not running:
+                self.catching_up.append(start)
+                continue
+            self._catch_up()
+            # The last poll is up to five seconds old.
+            self.state = self.register - taken // 60 if heard else None
+            self.recorder.compile(start, self.state)
+        return self
+
+    def _catch_up(self) -> None:
+        for start in self.catching_up:
+            self.recorder.compile(start, self.state)
+        self.catching_up.clear()
+
+    def hours(self, since: int) -> dict[int, int]:
+        """Return the register at the end of each hour that was logged and compiled."""
+        limit = self.now // HOUR * HOUR
+        borders = [at for at in self.logged if at % HOUR == 0 and since < at <= limit]
+        return {at - HOUR: self.logged[at] for at in borders}
+
+    def plan(self, since: int = START, *, rebuild: bool = False) -> Plan:
+        """Return what a back-fill since a full hour would do."""
+        self._catch_up()
+        return join(
+            self.hours(since),
+            self.logged[since],
+            self.recorder.rows_since(since),
+            self.recorder.newest,
+            rebuild=rebuild,
+        )
+
+    def back_fill(self, since: int = START, *, rebuild: bool = False) -> Plan:
+        """Do a back-fill."""
+        plan = self.plan(since, rebuild=rebuild)
+        self.recorder.carry_out(plan)
+        return plan
+
+    def errors(self, since: int = START) -> dict[int, float]:
+        """Return by how much each logged hour's bar is wrong."""
+        changes = self.recorder.changes()
+        begin = self.logged[since]
+        errors = {}
+        for start, end in self.hours(since).items():
+            errors[start] = changes.get(start, 0.0) - (end - begin)
+            begin = end
+        return errors
+
+
+def worst(errors: Mapping[int, float]) -> float:
+    """Return the largest error."""
+    return max(map(abs, errors.values()), default=0)
+
+
+DAY = 288
+
+
+def test_fresh_sensor() -> None:
+    """Months of history before the first live row; the next live one goes on."""
+    home = Home().live(60 * DAY, 100, running=False)
+    home.catching_up.clear()
+    plan = home.back_fill()
+    assert len(plan.rows) == 60 * 24
+    assert worst(home.errors()) < EXACT
+    assert home.recorder.hours[START].sum == home.logged[START + HOUR] - 1_000_000
+    home.live(DAY, 100)
+    assert worst(home.errors()) <= 6
+
+
+def test_sensor_with_a_few_live_hours() -> None:
+    """History that comes after the first live rows moves them, and the next ones."""
+    home = Home().live(30 * DAY, 100, running=False)
+    home.catching_up.clear()
+    home.live(30, 100)
+    plan = home.back_fill()
+    assert plan.shift > 1_000_000
+    assert worst(home.errors()) <= 6
+    home.live(30, 100)
+    assert worst(home.errors()) <= 6
+
+
+def test_off_for_some_hours() -> None:
+    """Only the hours of the outage and their neighbours are written."""
+    home = Home().live(DAY, 100).live(41, 250, running=False).live(DAY, 100)
+    assert worst(home.errors(START + HOUR)) > 2000
+    plan = home.back_fill(START + HOUR)
+    assert 4 <= len(plan.rows) <= 7
+    assert abs(plan.shift) < 5
+    assert worst(home.errors(START + HOUR)) <= 10
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_away_for_twelve_days(running: bool) -> None:
+    """Home Assistant off, or the meter silent so long that the sum began anew."""
+    home = Home().live(DAY, 100)
+    home.live(12 * DAY + 7, 100, running=running, heard=False).live(2 * DAY + 5, 100)
+    assert worst(home.errors(START + HOUR)) > 10_000
+    home.back_fill(START + HOUR)
+    assert worst(home.errors(START + HOUR)) <= 6
+    home.live(DAY, 100)
+    assert worst(home.errors(START + HOUR)) <= 6
+    assert not home.back_fill(START + HOUR).rows
+
+
+def test_rebuild_is_exact() -> None:
+    """Every hour follows the logger to the last digit, and the next live one too."""
+    home = Home().live(5 * DAY, 777)
+    assert 0 < worst(home.errors(START + HOUR)) < 20
+    home.back_fill(START + HOUR, rebuild=True)
+    assert worst(home.errors(START + HOUR)) < EXACT
+    assert home.plan(START + HOUR, rebuild=True).rows == ()
+
+
+def test_rounding_is_left_alone() -> None:
+    """Live rows that end with the last poll before the hour are right."""
+    home = Home().live(5 * DAY, 777)
+    home.back_fill()
+    assert home.plan() == Plan(last=home.plan().last, left=5 * 24)
+
+
+def test_rows_after_the_window_keep_what_they_count() -> None:
+    """A window in the past moves later rows by one constant."""
+    home = Home().live(DAY, 100).live(12 * DAY, 100, heard=False).live(3 * DAY, 100)
+    before = home.recorder.changes()
+    window = {s: v for s, v in home.hours(START).items() if s < START + 14 * 24 * HOUR}
+    plan = join(
+        window,
+        home.logged[START],
+        home.recorder.rows_since(START),
+        home.recorder.newest,
+    )
+    home.recorder.carry_out(plan)
+    after = home.recorder.changes()
+    late = [start for start in before if start not in window]
+    assert late
+    for start in late:
+        assert after[start] == pytest.approx(before[start], abs=EXACT)
+
+
+def test_rows_outside_the_loggers_memory_stay() -> None:
+    """Rows older than the ring, and an outage across its beginning."""
+    home = Home().live(2 * DAY, 100).live(DAY, 100, heard=False).live(2 * DAY, 100)
+    since = START + 60 * HOUR
+    old = {s: row for s, row in home.recorder.hours.items() if s < since}
+    home.back_fill(since)
+    assert {s: home.recorder.hours[s] for s in old} == old
+    total = home.recorder.hours[max(home.recorder.hours)].sum
+    assert total == pytest.approx(home.register - 1_000_000, abs=210)
+
+
+def test_hour_that_the_logger_does_not_know() -> None:
+    """What live rows counted in a hole of the logger is not counted twice."""
+    home = Home().live(DAY, 100)
+    for at in [a for a in home.logged if START + 5 * HOUR < a < START + 8 * HOUR]:
+        del home.logged[at]
+    home.live(20, 100, running=False).live(DAY, 100)
+    home.back_fill(START, rebuild=True)
+    total = home.recorder.hours[max(home.hours(START))].sum
+    assert total == pytest.approx(
+        home.logged[max(home.logged) // HOUR * HOUR] - 1_000_000
+    )
+    assert min(home.recorder.changes().values()) >= 0
+
+
+EVENTS = st.tuples(
+    st.sampled_from(
+        ["live", "live", "off", "silent", "fill", "rebuild", "interrupted"]
+    ),
+    st.sampled_from([1, 3, 7, 12, 30, 100, DAY, 3 * DAY, 11 * DAY]),
+    st.integers(0, 2000),
+)
+
+
+@settings(max_examples=60)
+@given(st.lists(EVENTS, max_size=8))
+@example([("live", 1, 100), ("fill", 1, 0)])
+@example([("silent", 11 * DAY, 5), ("live", 100, 500), ("interrupted", 1, 0)])
+def test_a_life_of_outages(events: list[tuple[str, int, int]]) -> None:
+    """After a back-fill every hour is right, twice is once, interrupted is resumed."""
+    home = Home().live(30, 100)
+    for kind, periods, energy in events:
+        if kind in ("live", "off", "silent"):
+            running, heard = kind != "off", kind != "silent"
+            home.live(periods, energy, running=running, heard=heard)
+        elif kind == "interrupted":
+            home.recorder.carry_out(home.plan(), interrupted=True)
+        else:
+            home.back_fill(rebuild=kind == "rebuild")
+            _check(home, exact=kind == "rebuild")
+    home.live(15, 300)
+    home.back_fill()
+    _check(home, exact=False)
+    home.live(30, 300)
+    late = {s: e for s, e in home.errors().items() if s >= home.now - 2 * HOUR}
+    assert worst(late) <= 40
+
+
+def _check(home: Home, *, exact: bool) -> None:
+    errors = home.errors()
+    begin = home.logged[START]
+    for start, end in home.hours(START).items():
+        allowed = EXACT if exact else 4.1 + 0.02 * (end - begin)
+        assert abs(errors[start]) <= allowed, (start - START) / HOUR
+        begin = end
+    assert min(home.recorder.changes().values()) >= -EXACT
+    again = home.plan(rebuild=exact)
+    assert again.rows == ()
+    assert again.shift == 0
