@@ -80,6 +80,7 @@ async def test_fault(
         await meter.readings()
     assert type(raised.value) is error
     assert "\n" not in str(raised.value)
+    assert server.host not in str(raised.value)
     with pytest.raises(error):
         await meter.status()
     server.faults.clear()
@@ -116,7 +117,7 @@ async def test_nobody_listens(session: aiohttp.ClientSession) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(MeterUnreachable):
+    with pytest.raises(MeterUnreachable, match="^connection refused$"):
         await MeterClient(session, "127.0.0.1", port).status()
 
 

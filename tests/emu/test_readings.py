@@ -339,6 +339,13 @@ def test_clock_offset_does_not_flicker(ahead: float, ages: list[float]) -> None:
     assert len(seen) <= 2
 
 
+@pytest.mark.parametrize("seconds", [-5, -1, 0, 1, 5])
+def test_clock_offset_of_a_good_clock(seconds: int) -> None:
+    """A difference that can come from the age of the readings is none."""
+    clock = NOON + timedelta(seconds=seconds)
+    assert clock_offset(clock, NOON, None) == timedelta(0)
+
+
 def test_clock_offset_follows_a_changed_clock() -> None:
     """A clock that was set shows its new offset at once."""
     shown = clock_offset(NOON + timedelta(seconds=60), NOON, timedelta(0))

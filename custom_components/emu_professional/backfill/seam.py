@@ -106,7 +106,6 @@ def _wrong(hours: Mapping[int, int], begin: int, held: Mapping[int, Row]) -> set
             row is None
             or before is None
             or row.state is None
-            or abs(row.state - end) > _lag(energy)
             or abs(row.sum - before.sum - energy) > 2 * _lag(energy)
         ):
             wrong.add(start)
@@ -232,7 +231,7 @@ def _shift_from(
     begin = newest.start // HOUR * HOUR
     for row in _backwards(series):
         held = series.held.get(row.start)
-        if held is None or not _goes_on(newest, held):
+        if held is None:
             break
         if row.start not in written and abs(row.sum - held.sum - shift) > _EQUAL:
             break

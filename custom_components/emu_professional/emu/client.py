@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 import json
+import os
 from typing import Any, Final
 
 import aiohttp
@@ -196,4 +197,14 @@ def _has_length(response: aiohttp.ClientResponse) -> bool:
 
 
 def _reason(err: Exception) -> str:
-    return str(err) or type(err).__name__
+    match err:
+        case aiohttp.ClientConnectorDNSError():
+            return "its name is unknown"
+        case aiohttp.ClientConnectorError():
+            return os.strerror(err.os_error.errno or 0).lower()
+        case aiohttp.ClientPayloadError():
+            return "the connection was lost in the middle of an answer"
+        case aiohttp.ClientOSError() | aiohttp.ServerDisconnectedError():
+            return "the connection was lost before an answer"
+        case _:
+            return str(err) or type(err).__name__

@@ -213,14 +213,13 @@ def clock_offset(
     """Return how far the meter's clock is ahead, in whole seconds.
 
     The meter's time is as old as its readings, up to `CLOCK_RESOLUTION`: what is
-    shown already stays as long as the difference to it can come from that.
+    shown already, at first 0, stays as long as the difference can come from that.
     """
     if clock is None:
         return None
+    shown = shown or timedelta(0)
     offset = timedelta(seconds=round((clock - now).total_seconds()))
-    if shown is not None and abs(offset - shown) <= CLOCK_RESOLUTION:
-        return shown
-    return offset
+    return shown if abs(offset - shown) <= CLOCK_RESOLUTION else offset
 
 
 def _value(quantity: Quantity, raw: object) -> Value:
