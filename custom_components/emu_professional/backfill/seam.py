@@ -11,7 +11,7 @@ begins anew at 0.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -134,20 +134,19 @@ class _Series:
 
     def follow(self, start: int) -> None:
         """Add an hour as the logger has it."""
-        self._add(start, self.hours[start] - self.register, self.hours[start])
+        register = self.hours[start]
+        self._add(start, register, register - self.register)
+        self.register = register
 
     def keep(self, start: int) -> None:
         """Add a row that is there already."""
         row = self.held[start]
         change = self._change(row)
-        register = self.register + change if row.state is None else row.state
-        self._add(start, change, row.state)
-        self.register = self.hours.get(start, max(register, self.register))
+        self._add(start, row.state, change)
+        self.register = self.hours.get(start, self.register + change)
 
-    def _add(self, start: int, change: float, state: float | None) -> None:
+    def _add(self, start: int, state: float | None, change: float) -> None:
         self.sum += change
-        if state is not None:
-            self.register = state
         self.rows[start] = Row(start, state, self.sum)
 
     def _change(self, row: Row) -> float:
@@ -229,7 +228,7 @@ def _shift_from(
     """Return from when on all rows need the same shift, or are written anyway."""
     newest = live or max(series.held.values(), key=lambda row: row.start)
     begin = newest.start // HOUR * HOUR
-    for row in _backwards(series):
+    for row in reversed(series.rows.values()):
         held = series.held.get(row.start)
         if held is None:
             break
@@ -237,10 +236,6 @@ def _shift_from(
             break
         begin = min(begin, row.start)
     return begin
-
-
-def _backwards(series: _Series) -> Iterable[Row]:
-    return reversed(series.rows.values())
 
 
 def _is_there(row: Row, held: Row | None, shift: float) -> bool:
