@@ -10,7 +10,10 @@ import signal
 import sys
 
 from .clock import RunningClock
+from .history import INTERVALS, PowerFailure
+from .logger import FIFTEEN_MINUTES, THREE_YEARS, LoggerConfig
 from .meter import INSTALLED, PASSWORD_LENGTH, Meter, MeterConfig
+from .tables import TableConfig
 from .web import MeterServer
 
 _LOGGER = logging.getLogger("simulator")
@@ -47,6 +50,20 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
     return int(text)
+
+
+def _interval(text: str) -> int:
+    if _count(text) not in INTERVALS:
+        raise argparse.ArgumentTypeError(f"{text} is not from 1 to 60")
+    return int(text)
+
+
+def _power_failure(text: str) -> PowerFailure:
+    begin, _, end = text.partition("/")
+    failure = PowerFailure(_moment(begin), _moment(end))
+    if _moment(begin) >= _moment(end):
+        raise argparse.ArgumentTypeError(f"{text} ends before it begins")
+    return failure
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -89,28 +106,68 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=_count,
         help="TCP connections at a time (default: any number)",
     )
+    _add_logger(parser.add_argument_group("data logger"))
     return parser.parse_args(arguments)
+
+
+def _add_logger(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--no-logger", action="store_true", help="meters without load profile"
+    )
+    group.add_argument(
+        "--interval",
+        type=_interval,
+        default=FIFTEEN_MINUTES,
+        help="minutes between two records, 1 to 60 (default: 15)",
+    )
+    group.add_argument(
+        "--depth",
+        type=_count,
+        default=THREE_YEARS,
+        help="records that it holds (default: 105120, three years at 15 minutes)",
+    )
+    group.add_argument(
+        "--power-failure",
+        type=_power_failure,
+        action="append",
+        default=[],
+        metavar="BEGIN/END",
+        help="time without power; repeat it for more",
+    )
+    group.add_argument(
+        "--separator", choices=(",", ";"), default=",", help="of columns (default: ,)"
+    )
+    group.add_argument(
+        "--header", action="store_true", help="name the columns in the first line"
+    )
 
 
 def _servers(arguments: argparse.Namespace) -> list[MeterServer]:
     clock = RunningClock(arguments.clock, arguments.speed)
     return [
         MeterServer(
-            Meter(
-                MeterConfig(
-                    serial_number=serial_number,
-                    password=arguments.password,
-                    seed=arguments.seed + number,
-                    installed=arguments.installed,
-                    show_min_max=False if arguments.no_min_max else None,
-                ),
-                clock,
-            ),
+            Meter(_config(arguments, number, serial_number), clock),
             port=arguments.port + number if arguments.port else 0,
             connections=arguments.connections,
         )
         for number, serial_number in enumerate(arguments.serial or ["22350001"])
     ]
+
+
+def _config(
+    arguments: argparse.Namespace, number: int, serial_number: str
+) -> MeterConfig:
+    logger = LoggerConfig(interval=arguments.interval, depth=arguments.depth)
+    return MeterConfig(
+        serial_number=serial_number,
+        password=arguments.password,
+        seed=arguments.seed + number,
+        installed=arguments.installed,
+        show_min_max=False if arguments.no_min_max else None,
+        events=tuple(arguments.power_failure),
+        logger=None if arguments.no_logger else logger,
+        tables=TableConfig(separator=arguments.separator, header=arguments.header),
+    )
 
 
 async def _serve(servers: list[MeterServer]) -> None:

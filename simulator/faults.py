@@ -1,8 +1,9 @@
 """Faults on demand: what an embedded server and a bad network do to an answer."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 import json
 import random
 import socket
@@ -14,30 +15,42 @@ from aiohttp import hdrs, web
 from .documents import Document, Json, Literal, rendered
 
 __all__ = [
+    "EVERY_RECORD",
     "Body",
+    "BrokenLine",
     "CloseHalfway",
     "CloseWithoutAnswer",
     "ConnectionReset",
     "ContentType",
+    "CutLine",
     "Document",
     "Drip",
     "Fault",
     "Faults",
+    "GarbageBytes",
     "HugeBody",
+    "Indices",
     "Json",
     "Literal",
     "MissingKeys",
+    "MissingLine",
     "Redirect",
+    "ReplacedField",
     "ReplacedValues",
     "SecondConnectionRefused",
+    "ShiftedStamp",
     "Silent",
     "Slow",
+    "SlowLine",
     "Status",
     "TruncatedJson",
+    "TruncatedTable",
     "dash_values",
     "empty_body",
+    "foreign_serial_number",
     "garbage",
     "literal_value",
+    "negative_register",
     "not_an_object",
     "null_values",
 ]
@@ -45,7 +58,12 @@ __all__ = [
 type Respond = Callable[[], Awaitable[web.Response]]
 """Gives the answer that the meter would give without a fault."""
 
+DATA = "/data/"
+TABLES = frozenset({DATA})
+"""Paths that answer with CSV."""
+
 _BLOCK = 65_536
+_BLOCKS_PER_SECOND = 20
 
 
 class Fault:
@@ -86,6 +104,28 @@ class Drip(Fault):
         for byte in body:
             await response.write(bytes((byte,)))
             await asyncio.sleep(self.seconds)
+        return response
+
+
+@dataclass(frozen=True, slots=True)
+class SlowLine(Fault):
+    """The right answer, its body at `bytes_per_second`."""
+
+    bytes_per_second: float
+
+    @override
+    async def answer(
+        self, request: web.Request, respond: Respond
+    ) -> web.StreamResponse:
+        loop = asyncio.get_running_loop()
+        body, response = await _begun(request, respond)
+        size = max(1, int(self.bytes_per_second / _BLOCKS_PER_SECOND))
+        started = loop.time()
+        for begin in range(0, len(body), size):
+            block = body[begin : begin + size]
+            await response.write(block)
+            due = started + (begin + len(block)) / self.bytes_per_second
+            await asyncio.sleep(due - loop.time())
         return response
 
 
@@ -199,7 +239,9 @@ class Body(Fault):
     async def answer(
         self, request: web.Request, respond: Respond
     ) -> web.StreamResponse:
-        return web.Response(body=self.body, content_type="application/json")
+        of_table = request.path in TABLES
+        content_type = "text/csv" if of_table else "application/json"
+        return web.Response(body=self.body, content_type=content_type)
 
 
 def empty_body() -> Body:
@@ -305,6 +347,211 @@ def dash_values(*keys: str) -> ReplacedValues:
 def literal_value(key: str, text: str) -> ReplacedValues:
     """Return a fault: a value that stands in the document exactly as `text`."""
     return ReplacedValues({key: Literal(text)})
+
+
+type Indices = int | Container[int] | None
+"""Records by their index; None is the one in the middle of an answer."""
+
+EVERY_RECORD = range(2**63)
+
+
+@dataclass(frozen=True, slots=True)
+class CutLine(Fault):
+    """The connection ends in the middle of the line of a record (the first of many)."""
+
+    records: Indices = None
+    with_reset: bool = False
+    """By TCP RST; what was sent before may then be lost as well."""
+
+    @override
+    async def answer(
+        self, request: web.Request, respond: Respond
+    ) -> web.StreamResponse:
+        right = await respond()
+        cut = _middle_of_line(right, self.records)
+        if cut is None:
+            return right
+        body, response = await _begun(request, lambda: _ready(right))
+        await response.write(body[:cut])
+        if self.with_reset:
+            # What was written must leave before the connection does.
+            await asyncio.sleep(0.01)
+            reset(_transport(request))
+        else:
+            _transport(request).close()
+        return await _never()
+
+
+class _ChangedTable(Fault):
+    """The right table with other lines; answers without the records pass."""
+
+    @override
+    async def answer(
+        self, request: web.Request, respond: Respond
+    ) -> web.StreamResponse:
+        response = await respond()
+        if request.path in TABLES and response.status == 200:
+            response.body = self._changed(response)
+        return response
+
+    def _changed(self, response: web.Response) -> bytes:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class TruncatedTable(_ChangedTable):
+    """A complete HTTP answer that ends in the middle of the line of a record."""
+
+    records: Indices = None
+
+    @override
+    def _changed(self, response: web.Response) -> bytes:
+        return _body(response)[: _middle_of_line(response, self.records)]
+
+
+class _ChangedLines(_ChangedTable):
+    """The right table with other lines of some records."""
+
+    records: Indices
+
+    @override
+    def _changed(self, response: web.Response) -> bytes:
+        lines = _body(response).splitlines(keepends=True)
+        for number in _line_numbers(lines, self.records):
+            text = lines[number].rstrip(b"\r\n")
+            lines[number] = self._line(text) + lines[number][len(text) :]
+        return b"".join(lines)
+
+    def _line(self, line: bytes) -> bytes:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenLine(_ChangedLines):
+    """Lines with more or fewer than 28 columns."""
+
+    columns: int = 27
+    records: Indices = None
+
+    @override
+    def _line(self, line: bytes) -> bytes:
+        separator = _separator(line)
+        fields = line.split(separator)
+        more = [b"0"] * (self.columns - len(fields))
+        return separator.join([*fields, *more][: self.columns])
+
+
+@dataclass(frozen=True, slots=True)
+class ReplacedField(_ChangedLines):
+    """Lines with another text in a column, counted from 1 on like in the manual."""
+
+    column: int
+    text: str
+    records: Indices = None
+
+    @override
+    def _line(self, line: bytes) -> bytes:
+        separator = _separator(line)
+        fields = line.split(separator)
+        fields[self.column - 1] = self.text.encode()
+        return separator.join(fields)
+
+
+def foreign_serial_number(
+    serial_number: str = "22359999", records: Indices = None
+) -> ReplacedField:
+    """Return a fault: records that another meter seems to have made."""
+    return ReplacedField(4, serial_number, records)
+
+
+def negative_register(
+    column: int = 5, text: str = "-1", records: Indices = None
+) -> ReplacedField:
+    """Return a fault: a register (columns 5 to 12) below 0."""
+    return ReplacedField(column, text, records)
+
+
+@dataclass(frozen=True, slots=True)
+class ShiftedStamp(_ChangedLines):
+    """Lines with a later stamp, one in the future (ten years) unless told otherwise."""
+
+    seconds: int = 10 * 365 * 86_400
+    records: Indices = None
+
+    @override
+    def _line(self, line: bytes) -> bytes:
+        separator = _separator(line)
+        stamp, _, rest = line.partition(separator)
+        moment = datetime.fromisoformat(stamp.decode("utf-8-sig"))
+        moment = moment.astimezone(UTC) + timedelta(seconds=self.seconds)
+        mark = stamp[: stamp.find(b"2")]
+        text = moment.strftime("%Y-%m-%dT%H:%M:%SZ").encode()
+        return mark + text + separator + rest
+
+
+@dataclass(frozen=True, slots=True)
+class GarbageBytes(_ChangedLines):
+    """Bytes that are no text in the middle of lines, always the same ones."""
+
+    size: int = 40
+    records: Indices = None
+
+    @override
+    def _line(self, line: bytes) -> bytes:
+        middle = len(line) // 2
+        noise = b"\xff\xfe" + random.Random(self.size).randbytes(self.size - 2)
+        return line[:middle] + noise + line[middle:]
+
+
+@dataclass(frozen=True, slots=True)
+class MissingLine(_ChangedTable):
+    """The table without the lines of some records."""
+
+    records: Indices = None
+
+    @override
+    def _changed(self, response: web.Response) -> bytes:
+        lines = _body(response).splitlines(keepends=True)
+        missing = set(_line_numbers(lines, self.records))
+        return b"".join(
+            line for number, line in enumerate(lines) if number not in missing
+        )
+
+
+def _body(response: web.Response) -> bytes:
+    return response.body if isinstance(response.body, bytes) else b""
+
+
+def _separator(line: bytes) -> bytes:
+    return b";" if b";" in line else b","
+
+
+def _line_numbers(lines: list[bytes], records: Indices) -> list[int]:
+    indices = dict(_indices(lines))
+    if records is None:
+        return list(indices)[len(indices) // 2 :][:1]
+    if isinstance(records, int):
+        records = (records,)
+    return [number for number, index in indices.items() if index in records]
+
+
+def _indices(lines: list[bytes]) -> Iterator[tuple[int, int]]:
+    for number, line in enumerate(lines):
+        fields = line.split(_separator(line), 2)
+        # A header line has a name there.
+        if len(fields) > 1 and fields[1].isdigit():
+            yield number, int(fields[1])
+
+
+def _middle_of_line(response: web.Response, records: Indices) -> int | None:
+    lines = _body(response).splitlines(keepends=True)
+    for number in _line_numbers(lines, records):
+        return sum(map(len, lines[:number])) + len(lines[number]) // 2
+    return None
+
+
+async def _ready(response: web.Response) -> web.Response:
+    return response
 
 
 @dataclass(frozen=True, slots=True)

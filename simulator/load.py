@@ -12,7 +12,7 @@ summer time.
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 type Integers = NDArray[np.int32]
+type Counts = NDArray[np.int64]
 type Reals = NDArray[np.float64]
 
 STEP_SECONDS = 5
@@ -38,6 +39,13 @@ COLUMNS = (
     "i_N",
 )
 """Momentary values of a step: W, var, mA, 0.1 V, 0.01, 0.1 Hz, mA."""
+
+AVERAGED = (
+    *("p_L123", "p_L1", "p_L2", "p_L3"),
+    *("i_L123", "i_L1", "i_L2", "i_L3"),
+    "i_N",
+)
+"""Columns whose means are known, in the data logger's order."""
 
 SUNNY, MIXED, OVERCAST = range(3)
 
@@ -138,9 +146,32 @@ class Day:
             )
         )
 
+    def energies_until(self, seconds: Counts) -> Counts:
+        """Return `energies` of many seconds: a row for each field of `Energies`."""
+        return _integrated(self._until, seconds)
+
+    def sums_until(self, seconds: Counts) -> Counts:
+        """Return value times seconds from midnight on: a row for each of `AVERAGED`."""
+        return _integrated(self._averaged_until, seconds)
+
+    @cached_property
+    def _averaged_until(self) -> Integers:
+        until = np.zeros((len(AVERAGED), STEPS_PER_DAY + 1), dtype=np.int32)
+        rows = [COLUMNS.index(name) for name in AVERAGED]
+        np.cumsum(self.values[rows], axis=1, out=until[:, 1:])
+        return until
+
 
 _P_TOTAL = COLUMNS.index("p_L123")
 _Q_TOTAL = COLUMNS.index("q_L123")
+
+
+def _integrated(until: Integers, seconds: Counts) -> Counts:
+    steps, rest = np.divmod(seconds, STEP_SECONDS)
+    before = until[:, steps].astype(np.int64)
+    after = until[:, np.minimum(steps + 1, STEPS_PER_DAY)]
+    energies: Counts = before * STEP_SECONDS + (after - before) * rest
+    return energies
 
 
 class Household:
@@ -173,7 +204,7 @@ class Household:
 
 @lru_cache(maxsize=4)
 def household(seed: int) -> Household:
-    """Return the household of a seed, shared because its days take up to 60 MB."""
+    """Return the household of a seed, shared because its days take up to 90 MB."""
     return Household(seed)
 
 
@@ -190,8 +221,8 @@ def day_begin(day: int) -> int:
     return day * DAY_SECONDS - ZONE_SECONDS
 
 
-def weekday(day: int) -> int:
-    """Return 0 (Monday) to 6 (Sunday)."""
+def weekday[Days: (int, Counts)](day: Days) -> Days:
+    """Return 0 (Monday) to 6 (Sunday), of one day or of many."""
     return (day + 3) % 7
 
 

@@ -1,19 +1,23 @@
 """One simulated meter: configuration, own clock, access protection, documents."""
 
 from bisect import bisect_right
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 
-from . import documents
+from . import documents, tables
 from .clock import Clock, Instant, epoch
 from .documents import Document
+from .history import LAST, ClockSet, Event, History
 from .load import household
-from .measuring import Extreme, Extremes, Metrology, Registers, Snapshot
+from .logger import FIFTEEN_MINUTES, Logger, LoggerConfig, Module, Record
+from .measuring import Extreme, Extremes, Metrology, Registers, Snapshot, Span
+from .tables import TableConfig
 
 USER = "admin"
 PASSWORD_LENGTH = 20
 FIRST_SERIAL_NUMBER_WITH_EXTREMES = 22_350_000
-_EVER = -(2**63)
 INSTALLED = datetime(2024, 1, 1, tzinfo=UTC)
 
 
@@ -52,6 +56,11 @@ class MeterConfig:
     show_min_max: bool | None = None
     """None: from serial number 22350000 on."""
     settings: Settings = field(default_factory=Settings)
+    events: tuple[Event, ...] = ()
+    """What happens to it, in any order."""
+    logger: LoggerConfig | None = field(default_factory=LoggerConfig)
+    """None: a meter without load profile."""
+    tables: TableConfig = field(default_factory=TableConfig)
 
 
 class Meter:
@@ -73,18 +82,28 @@ class Meter:
         self.status_override: Document = {}
         """Values that replace those of `/status.json`, by key."""
         self.password = config.password
-        self._metrology = Metrology(household(config.seed), epoch(config.installed))
-        self._offsets: list[tuple[int, int]] = [(_EVER, config.clock_offset)]
+        self.tables = config.tables
+        """Replace it to change how tables are printed and asked for."""
+        self._set_events(config.events)
 
     @property
     def serial_number(self) -> str:
-        """Eight digits."""
-        return self.config.serial_number
+        """Eight digits; of the meter in which the module sits now."""
+        return self.module().serial_number
 
     @property
     def installed(self) -> int:
         """Epoch second since which the registers count."""
-        return self._metrology.installed
+        return self.module().metrology.installed
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """What happened and will happen to the meter."""
+        return self._events
+
+    def happens(self, *events: Event) -> None:
+        """Let something happen, also in the past or in the future."""
+        self._set_events((*self._events, *events))
 
     @property
     def password(self) -> str | None:
@@ -101,22 +120,19 @@ class Meter:
     @property
     def shows_min_max(self) -> bool:
         """Whether `/meterdata.json` has minima and maxima."""
-        if self.config.show_min_max is not None:
-            return self.config.show_min_max
-        return int(self.serial_number) >= FIRST_SERIAL_NUMBER_WITH_EXTREMES
+        return self._shows_min_max(self.serial_number)
 
     @property
     def mac_address(self) -> str:
-        """MAC address of the Ethernet interface."""
+        """MAC address of the Ethernet interface; it moves with the module."""
         if self.settings.mac_address is not None:
             return self.settings.mac_address
-        tail = (int(self.serial_number) & 0xFFFFFF).to_bytes(3)
+        tail = (int(self.config.serial_number) & 0xFFFFFF).to_bytes(3)
         return "10:2C:EF:" + tail.hex(":").upper()
 
     def set_clock_offset(self, seconds: int) -> None:
         """Set the meter's clock to true time plus `seconds` from now on."""
-        self._offsets.append((self.now(), seconds))
-        self._offsets.sort(key=lambda change: change[0])
+        self.happens(ClockSet(self.now(), seconds))
 
     def now(self) -> int:
         """Return true time, epoch seconds."""
@@ -125,25 +141,85 @@ class Meter:
     def meter_time(self, at: Instant | None = None) -> int:
         """Return the epoch second that the meter's clock showed at a true time (now)."""
         second = self.now() if at is None else epoch(at)
-        newest = bisect_right(self._offsets, second, key=lambda change: change[0])
-        return second + self._offsets[newest - 1][1]
+        return second + self._history.offset(second)
 
     def registers(self, at: Instant | None = None) -> Registers:
         """Return the energy registers at a true time (now), exact to the second."""
-        return self._metrology.registers(self.now() if at is None else epoch(at))
+        second = self.now() if at is None else epoch(at)
+        return self.module(second).metrology.registers(second)
 
     def snapshot(self, at: Instant | None = None) -> Snapshot:
         """Return what the meter shows at a true time (now): the last full step of 5 s."""
-        return self._metrology.snapshot(self.now() if at is None else epoch(at))
+        second = self.now() if at is None else epoch(at)
+        return self.module(second).metrology.snapshot(second)
 
     def extremes(self, at: Instant | None = None) -> Extremes:
         """Return minima and maxima of all snapshots from the installation to a true time (now)."""
-        return self._metrology.extremes(self.now() if at is None else epoch(at))
+        second = self.now() if at is None else epoch(at)
+        return self.module(second).metrology.extremes(second)
+
+    def module(self, at: Instant | None = None) -> Module:
+        """Return where the communication module sat at a true time (now)."""
+        second = self.now() if at is None else epoch(at)
+        number = bisect_right(self._modules[:-1], second, key=lambda one: one.until)
+        return self._modules[number]
+
+    def has_power(self, at: Instant | None = None) -> bool:
+        """Return whether the meter had power at a true time (now).
+
+        A meter without power does not answer. Its methods do: registers stand
+        still, and the last snapshot stays.
+        """
+        return self._history.has_power(self.now() if at is None else epoch(at))
+
+    @property
+    def logger(self) -> Logger:
+        """The data logger, with all records of past and future."""
+        if self._logger is None:
+            raise LookupError("The meter has no logger")
+        return self._logger
+
+    @property
+    def newest_index(self) -> int:
+        """Index of the newest record now; one less than the first while there is none."""
+        return self.logger.newest_index(self.now())
+
+    @property
+    def oldest_index(self) -> int:
+        """Index of the oldest record that the logger still has."""
+        return self.logger.oldest_index(self.now())
+
+    def records(
+        self, first: int | None = None, last: int | None = None
+    ) -> list[Record]:
+        """Return the records between two indices (oldest, newest), as far as they exist."""
+        oldest, newest = self.oldest_index, self.newest_index
+        return self.logger.records(
+            oldest if first is None else max(first, oldest),
+            newest if last is None else min(last, newest),
+        )
+
+    def data(self, query: Mapping[str, str]) -> bytes | None:
+        """Return `/data/` (chapter "Read-Out Data Logger"); None if it has no record.
+
+        It raises `tables.NotANumber` if `tables.garbage_status` says so.
+        """
+        chosen = tables.selection(
+            query, self.oldest_index, self.newest_index, self.tables
+        )
+        if chosen.last < chosen.first:
+            return None
+        block = self.logger.block(chosen.first, chosen.last)
+        _, *others = block.columns()
+        step = -1 if chosen.descending else 1
+        columns = [column[::step] for column in (tables.stamps(block.stamps), *others)]
+        return tables.rendered(tables.LOGGER_COLUMNS, columns, self.tables)
 
     def meter_data(self, at: Instant | None = None) -> Document:
         """Return `/meterdata.json` at a true time (now), overrides included."""
         second = self.now() if at is None else epoch(at)
-        extremes = self._stamped(self.extremes(second)) if self.shows_min_max else None
+        shown = self._shows_min_max(self.module(second).serial_number)
+        extremes = self._stamped(self.extremes(second)) if shown else None
         document = documents.meter_data(
             self.snapshot(second), extremes, self.meter_time(second)
         )
@@ -162,7 +238,7 @@ class Meter:
             "mbport": settings.modbus_port,
             "ntpactive": settings.ntp,
             "ntp1": settings.ntp_server,
-            "meterserial": self.serial_number,
+            "meterserial": self.module(at).serial_number,
             "meterfactorynr": settings.factory_number,
             "meterdatetime": self.meter_time(at),
             "networkmac": self.mac_address,
@@ -182,3 +258,40 @@ class Meter:
                 for side in extremes
             )
         )
+
+    def _shows_min_max(self, serial_number: str) -> bool:
+        if self.config.show_min_max is not None:
+            return self.config.show_min_max
+        return int(serial_number) >= FIRST_SERIAL_NUMBER_WITH_EXTREMES
+
+    def _set_events(self, events: tuple[Event, ...]) -> None:
+        config = self.config
+        minutes = config.logger.interval if config.logger else FIFTEEN_MINUTES
+        self._history = History(
+            events, clock_offset=config.clock_offset, interval=minutes
+        )
+        self._events = events
+        self._modules = list(self._made_modules())
+        self._logger = (
+            Logger(config.logger, self._history, self._modules)
+            if config.logger
+            else None
+        )
+
+    def _made_modules(self) -> Iterator[Module]:
+        config = self.config
+        for move in self._history.moves:
+            since = config.installed if move.installed is None else move.installed
+            metrology = self._made_metrology(move.seed, since)
+            yield Module(epoch(move.at), move.serial_number, metrology)
+        metrology = self._made_metrology(config.seed, config.installed)
+        yield Module(LAST, config.serial_number, metrology)
+
+    def _made_metrology(self, seed: int, installed: Instant) -> Metrology:
+        return _metrology(seed, epoch(installed), tuple(self._history.failures))
+
+
+@lru_cache(maxsize=8)
+def _metrology(seed: int, installed: int, failures: tuple[Span, ...]) -> Metrology:
+    # Shared, because it remembers what it has found out about the years.
+    return Metrology(household(seed), installed, failures)

@@ -10,8 +10,9 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from .documents import Document, rendered
-from .faults import CHALLENGE, Faults, reset
+from .faults import CHALLENGE, DATA, ConnectionReset, Faults, reset
 from .meter import USER, Meter
+from .tables import LOGGER_COLUMNS, NotANumber, TableConfig, rendered as rendered_table
 
 HOST = "127.0.0.1"
 
@@ -34,7 +35,10 @@ class RequestRecord:
 
 
 class MeterServer:
-    """Serves one meter on the loopback interface."""
+    """Serves one meter on the loopback interface.
+
+    While the meter has no power, its connections are reset.
+    """
 
     def __init__(
         self, meter: Meter, *, port: int = 0, connections: int | None = None
@@ -133,6 +137,7 @@ class MeterServer:
         if (
             self._server is None
             or limited
+            or not self.meter.has_power()
             or (parallel > 1 and self.faults.refuses_second_connection())
         ):
             self.refused_connections += 1
@@ -147,12 +152,29 @@ class MeterServer:
 
     def _application(self) -> web.Application:
         application = web.Application(
-            middlewares=[self._logged, self._disturbed, self._protected]
+            middlewares=[
+                self._powered,
+                self._logged,
+                self._disturbed,
+                self._protected,
+            ]
         )
         application.router.add_get("/", self._page)
         application.router.add_get("/meterdata.json", self._meter_data)
         application.router.add_get("/status.json", self._status)
+        application.router.add_get(DATA, self._data)
         return application
+
+    @web.middleware
+    async def _powered(
+        self, request: web.Request, handler: Handler
+    ) -> web.StreamResponse:
+        async def respond() -> web.Response:
+            return cast("web.Response", await handler(request))
+
+        if self.meter.has_power():
+            return await respond()
+        return await ConnectionReset().answer(request, respond)
 
     @web.middleware
     async def _logged(
@@ -199,6 +221,16 @@ class MeterServer:
 
     async def _status(self, request: web.Request) -> web.Response:
         return _json(self.meter.status())
+
+    async def _data(self, request: web.Request) -> web.Response:
+        meter, config = self.meter, self.meter.tables
+        if meter.config.logger is None:
+            return web.Response(status=config.missing_status)
+        try:
+            table = meter.data(request.query)
+        except NotANumber as err:
+            return web.Response(status=config.garbage_status or 400, text=str(err))
+        return _table(table, config)
 
 
 class _Connection(asyncio.Protocol):
@@ -252,6 +284,18 @@ def _is_welcome(request: web.Request, password: str | None) -> bool:
 
 def _json(document: Document) -> web.Response:
     return web.Response(text=rendered(document), content_type="application/json")
+
+
+def _table(table: bytes | None, config: TableConfig) -> web.Response:
+    status = config.empty_status if table is None else 200
+    if table is None and status == 200:
+        table = rendered_table(LOGGER_COLUMNS, [[] for _ in LOGGER_COLUMNS], config)
+    response = web.Response(
+        status=status, body=table or b"", content_type=config.content_type
+    )
+    if config.chunked:
+        response.enable_chunked_encoding()
+    return response
 
 
 def _transport(request: web.Request) -> asyncio.Transport:

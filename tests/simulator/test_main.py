@@ -89,6 +89,43 @@ async def test_command_without_extremes_and_with_one_connection(
                 await other.get(url)
 
 
+async def test_command_with_a_logger_to_taste(
+    started: list[asyncio.subprocess.Process], session: aiohttp.ClientSession
+) -> None:
+    """Command with a logger to taste."""
+    process = await run(
+        *("--port", "0", "--installed", "2026-05-01", "--clock", "2026-06-01"),
+        *("--speed", "0", "--interval", "5", "--depth", "1000"),
+        *("--power-failure", "2026-05-31T01:00/2026-05-31T13:02+02:00"),
+        *("--power-failure", "2026-05-31T23:00/2026-05-31T23:57"),
+        *("--separator", ";", "--header"),
+    )
+    started.append(process)
+    _, url = await address(process)
+    async with session.get(url + "data/") as response:
+        header, newest, *records = (await response.text()).splitlines()
+    assert header.startswith("Time stamp;Index;Status")
+    assert len(records) == 999
+    assert newest.startswith("2026-06-01T00:00:00Z;8797;32;22350001;")
+    assert records[0].startswith("2026-05-31T23:00:00Z;8796;0;")
+    statuses = [record.split(";")[2] for record in records]
+    assert [record for record in records if record.split(";")[2] == "32"] == [
+        record for record in records if record.startswith("2026-05-31T11:05:00Z;")
+    ]
+    assert statuses.count("32") == 1
+
+
+async def test_command_without_a_logger(
+    started: list[asyncio.subprocess.Process], session: aiohttp.ClientSession
+) -> None:
+    """Command without a logger."""
+    process = await run("--port", "0", "--no-logger")
+    started.append(process)
+    _, url = await address(process)
+    async with session.get(url + "data/") as response:
+        assert response.status == 404
+
+
 async def test_command_says_when_the_port_is_taken(
     started: list[asyncio.subprocess.Process], socket_enabled: None
 ) -> None:
@@ -113,6 +150,12 @@ async def test_command_says_when_the_port_is_taken(
         ("--password", "x" * 21),
         ("--serial", "EMU"),
         ("--connections", "0"),
+        ("--interval", "61"),
+        ("--interval", "0"),
+        ("--depth", "x"),
+        ("--power-failure", "2026-05-31"),
+        ("--power-failure", "2026-05-31T02:00/2026-05-31T01:00"),
+        ("--separator", "|"),
     ],
 )
 def test_command_explains_wrong_arguments(

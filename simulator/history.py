@@ -1,0 +1,326 @@
+"""What happens in a meter's life, in true time.
+
+A meter's history is what makes its clock, its registers and its records differ
+from those of a meter that nothing ever happens to.
+
+In the second of an event the record comes first, so that something that happens
+now takes no record back. Live values of that second are those after the event.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import IntFlag
+from itertools import pairwise
+from typing import NamedTuple
+
+from .clock import Instant, epoch
+from .load import STEP_SECONDS
+from .measuring import Span
+
+SECONDS_PER_MINUTE = 60
+INTERVALS = range(1, 61)
+"""Minutes between two records."""
+LAST = 2**40
+"""Epoch second after which nothing is simulated."""
+
+
+class Status(IntFlag):
+    """Bits of a record (chapter "Definition of the Status-Codes")."""
+
+    NO_CHANGE = 0
+    TIME_CHANGED = 1
+    CURRENT_RATIO_CHANGED = 2
+    VOLTAGE_RATIO_CHANGED = 4
+    IMPULSE_LENGTH_CHANGED = 8
+    IMPULSE_RATIO_CHANGED = 16
+    POWER_FAILURE = 32
+    NO_SYNCHRONIZATION = 64
+    LOGBOOK_FULL = 128
+
+
+@dataclass(frozen=True, slots=True)
+class PowerFailure:
+    """The house and its meter have no power; both ends are moved on to full steps of 5 s.
+
+    What has nothing left then does not happen. Nothing is recorded after `begin`
+    until `end`, included, and the registers stand still. The first record
+    afterwards has bit 5.
+    """
+
+    begin: Instant
+    end: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class ClockChange:
+    """The meter's clock is set; the next record has bit 0.
+
+    Set back, the meter stamps some records with times it had stamped before; set
+    forward, it leaves some out.
+    """
+
+    at: Instant
+    seconds: int
+    """Positive is forward."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClockSet:
+    """Like `ClockChange`, told by what the clock shows from then on."""
+
+    at: Instant
+    offset: int
+    """Seconds by which the meter's clock is ahead of true time."""
+
+
+@dataclass(frozen=True, slots=True)
+class IntervalChange:
+    """The meter records in another interval; stamps are its multiples since 1970, UTC."""
+
+    at: Instant
+    minutes: int
+    """1 to 60"""
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentRatioChange:
+    """Other current transformers are set; the next record has bit 1.
+
+    The registers go on: they count what the house takes.
+    """
+
+    at: Instant
+    primary: int = 100
+    """A"""
+    secondary: int = 5
+    """A"""
+
+
+@dataclass(frozen=True, slots=True)
+class VoltageRatioChange:
+    """Other voltage transformers are set; the next record has bit 2."""
+
+    at: Instant
+    primary: int = 200
+    """V"""
+    secondary: int = 100
+    """V"""
+
+
+@dataclass(frozen=True, slots=True)
+class ImpulseLengthChange:
+    """The S0 output has another pulse width; the next record has bit 3."""
+
+    at: Instant
+    milliseconds: int = 40
+
+
+@dataclass(frozen=True, slots=True)
+class ImpulseRatioChange:
+    """The S0 output has another pulse value; the next record has bit 4."""
+
+    at: Instant
+    impulses: int = 1000
+    """Per kWh"""
+
+
+@dataclass(frozen=True, slots=True)
+class NoSynchronization:
+    """No time server is reached; records after `begin` until `end` have bit 6."""
+
+    begin: Instant
+    end: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class LogbookFull:
+    """The logbook is full from a moment on; records after it have bit 7."""
+
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleMoved:
+    """The communication module, and the logger with it, moves to the next meter.
+
+    Until then it sat in another meter with registers of its own, which it showed
+    and recorded. A move that is still to come is planned the same way: the meter's
+    own serial number is that of its last place.
+    """
+
+    at: Instant
+    serial_number: str
+    """Of the meter that the module leaves."""
+    seed: int = 2
+    """Of that meter's household."""
+    installed: Instant | None = None
+    """When that meter's registers stood at 0; None: like the meter of today."""
+
+
+type Event = (
+    PowerFailure
+    | ClockChange
+    | ClockSet
+    | IntervalChange
+    | CurrentRatioChange
+    | VoltageRatioChange
+    | ImpulseLengthChange
+    | ImpulseRatioChange
+    | NoSynchronization
+    | LogbookFull
+    | ModuleMoved
+)
+
+_STATUS = {
+    CurrentRatioChange: Status.CURRENT_RATIO_CHANGED,
+    VoltageRatioChange: Status.VOLTAGE_RATIO_CHANGED,
+    ImpulseLengthChange: Status.IMPULSE_LENGTH_CHANGED,
+    ImpulseRatioChange: Status.IMPULSE_RATIO_CHANGED,
+}
+
+
+class Change(NamedTuple):
+    """From an epoch second of true time on, a value is another one."""
+
+    at: int
+    value: int
+
+
+class Stretch(NamedTuple):
+    """A time in which the meter records in equal intervals by an even clock."""
+
+    begin: int
+    """Epoch second, true time, after which a record may be due."""
+    end: int
+    """Epoch second of the last one that may be due."""
+    offset: int
+    """Seconds by which the meter's clock is ahead of true time."""
+    interval: int
+    """Seconds"""
+
+
+class History:
+    """Everything that happened to a meter, in order."""
+
+    def __init__(
+        self, events: Iterable[Event], *, clock_offset: int, interval: int
+    ) -> None:
+        """Take events in any order; the clock begins `clock_offset` seconds ahead.
+
+        `interval` is the minutes between two records at first. Of two events at
+        the same second the one given first happens first.
+        """
+        events = sorted(events, key=_begin)
+        self.failures = _spans(
+            Span(_full_step(event.begin), _full_step(event.end))
+            for event in events
+            if isinstance(event, PowerFailure)
+        )
+        """Without power, apart and in order; they begin and end at full steps."""
+        self.unsynchronized = _spans(
+            Span(epoch(event.begin), epoch(event.end))
+            for event in events
+            if isinstance(event, NoSynchronization)
+        )
+        """Without a time server, apart and in order."""
+        self.moves = [event for event in events if isinstance(event, ModuleMoved)]
+        self.offsets = list(_offsets(events, clock_offset))
+        self.intervals = list(_intervals(events, interval))
+        self.flags = [*self._clock_flags(), *self._failure_flags(), *_flags(events)]
+        """Bits of the first record after a moment."""
+        full = [epoch(event.at) for event in events if isinstance(event, LogbookFull)]
+        self.logbook_full = min(full, default=LAST)
+        """Epoch second since which the logbook is full."""
+
+    def has_power(self, at: int) -> bool:
+        """Return whether the meter has power at an epoch second."""
+        ended = bisect_right(self.failures, at, key=lambda span: span.end)
+        return ended == len(self.failures) or at < self.failures[ended].begin
+
+    def offset(self, at: int) -> int:
+        """Return by how many seconds the meter's clock is ahead at an epoch second."""
+        return _value(self.offsets, at)
+
+    def stretches(self, installed: int) -> Iterator[Stretch]:
+        """Yield the stretches after an epoch second, in order."""
+        changes = [*self.offsets, *self.intervals]
+        edges = {at for at, _ in changes} | {
+            at for span in self.failures for at in span
+        }
+        borders = [installed, *sorted(at for at in edges if at > installed), LAST]
+        for begin, end in pairwise(borders):
+            if self.has_power(begin):
+                interval = SECONDS_PER_MINUTE * _value(self.intervals, begin)
+                yield Stretch(begin, end, self.offset(begin), interval)
+
+    def _clock_flags(self) -> Iterator[Change]:
+        for _, (at, _) in pairwise(self.offsets):
+            yield Change(at, Status.TIME_CHANGED)
+
+    def _failure_flags(self) -> Iterator[Change]:
+        for _, end in self.failures:
+            yield Change(end, Status.POWER_FAILURE)
+
+
+_EVER = -(2**62)
+
+
+def _begin(event: Event) -> int:
+    if isinstance(event, PowerFailure | NoSynchronization):
+        return epoch(event.begin)
+    return epoch(event.at)
+
+
+def _full_step(at: Instant) -> int:
+    second = epoch(at)
+    return second + -second % STEP_SECONDS
+
+
+def _spans(spans: Iterable[Span]) -> list[Span]:
+    merged: list[Span] = []
+    for span in spans:
+        if span.end < span.begin:
+            raise ValueError(f"A span ends before it begins: {span}")
+        if merged and span.begin <= merged[-1].end:
+            merged[-1] = Span(merged[-1].begin, max(merged[-1].end, span.end))
+        elif span.begin < span.end:
+            merged.append(span)
+    return merged
+
+
+def _offsets(events: Iterable[Event], first: int) -> Iterator[Change]:
+    offset = first
+    yield Change(_EVER, offset)
+    for event in events:
+        before = offset
+        if isinstance(event, ClockChange):
+            offset += event.seconds
+        elif isinstance(event, ClockSet):
+            offset = event.offset
+        if offset != before:
+            yield Change(_begin(event), offset)
+
+
+def _intervals(events: Iterable[Event], first: int) -> Iterator[Change]:
+    yield Change(_EVER, _checked_interval(first))
+    for event in events:
+        if isinstance(event, IntervalChange):
+            yield Change(epoch(event.at), _checked_interval(event.minutes))
+
+
+def _checked_interval(minutes: int) -> int:
+    if minutes not in INTERVALS:
+        raise ValueError(f"An interval has 1 to 60 minutes, not {minutes}")
+    return minutes
+
+
+def _flags(events: Iterable[Event]) -> Iterator[Change]:
+    for event in events:
+        bit = _STATUS.get(type(event))
+        if bit is not None:
+            yield Change(_begin(event), bit)
+
+
+def _value(changes: list[Change], at: int) -> int:
+    return changes[bisect_right(changes, at, key=lambda change: change.at) - 1].value

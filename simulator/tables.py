@@ -1,0 +1,174 @@
+"""The CSV tables: which records a request asks for, and how they are printed.
+
+The manual leaves much of it open (chapter "Read-Out Data Logger"); `TableConfig`
+has every reading of it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import NamedTuple
+
+import numpy as np
+
+from .load import Counts
+
+MOST_RECORDS = 3000
+"""In one answer."""
+
+LOGGER_COLUMNS = (
+    *("Time stamp", "Index", "Status", "Serial number"),
+    *("Active Energy Import L123 T1", "Active Energy Import L123 T2"),
+    *("Active Energy Export L123 T1", "Active Energy Export L123 T2"),
+    *("Reactive Energy Import L123 T1", "Reactive Energy Import L123 T2"),
+    *("Reactive Energy Export L123 T1", "Reactive Energy Export L123 T2"),
+    *("Active Power L123", "Active Power L1", "Active Power L2", "Active Power L3"),
+    *("Current L123", "Current L1", "Current L2", "Current L3", "Current N"),
+    *("Voltage L1-N", "Voltage L2-N", "Voltage L3-N"),
+    *("Power factor L1", "Power factor L2", "Power factor L3"),
+    "Frequency",
+)
+"""As the manual calls them."""
+
+
+LARGEST_NUMBER = 2**32 - 1
+"""That a small server understands."""
+
+
+class OneSided(Enum):
+    """What `from` or `to` alone means."""
+
+    OPEN = auto()
+    """From there to the newest, or from the oldest to there, both ascending."""
+    IGNORED = auto()
+    """As if nothing was asked for: the newest ones."""
+    SINGLE = auto()
+    """That record alone."""
+
+
+class BeyondTheEnds(Enum):
+    """What a range means that goes beyond the oldest or the newest record."""
+
+    CLIPPED = auto()
+    """The part of it that is there, maybe none."""
+    CLAMPED = auto()
+    """Each end moved to the nearest record that is there."""
+    NOTHING = auto()
+    """An empty answer, even if a part is there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableConfig:
+    """How a meter prints its tables and reads requests for them."""
+
+    separator: str = ","
+    header: bool = False
+    """Whether the first line names the columns."""
+    line_end: str = "\r\n"
+    byte_order_mark: bool = False
+    final_line_end: bool = True
+    content_type: str = "text/csv"
+    chunked: bool = False
+    """Without a Content-Length, like a server that does not know it in time."""
+    last_ascending: bool = False
+    """Whether `last=x` begins with the oldest of them."""
+    one_sided: OneSided = OneSided.OPEN
+    beyond: BeyondTheEnds = BeyondTheEnds.CLIPPED
+    garbage_status: int | None = None
+    """HTTP status for what is no number (0 to 2^32 - 1); None: as if it was not there."""
+    empty_status: int = 200
+    """HTTP status of an answer without a record, which has the header line at most."""
+    missing_status: int = 404
+    """HTTP status of a meter without logger."""
+    most: int = MOST_RECORDS
+    """Records in one answer."""
+
+
+class Selection(NamedTuple):
+    """Indices of the records to print, both included; nothing if last < first."""
+
+    first: int
+    last: int
+    descending: bool = False
+
+
+NOTHING = Selection(1, 0)
+
+
+class NotANumber(ValueError):
+    """A parameter of a request is no number."""
+
+
+def selection(
+    query: Mapping[str, str], oldest: int, newest: int, config: TableConfig
+) -> Selection:
+    """Return what a request asks for, of the records between two indices.
+
+    `last` goes before `from` and `to`. Where more than `most` records are asked
+    for, those that come first in the asked order are given.
+    """
+    if newest < oldest:
+        return NOTHING
+    count = _number(query, "last", config)
+    if count is not None:
+        first = max(oldest, newest - min(count, config.most) + 1)
+        return Selection(first, newest, not config.last_ascending)
+    begin, end = _number(query, "from", config), _number(query, "to", config)
+    one_sided = (begin is None) != (end is None)
+    if one_sided and config.one_sided is OneSided.SINGLE:
+        begin = end = end if begin is None else begin
+    elif one_sided and config.one_sided is OneSided.OPEN:
+        if begin is None:
+            begin = min(oldest, end or 0)
+        else:
+            end = max(newest, begin)
+    if begin is None or end is None:
+        return Selection(max(oldest, newest - config.most + 1), newest, descending=True)
+    return _range(begin, end, oldest, newest, config)
+
+
+def _range(
+    begin: int, end: int, oldest: int, newest: int, config: TableConfig
+) -> Selection:
+    descending = begin > end
+    low, high = sorted((begin, end))
+    if config.beyond is BeyondTheEnds.NOTHING and (low < oldest or high > newest):
+        return NOTHING
+    first, last = max(low, oldest), min(high, newest)
+    if config.beyond is BeyondTheEnds.CLAMPED:
+        first, last = min(first, newest), max(last, oldest)
+    if descending:
+        return Selection(max(first, last - config.most + 1), last, descending=True)
+    return Selection(first, min(last, first + config.most - 1))
+
+
+def _number(query: Mapping[str, str], name: str, config: TableConfig) -> int | None:
+    text = query.get(name)
+    if text is None:
+        return None
+    digits = text.lstrip("0")[: len(str(LARGEST_NUMBER)) + 1]
+    if text.isascii() and text.isdecimal() and int(digits or 0) <= LARGEST_NUMBER:
+        return int(digits or 0)
+    if config.garbage_status is not None:
+        raise NotANumber(f"{name}={text}")
+    return None
+
+
+def rendered(
+    names: Sequence[str], columns: Sequence[Sequence[object]], config: TableConfig
+) -> bytes:
+    """Return a table; `columns` have one value for each record."""
+    template = config.separator.join(["%s"] * len(names))
+    lines = [config.separator.join(names)] if config.header else []
+    lines += [template % row for row in zip(*columns, strict=True)]
+    text = config.line_end.join(lines)
+    if lines and config.final_line_end:
+        text += config.line_end
+    return text.encode("utf-8-sig" if config.byte_order_mark else "utf-8")
+
+
+def stamps(seconds: Counts) -> list[str]:
+    """Return epoch seconds the way the meter prints them, 2022-09-28T10:30:00Z."""
+    moments = np.datetime_as_string(seconds.astype("datetime64[s]"), timezone="UTC")
+    texts: list[str] = moments.tolist()
+    return texts
