@@ -211,14 +211,15 @@ def test_sum_that_began_anew_a_moment_ago() -> None:
     assert worst(home.errors(START + HOUR)) <= 6
 
 
-def test_lower_live_row_in_a_hole() -> None:
-    """A live row that says less than the logger before it makes no negative bar."""
+@pytest.mark.parametrize("error", [-9_000, 9_000])
+def test_odd_live_row_in_a_hole(error: int) -> None:
+    """A live row that contradicts the logger around it makes no negative bar."""
     home = Home().live(DAY, 100)
     for at in [a for a in home.logged if START + 5 * HOUR < a < START + 8 * HOUR]:
         del home.logged[at]
     odd = START + 6 * HOUR
     row = home.recorder.hours[odd]
-    home.recorder.hours[odd] = Row(odd, (row.state or 0) - 9_000, row.sum - 9_000)
+    home.recorder.hours[odd] = Row(odd, (row.state or 0) + error, row.sum + error)
     home.back_fill(rebuild=True)
     assert min(home.recorder.changes().values()) >= 0
     late = max(home.hours(START))
@@ -297,6 +298,21 @@ def test_hour_that_the_logger_does_not_know() -> None:
         home.logged[max(home.logged) // HOUR * HOUR] - 1_000_000
     )
     assert min(home.recorder.changes().values()) >= 0
+
+
+def test_sum_that_began_anew_behind_the_logger() -> None:
+    """A restart at 0 after the logger's last record is mended by the states."""
+    home = Home().live(DAY, 100)
+    logged = dict(home.logged)
+    home.live(24, 100)
+    home.recorder.periods.clear()
+    home.live(24, 100)
+    home.logged = logged
+    assert min(home.recorder.changes().values()) < -10_000
+    home.back_fill()
+    assert min(home.recorder.changes().values()) >= 0
+    newest = home.recorder.hours[max(home.recorder.hours)]
+    assert newest.sum == pytest.approx((newest.state or 0) - 1_000_000, abs=5)
 
 
 EVENTS = st.tuples(

@@ -117,7 +117,7 @@ async def test_nobody_listens(session: aiohttp.ClientSession) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(MeterUnreachable, match="^connection refused$"):
+    with pytest.raises(MeterUnreachable, match="refused"):
         await MeterClient(session, "127.0.0.1", port).status()
 
 
