@@ -300,6 +300,28 @@ def test_hour_that_the_logger_does_not_know() -> None:
     assert min(home.recorder.changes().values()) >= 0
 
 
+def test_nothing_logged() -> None:
+    """Without an hour of the logger nothing is to be done."""
+    assert join({}, 0, [Row(START, 5, 5)], None) == Plan()
+
+
+def test_rows_without_state() -> None:
+    """Rows that another program has imported without state are written over."""
+    home = Home().live(2 * DAY, 100)
+    odd = [START + HOUR * hour for hour in (10, 11, 30)]
+    for start in odd:
+        row = home.recorder.hours[start]
+        home.recorder.hours[start] = Row(start, None, row.sum)
+    del home.logged[START + 31 * HOUR]
+    home.back_fill()
+    assert home.recorder.hours[odd[0]].state is not None
+    assert home.recorder.hours[odd[2]].state is None
+    assert min(home.recorder.changes().values()) >= 0
+    late = max(home.hours(START))
+    total = home.recorder.hours[late].sum
+    assert total == pytest.approx(home.hours(START)[late] - 1_000_000, abs=5)
+
+
 def test_sum_that_began_anew_behind_the_logger() -> None:
     """A restart at 0 after the logger's last record is mended by the states."""
     home = Home().live(DAY, 100)

@@ -1,0 +1,168 @@
+"""Pages of the data logger at a real socket, in every form and under faults."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from datetime import timedelta
+
+import aiohttp
+import pytest
+
+from custom_components.emu_professional.emu import client as client_module
+from custom_components.emu_professional.emu.client import MeterClient
+from custom_components.emu_professional.emu.errors import (
+    MeterUnauthorized,
+    MeterUnreachable,
+    MeterUnsupported,
+)
+from custom_components.emu_professional.emu.logs import Record
+from simulator import faults
+from simulator.clock import ManualClock
+from simulator.meter import Meter, MeterConfig
+from simulator.tables import TableConfig
+from simulator.web import MeterServer
+from tests.conftest import NOON
+
+
+@pytest.fixture
+async def meter(server: MeterServer) -> AsyncGenerator[MeterClient]:
+    """Return a client of the simulated meter."""
+    async with aiohttp.ClientSession() as session:
+        yield MeterClient(session, server.host, server.port)
+
+
+def expected(meter: Meter, first: int, last: int) -> tuple[Record, ...]:
+    """Return the records that the simulated meter knows to be in it."""
+    return tuple(
+        Record(stamp, index, status, serial_number, tuple(values))
+        for stamp, index, status, serial_number, *values in meter.records(first, last)
+    )
+
+
+FORMS = [
+    TableConfig(),
+    TableConfig(separator=";", header=True, line_end="\n"),
+    TableConfig(byte_order_mark=True, header=True),
+    TableConfig(final_line_end=False, chunked=True),
+    TableConfig(final_line_end=False, last_ascending=True),
+    TableConfig(content_type="application/octet-stream"),
+]
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_pages(
+    meter: MeterClient, server: MeterServer, form: TableConfig
+) -> None:
+    """Newest records and ranges arrive in the order of the index, whatever the form."""
+    server.meter.tables = form
+    newest = server.meter.newest_index
+    page = await meter.newest_records(20)
+    assert page.records == expected(server.meter, newest - 19, newest)
+    page = await meter.records(5, 30)
+    assert page.records == expected(server.meter, 5, 30)
+    assert page.whole
+    assert not page.refusals
+
+
+async def test_page_without_records(meter: MeterClient, server: MeterServer) -> None:
+    """Beyond the newest record there is nothing, and that is no mistake."""
+    newest = server.meter.newest_index
+    page = await meter.records(newest + 1, newest + 10)
+    assert page.records == ()
+    assert page.whole
+
+
+async def test_page_in_a_slow_line(meter: MeterClient, server: MeterServer) -> None:
+    """A connection that is lost in mid-line keeps the whole lines before it."""
+    server.faults.set(faults.CutLine(records=25), path="/data/")
+    page = await meter.records(20, 40)
+    assert page.records == expected(server.meter, 20, 24)
+    assert not page.whole
+    server.faults.clear()
+    rest = await meter.records(page.records[-1].index + 1, 40)
+    assert page.records + rest.records == expected(server.meter, 20, 40)
+
+
+async def test_slow_page(
+    meter: MeterClient, server: MeterServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came within the time limit is kept."""
+    monkeypatch.setattr(client_module, "PAGE_TIME_LIMIT", 0.5)
+    server.faults.set(faults.SlowLine(bytes_per_second=4000), path="/data/")
+    page = await meter.records(1, 900)
+    assert not page.whole
+    count = len(page.records)
+    assert 0 < count < 900
+    assert page.records == expected(server.meter, 1, count)
+
+
+async def test_line_that_is_no_record(meter: MeterClient, server: MeterServer) -> None:
+    """A damaged line is reported, the others are read."""
+    server.faults.set(faults.BrokenLine(columns=20, records=25), path="/data/")
+    page = await meter.records(20, 30)
+    assert [record.index for record in page.records] == [*range(20, 25), *range(26, 31)]
+    assert [refusal.reason for refusal in page.refusals] == ["20 columns instead of 28"]
+
+
+@pytest.mark.parametrize(
+    "fault", [faults.ConnectionReset(), faults.CloseWithoutAnswer(), faults.Silent()]
+)
+async def test_no_answer(
+    meter: MeterClient,
+    server: MeterServer,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: faults.Fault,
+) -> None:
+    """A logger that does not answer is out of reach."""
+    monkeypatch.setattr(client_module, "PAGE_TIME_LIMIT", 0.3)
+    server.faults.set(fault, path="/data/")
+    with pytest.raises(MeterUnreachable):
+        await meter.newest_records(1)
+    await meter.readings()
+
+
+async def test_password(meter: MeterClient, server: MeterServer) -> None:
+    """The logger is protected like the rest."""
+    server.meter.password = "secret"
+    with pytest.raises(MeterUnauthorized):
+        await meter.newest_records(1)
+
+
+async def test_meter_without_logger(
+    socket_enabled: None, config: MeterConfig, clock: ManualClock
+) -> None:
+    """A meter without a data logger says so."""
+    config = replace(config, logger=None)
+    async with (
+        MeterServer(Meter(config, clock)) as server,
+        aiohttp.ClientSession() as session,
+    ):
+        with pytest.raises(MeterUnsupported):
+            await MeterClient(session, server.host, server.port).newest_records(1)
+
+
+async def test_live_polls_go_between_pages(
+    meter: MeterClient, server: MeterServer
+) -> None:
+    """On a meter with one connection a poll waits for one page, not for all."""
+    server.connections = 1
+    pages = [meter.records(1 + 90 * i, 90 + 90 * i) for i in range(6)]
+    tasks = [asyncio.create_task(page) for page in pages[:2]]
+    tasks.append(asyncio.create_task(meter.readings()))  # type: ignore[arg-type]
+    tasks += [asyncio.create_task(page) for page in pages[2:]]
+    await asyncio.gather(*tasks)
+    paths = [request.path.partition("?")[0] for request in server.requests]
+    assert paths == ["/data/"] * 2 + ["/meterdata.json"] + ["/data/"] * 4
+    assert server.refused_connections == 0
+
+
+async def test_whole_logger(meter: MeterClient, server: MeterServer) -> None:
+    """Ten days in pages are the ten days that the meter has lived."""
+    newest = server.meter.newest_index
+    records: list[Record] = []
+    while not records or records[-1].index < newest:
+        first = records[-1].index + 1 if records else 1
+        records += (await meter.records(first, first + 95)).records
+    assert len(records) == newest == 10 * 96
+    assert records[-1].at == NOON.timestamp()
+    assert records[0].at == (NOON - timedelta(days=10)).timestamp() + 900
