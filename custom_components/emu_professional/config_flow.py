@@ -9,7 +9,7 @@ from yarl import URL
 
 from homeassistant.config_entries import (
     SOURCE_DHCP,
-    SOURCE_REAUTH,
+    ConfigEntry,
     ConfigFlow,
     ConfigFlowResult,
 )
@@ -113,19 +113,8 @@ class EmuConfigFlow(ConfigFlow, domain=DOMAIN):
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
         """Ask for the password of a meter with access protection."""
-        errors: dict[str, str] = {}
-        if user_input is not None:
-            self._password = user_input[CONF_PASSWORD]
-            error = await self._async_ask()
-            if error is None:
-                return await self._async_create()
-            errors = _password_error(error)
-        return self.async_show_form(
-            step_id="password",
-            data_schema=_PASSWORD_SCHEMA,
-            description_placeholders={"host": _shown(self._host, self._port)},
-            errors=errors,
-        )
+        form = await self._async_password_form("password", user_input)
+        return form or await self._async_create()
 
     @override
     async def async_step_dhcp(
@@ -176,31 +165,21 @@ class EmuConfigFlow(ConfigFlow, domain=DOMAIN):
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
         """Ask for the new password."""
-        errors: dict[str, str] = {}
-        if user_input is not None:
-            self._password = user_input[CONF_PASSWORD]
-            error = await self._async_ask()
-            if error is None:
-                return await self._async_update(self._get_reauth_entry().data)
-            errors = _password_error(error)
-        return self.async_show_form(
-            step_id="reauth_confirm",
-            data_schema=_PASSWORD_SCHEMA,
-            description_placeholders={"host": _shown(self._host, self._port)},
-            errors=errors,
-        )
+        form = await self._async_password_form("reauth_confirm", user_input)
+        return form or await self._async_update(self._get_reauth_entry())
 
     async def async_step_reconfigure(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
         """Change address or password."""
-        data = self._get_reconfigure_entry().data
+        entry = self._get_reconfigure_entry()
+        data = entry.data
         errors: dict[str, str] = {}
         if user_input is not None:
             self._password = user_input.get(CONF_PASSWORD, data.get(CONF_PASSWORD))
             error = await self._async_ask_at(user_input[CONF_HOST])
             if error is None:
-                return await self._async_update(data)
+                return await self._async_update(entry)
             field = CONF_PASSWORD if error == "invalid_auth" else CONF_HOST
             errors[field] = error
         return self.async_show_form(
@@ -214,6 +193,23 @@ class EmuConfigFlow(ConfigFlow, domain=DOMAIN):
                 ),
                 user_input or {CONF_HOST: _shown(data[CONF_HOST], data[CONF_PORT])},
             ),
+            errors=errors,
+        )
+
+    async def _async_password_form(
+        self, step_id: str, user_input: dict[str, Any] | None
+    ) -> ConfigFlowResult | None:
+        """Ask for the password; return None once the meter accepts it."""
+        errors: dict[str, str] = {}
+        if user_input is not None:
+            self._password = user_input[CONF_PASSWORD]
+            if (error := await self._async_ask()) is None:
+                return None
+            errors[CONF_PASSWORD if error == "invalid_auth" else "base"] = error
+        return self.async_show_form(
+            step_id=step_id,
+            data_schema=_PASSWORD_SCHEMA,
+            description_placeholders={"host": _shown(self._host, self._port)},
             errors=errors,
         )
 
@@ -257,16 +253,11 @@ class EmuConfigFlow(ConfigFlow, domain=DOMAIN):
             title=f"{NAME} {self.unique_id}", data=self._data()
         )
 
-    async def _async_update(self, data: Mapping[str, Any]) -> ConfigFlowResult:
+    async def _async_update(self, entry: ConfigEntry) -> ConfigFlowResult:
         assert self._status
         await self.async_set_unique_id(self._status.serial_number)
         self._abort_if_unique_id_mismatch(
             description_placeholders={"serial_number": self._status.serial_number}
-        )
-        entry = (
-            self._get_reauth_entry()
-            if self.source == SOURCE_REAUTH
-            else self._get_reconfigure_entry()
         )
         return self.async_update_reload_and_abort(entry, data_updates=self._data())
 
@@ -277,8 +268,3 @@ class EmuConfigFlow(ConfigFlow, domain=DOMAIN):
         if self._mac:
             data[CONF_MAC] = self._mac
         return data
-
-
-def _password_error(error: str) -> dict[str, str]:
-    field = CONF_PASSWORD if error == "invalid_auth" else "base"
-    return {field: error}
