@@ -1,0 +1,218 @@
+"""Plans carried out in the real recorder."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from freezegun.api import FrozenDateTimeFactory
+import pytest
+from pytest_homeassistant_custom_component.components.recorder.common import (
+    async_wait_recording_done,
+    do_adhoc_statistics,
+)
+
+from custom_components.emu_professional.backfill.hours import HOUR
+from custom_components.emu_professional.backfill.recorder import (
+    Held,
+    async_carry_out,
+    async_held,
+)
+from custom_components.emu_professional.backfill.seam import Plan, join
+from homeassistant.components.recorder.core import Recorder
+from homeassistant.components.recorder.db_schema import StatisticsRuns
+from homeassistant.components.recorder.statistics import statistics_during_period
+from homeassistant.const import STATE_UNAVAILABLE
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers.recorder import get_instance, session_scope
+from homeassistant.setup import async_setup_component
+
+ENTITY_ID = "sensor.meter_energy_import"
+# Later than the run of statistics with which a recorder starts.
+NOW = datetime(2060, 6, 1, 9, 40, tzinfo=UTC)
+SINCE = int((NOW - timedelta(days=10)).timestamp()) // HOUR * HOUR
+PERIOD = timedelta(minutes=5)
+
+
+def register(at: float) -> int:
+    """Return the register in Wh at a time: more by day than by night."""
+    seconds = int(at) - SINCE
+    days, rest = divmod(seconds, 24 * HOUR)
+    return 5_000_000 + days * 30_000 + rest * rest * 30_000 // (24 * HOUR) ** 2
+
+
+def logged(limit: int) -> dict[int, int]:
+    """Return what the logger knows of the hours until a limit."""
+    return {start: register(start + HOUR) for start in range(SINCE, limit, HOUR)}
+
+
+class Home:
+    """A Home Assistant in which time passes as it is told."""
+
+    def __init__(
+        self, hass: HomeAssistant, freezer: FrozenDateTimeFactory, unit: str
+    ) -> None:
+        """Begin now."""
+        self.hass = hass
+        self.freezer = freezer
+        self.unit = unit
+        self.now = NOW
+        freezer.move_to(NOW)
+
+    async def live(self, periods: int, *, heard: bool = True) -> None:
+        """Let five minutes pass some times."""
+        for _ in range(periods):
+            start = self.now
+            self.freezer.move_to(start + timedelta(seconds=1))
+            self.hass.states.async_set(ENTITY_ID, *self._state(start, heard))
+            self.now = start + PERIOD
+            self.freezer.move_to(self.now - timedelta(seconds=1))
+            self.hass.states.async_set(ENTITY_ID, *self._state(self.now, heard))
+            await async_wait_recording_done(self.hass)
+            self.freezer.move_to(self.now)
+            do_adhoc_statistics(self.hass, start=start)
+            await async_wait_recording_done(self.hass)
+
+    def _state(self, at: datetime, heard: bool) -> tuple[str, dict[str, str]]:
+        attributes = {"device_class": "energy", "state_class": "total_increasing"}
+        attributes["unit_of_measurement"] = self.unit
+        if not heard:
+            return STATE_UNAVAILABLE, attributes
+        per_unit = {"Wh": 1, "kWh": 1000, "MWh": 1_000_000}[self.unit]
+        return f"{register(at.timestamp() - 1) / per_unit:.6f}", attributes
+
+    async def back_fill(self, *, rebuild: bool = False) -> Plan:
+        """Do a back-fill of all that was logged."""
+        held = await self.held()
+        plan = self.plan(held, rebuild=rebuild)
+        await async_carry_out(self.hass, ENTITY_ID, held, plan)
+        return plan
+
+    async def held(self) -> Held:
+        """Return what the recorder holds."""
+        held = await async_held(self.hass, ENTITY_ID, SINCE, "kWh")
+        assert held
+        return held
+
+    def plan(self, held: Held, *, rebuild: bool = False) -> Plan:
+        """Return what a back-fill would do."""
+        hours = logged(held.limit)
+        return join(hours, register(SINCE), held.rows, held.live, rebuild=rebuild)
+
+    async def worst_error(self) -> float:
+        """Return by how many Wh a bar of the energy dashboard is wrong at most."""
+        found: dict[str, list[Any]] = await get_instance(
+            self.hass
+        ).async_add_executor_job(
+            lambda: statistics_during_period(
+                self.hass,
+                datetime.fromtimestamp(SINCE, UTC),
+                None,
+                {ENTITY_ID},
+                "hour",
+                {"energy": "Wh"},
+                {"change"},
+            )
+        )
+        changes: dict[int, float] = {
+            int(row["start"]): row["change"] for row in found[ENTITY_ID]
+        }
+        limit = (await self.held()).limit
+        return max(
+            abs(changes.get(start, 0) - (register(start + HOUR) - register(start)))
+            for start in range(SINCE, limit, HOUR)
+        )
+
+
+@pytest.fixture
+async def home(
+    recorder_mock: Recorder, hass: HomeAssistant, freezer: FrozenDateTimeFactory
+) -> Home:
+    """Return a Home Assistant with a recorder, without statistics."""
+    assert await async_setup_component(hass, "sensor", {})
+    await async_wait_recording_done(hass)
+    return Home(hass, freezer, "kWh")
+
+
+async def test_before_the_first_statistics(home: Home) -> None:
+    """Before anything was compiled, nothing may be written."""
+    with session_scope(hass=home.hass) as session:
+        session.query(StatisticsRuns).delete()
+    assert await async_held(home.hass, ENTITY_ID, SINCE, "kWh") is None
+
+
+async def test_fresh_sensor_without_statistics(home: Home) -> None:
+    """History comes before the first live row, which goes on from it."""
+    await home.live(1, heard=False)
+    plan = await home.back_fill()
+    assert len(plan.rows) == 10 * 24
+    assert await home.worst_error() < 0.01
+    await home.live(28)
+    assert await home.worst_error() <= 4
+    assert not (await home.back_fill()).rows
+
+
+@pytest.mark.parametrize("unit", ["Wh", "kWh", "MWh"])
+async def test_sensor_with_live_rows_in_any_unit(home: Home, unit: str) -> None:
+    """Live rows move up behind the history, in the unit that they have."""
+    home.unit = unit
+    await home.live(10)
+    held = await home.held()
+    assert held.unit == unit
+    assert len(held.rows) == 1
+    await home.back_fill()
+    assert await home.worst_error() <= 4
+    await home.live(20)
+    assert await home.worst_error() <= 4
+    held = await home.held()
+    assert home.plan(held).rows == ()
+    assert home.plan(held).shift == 0
+
+
+async def test_meter_silent_for_hours(home: Home) -> None:
+    """The hole that a silent meter leaves is filled, the next live row fits."""
+    await home.live(10)
+    await home.back_fill()
+    await home.live(41, heard=False)
+    await home.live(17)
+    assert await home.worst_error() > 500
+    plan = await home.back_fill()
+    assert 3 <= len(plan.rows) <= 6
+    assert await home.worst_error() <= 4
+    await home.live(13)
+    assert await home.worst_error() <= 4
+
+
+async def test_sum_that_began_anew(home: Home) -> None:
+    """After its short-term rows were purged the series goes on without a jump."""
+    await home.live(10)
+    await home.back_fill()
+    await home.live(3, heard=False)
+    await home.hass.services.async_call(
+        "recorder", "purge", {"keep_days": 0, "repack": False}, blocking=True
+    )
+    await async_wait_recording_done(home.hass)
+    assert (await home.held()).live is None
+    await home.live(17)
+    assert await home.worst_error() > 100_000
+    await home.back_fill()
+    assert await home.worst_error() <= 4
+    await home.live(13)
+    assert await home.worst_error() <= 4
+
+
+async def test_rebuild(home: Home) -> None:
+    """Every hour is exact to the last digit, and stays so."""
+    await home.live(30)
+    await home.back_fill(rebuild=True)
+    assert await home.worst_error() < 0.01
+    assert home.plan(await home.held(), rebuild=True).rows == ()
+
+
+async def test_statistics_of_the_house_go_on(home: Home) -> None:
+    """No hour is written that is not compiled yet: the next compile succeeds."""
+    await home.live(3)
+    held = await home.held()
+    assert held.limit == int(NOW.timestamp()) // HOUR * HOUR
+    await home.back_fill()
+    await home.live(3)
+    held = await home.held()
+    assert held.rows[-1].start == int(NOW.timestamp()) // HOUR * HOUR
