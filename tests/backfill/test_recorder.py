@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import AsyncMock, patch
 
 from freezegun.api import FrozenDateTimeFactory
 import pytest
@@ -148,6 +149,15 @@ async def test_fresh_sensor_without_statistics(home: Home) -> None:
     await home.live(28)
     assert await home.worst_error() <= 4
     assert not (await home.back_fill()).rows
+
+
+async def test_done_is_done(home: Home) -> None:
+    """All rows are there when a plan is said to be carried out."""
+    await home.live(1)
+    with patch.object(Recorder, "async_block_till_done", AsyncMock()):
+        plan = await home.back_fill()
+        held = await home.held()
+    assert len(plan.rows) == len(held.rows) == 10 * 24
 
 
 @pytest.mark.parametrize("unit", ["Wh", "kWh", "MWh"])

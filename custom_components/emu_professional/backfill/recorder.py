@@ -6,7 +6,6 @@ All calls need a Home Assistant that has started: before, the recorder still cat
 up with the time it was off, and meets what is written meanwhile as an error.
 """
 
-import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import batched
@@ -14,6 +13,7 @@ from typing import Final
 
 from sqlalchemy import Select, func, select
 
+from homeassistant.components.recorder.core import Recorder
 from homeassistant.components.recorder.db_schema import (
     Statistics,
     StatisticsRuns,
@@ -24,6 +24,7 @@ from homeassistant.components.recorder.models import (
     StatisticMeanType,
     StatisticMetaData,
 )
+from homeassistant.components.recorder.tasks import SynchronizeTask
 from homeassistant.const import UnitOfEnergy
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.recorder import get_instance, session_scope
@@ -87,13 +88,22 @@ async def async_carry_out(
     for batch in batched(newest_first, _BATCH, strict=False):
         data = [_data(row, scale) for row in reversed(batch)]
         instance.async_import_statistics(metadata, data, Statistics)
-        await instance.async_block_till_done()
-        await asyncio.sleep(0)
+        await _async_done(instance)
     if held.live is None and plan.last is not None:
         instance.async_import_statistics(
             metadata, [_live(plan.last, scale)], StatisticsShortTerm
         )
-    await instance.async_block_till_done()
+    await _async_done(instance)
+
+
+async def _async_done(instance: Recorder) -> None:
+    """Wait until the recorder has done what it was asked for.
+
+    Its own way to wait takes a task that is under way for done.
+    """
+    done = instance.hass.loop.create_future()
+    instance.queue_task(SynchronizeTask(done))
+    await done
 
 
 def _held(hass: HomeAssistant, statistic_id: str, since: int, unit: str) -> Held | None:
