@@ -209,7 +209,8 @@ class Logger:
     def _numbered_flags(self, installed: int) -> Counts:
         flags: dict[int, int] = {}
         for at, bit in self._history.flags:
-            if at >= installed:
+            # A power failure that ended with the installation was not the meter's.
+            if at > installed or (at == installed and bit != Status.POWER_FAILURE):
                 number = self._count(at)
                 flags[number] = flags.get(number, 0) | bit
         return np.array(sorted(flags.items()), dtype=np.int64).reshape(-1, 2).T

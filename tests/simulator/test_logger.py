@@ -167,6 +167,11 @@ years_old = {"installed": YEARS_BEGIN, "now": YEARS_END, "depth": 10_000_000}
     clock_offset=0,
 )
 @example(
+    # The power is back in the second in which the meter is installed
+    life=(BEGINS[0], [PowerFailure(BEGINS[0] - 10, BEGINS[0] - 4)]),
+    clock_offset=0,
+)
+@example(
     # Recorded 3 s after the power is back, before the meter shows a new step
     life=(BEGINS[0], [PowerFailure(second("09:40:00"), second("10:15:00"))]),
     clock_offset=-3,
@@ -197,22 +202,19 @@ def test_records_of_years_agree_with_registers_and_live_values(
     meter = made(*events, **years_old)
     newest = meter.newest_index
     indices = st.integers(1, newest)
-    moments = {
-        epoch(getattr(event, name))
-        for event in events
-        for name in ("at", "begin", "end")
-        if hasattr(event, name)
-    }
     for index in data.draw(st.lists(indices, min_size=1, max_size=20)):
         (record,) = meter.records(index, index)
         at = meter.logger.recorded_at(index)
         assert record.index == index
-        # In the step of an event the record comes first, live values after it.
-        if not moments.isdisjoint(range(at - 4, at + 1)):
+        assert meter.has_power(at - 1)
+        # In the second of an event the record comes first, live values after it.
+        if any(
+            isinstance(event, ClockChange | ModuleMoved) and event.at == at
+            for event in events
+        ):
             continue
         assert record.registers == meter.registers(at)
         assert record.stamp == meter.meter_time(at)
-        assert meter.has_power(at)
         live = meter.meter_data(at)
         assert live["meterdatetime"] == record.stamp
         assert meter.status(at)["meterserial"] == record.serial_number
@@ -225,6 +227,18 @@ def test_records_of_years_agree_with_registers_and_live_values(
             assert live["wpulse_cnt_ex_L123_T2_e"] == decimal(
                 record.active_export_t2, 3
             )
+
+
+def test_record_of_the_second_in_which_the_power_fails() -> None:
+    """It is there, and agrees with what the meter showed last."""
+    meter = made(PowerFailure(second("09:29:56"), second("10:00:00")))
+    at = second("09:30:00")
+    (record,) = meter.records(2, 2)
+    assert meter.logger.recorded_at(2) == at
+    assert meter.has_power(at - 1)
+    assert not meter.has_power(at)
+    assert record.registers == meter.registers(at)
+    assert meter.meter_data(at)["u_L2_act_e"] == decimal(record.voltage_l2, 1)
 
 
 @given(events=years, data=st.data())
