@@ -5,13 +5,13 @@ from dataclasses import replace
 from hypothesis import given, strategies as st
 import pytest
 
-from custom_components.emu_professional.backfill.hours import (
-    HOUR,
+from custom_components.emu_professional.backfill.hours import HOUR, Folding, Hour
+from custom_components.emu_professional.emu.logs import (
+    COLUMNS,
     REGISTERS,
-    Folding,
-    Hour,
+    LoggerStatus,
+    Record,
 )
-from custom_components.emu_professional.emu.logs import COLUMNS, LoggerStatus, Record
 
 SERIAL_NUMBER = "22350001"
 START = 1_780_300_800

@@ -12,13 +12,9 @@ from itertools import repeat
 from operator import add, mul
 from typing import Final
 
-from ..emu.logs import COLUMNS, LoggerStatus, Record
-from ..emu.registers import Kind
+from ..emu.logs import REGISTERS, LoggerStatus, Record
 
 HOUR: Final = 3600
-
-REGISTERS: Final = sum(column.kind is Kind.REGISTER for column in COLUMNS)
-"""How many of a record's values, the first ones, are registers."""
 
 _REACH: Final = 26 * HOUR
 _USUAL_INTERVAL: Final = 900

@@ -33,9 +33,9 @@ from homeassistant.util.unit_conversion import EnergyConverter
 from .hours import HOUR
 from .seam import Plan, Row
 
-_PERIOD: Final = timedelta(minutes=5)
 type _Columns = tuple[float | None, float | None, float | None]
 
+_PERIOD: Final = timedelta(minutes=5)
 _BATCH: Final = 168
 """Rows at a time: the recorder records nothing else meanwhile, about 1 ms a row."""
 
@@ -120,21 +120,15 @@ def _held(hass: HomeAssistant, statistic_id: str, since: int, unit: str) -> Held
         metadata_id, metadata = found
         unit = metadata["unit_of_measurement"] or unit
         scale = _last_digits_per(unit)
-        of_it = select(Statistics.start_ts, Statistics.state, Statistics.sum).where(
-            Statistics.metadata_id == metadata_id
-        )
-        before = of_it.where(Statistics.start_ts < since).order_by(
+        of_hours = _rows_of(Statistics, metadata_id)
+        before = of_hours.where(Statistics.start_ts < since).order_by(
             Statistics.start_ts.desc()
         )
-        later = of_it.where(Statistics.start_ts >= since).order_by(Statistics.start_ts)
-        live = (
-            select(
-                StatisticsShortTerm.start_ts,
-                StatisticsShortTerm.state,
-                StatisticsShortTerm.sum,
-            )
-            .where(StatisticsShortTerm.metadata_id == metadata_id)
-            .order_by(StatisticsShortTerm.start_ts.desc())
+        later = of_hours.where(Statistics.start_ts >= since).order_by(
+            Statistics.start_ts
+        )
+        live = _rows_of(StatisticsShortTerm, metadata_id).order_by(
+            StatisticsShortTerm.start_ts.desc()
         )
 
         def rows(query: Select[_Columns]) -> list[Row]:
@@ -146,6 +140,14 @@ def _held(hass: HomeAssistant, statistic_id: str, since: int, unit: str) -> Held
             unit=unit,
             limit=limit,
         )
+
+
+def _rows_of(
+    table: type[Statistics | StatisticsShortTerm], metadata_id: int
+) -> Select[_Columns]:
+    return select(table.start_ts, table.state, table.sum).where(
+        table.metadata_id == metadata_id
+    )
 
 
 def _last_digits_per(unit: str) -> float:

@@ -157,7 +157,8 @@ class MeterClient:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         try:
             async with self._session.get(
-                self._url.with_path(path).with_query(query),
+                self._url.with_path(path),
+                params=query,
                 headers=self._headers,
                 # The password must not follow to another host.
                 allow_redirects=False,

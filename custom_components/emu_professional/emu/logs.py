@@ -14,9 +14,6 @@ from typing import Final
 
 from .registers import QUANTITIES, Kind
 
-FIRST_COLUMN: Final = 5
-"""Column of the first quantity, counted from 1; before it stand time and index."""
-
 LAST_COLUMN: Final = 28
 
 COLUMNS: Final = tuple(
@@ -24,9 +21,9 @@ COLUMNS: Final = tuple(
 )
 """The quantities of a record in the order of its `values`."""
 
-_REGISTERS: Final = tuple(
-    position for position, q in enumerate(COLUMNS) if q.kind is Kind.REGISTER
-)
+REGISTERS: Final = sum(column.kind is Kind.REGISTER for column in COLUMNS)
+"""How many of a record's values, the first ones, are registers."""
+
 _SEPARATORS: Final = ",;\t"
 _PATIENCE: Final = 2
 _LONGEST_LINE: Final = 1024
@@ -142,7 +139,7 @@ class RecordReader:
             self._refuse(text, "time stamp")
             return None
         numbers = tuple(map(int, values))
-        if min(numbers[: len(_REGISTERS)]) < 0:
+        if min(numbers[:REGISTERS]) < 0:
             self._refuse(text, "negative register")
             return None
         return Record(at, int(index), int(status), serial_number, numbers)
