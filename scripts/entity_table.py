@@ -10,15 +10,20 @@ from pathlib import Path
 import sys
 
 from custom_components.emu_professional.binary_sensor import BINARY_SENSORS
-from custom_components.emu_professional.entity import EmuEntityDescription
-from custom_components.emu_professional.sensor import SENSORS
+from custom_components.emu_professional.button import FILL_STATISTICS
+from custom_components.emu_professional.sensor import BACKFILL_SENSORS, SENSORS
+from homeassistant.helpers.entity import EntityDescription
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 BEGIN = "<!-- entities -->\n"
 END = "<!-- /entities -->\n"
 
-PLATFORMS = {"sensor": SENSORS, "binary_sensor": BINARY_SENSORS}
+PLATFORMS: dict[str, Sequence[EntityDescription]] = {
+    "sensor": (*SENSORS, *BACKFILL_SENSORS),
+    "binary_sensor": BINARY_SENSORS,
+    "button": (FILL_STATISTICS,),
+}
 
 
 def table() -> str:
@@ -34,7 +39,7 @@ def table() -> str:
     return "\n".join(rows) + "\n"
 
 
-def _row(name: str, alike: Sequence[EmuEntityDescription]) -> str:
+def _row(name: str, alike: Sequence[EntityDescription]) -> str:
     for placeholder in alike[0].translation_placeholders or {}:
         values = [(d.translation_placeholders or {})[placeholder] for d in alike]
         name = name.replace(f"{{{placeholder}}}", ", ".join(values))

@@ -24,8 +24,12 @@ pytestmark = pytest.mark.usefixtures("loaded", "impatient")
 
 
 def states(hass: HomeAssistant) -> dict[str, str]:
-    """Return the state of every entity of the meter."""
-    return {state.entity_id: state.state for state in hass.states.async_all()}
+    """Return the state of every entity that shows what the meter says."""
+    return {
+        state.entity_id: state.state
+        for state in hass.states.async_all(("binary_sensor", "sensor"))
+        if "back_fill" not in state.entity_id
+    }
 
 
 def ours(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:

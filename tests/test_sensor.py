@@ -36,6 +36,7 @@ ENABLED = {
     *(f"current_l{phase}" for phase in (1, 2, 3)),
     *(f"voltage_l{phase}" for phase in (1, 2, 3)),
     *(f"energy_{d}{t}" for d in ("import", "export") for t in ("", "_t1", "_t2")),
+    *("backfill", "backfill_progress", "fill_statistics"),
     "clock_offset",
     "modbus",
     "ntp",
@@ -78,6 +79,7 @@ async def test_every_value_of_the_manual_is_an_entity(
         *(quantity.key for quantity in BY_JSON_KEY.values()),
         *("clock", "clock_offset", "ip_address", "modbus_port", "ntp_server"),
         *("dhcp", "modbus", "ntp", "online_update"),
+        *("backfill", "backfill_progress", "fill_statistics"),
     }
     assert unique_ids([e for e in entities if not e.disabled]) == ENABLED
 

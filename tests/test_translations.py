@@ -8,12 +8,21 @@ from typing import Any
 
 import pytest
 
+from custom_components.emu_professional.backfill.coordinator import BackfillState
+from custom_components.emu_professional.backfill.targets import TARGETS
 from custom_components.emu_professional.binary_sensor import BINARY_SENSORS
+from custom_components.emu_professional.button import FILL_STATISTICS
 from custom_components.emu_professional.config_flow import _ERRORS
 from custom_components.emu_professional.coordinator import _FAILURES
-from custom_components.emu_professional.sensor import SENSORS
+from custom_components.emu_professional.sensor import BACKFILL_SENSORS, SENSORS
+from homeassistant.helpers.entity import EntityDescription
 
 INTEGRATION = Path(__file__).parent.parent / "custom_components" / "emu_professional"
+DESCRIPTIONS: dict[str, tuple[EntityDescription, ...]] = {
+    "sensor": (*SENSORS, *BACKFILL_SENSORS),
+    "binary_sensor": BINARY_SENSORS,
+    "button": (FILL_STATISTICS,),
+}
 LANGUAGES = sorted(path.stem for path in (INTEGRATION / "translations").glob("*.json"))
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
@@ -60,33 +69,40 @@ def test_names_differ(language: str) -> None:
         translated[f"entity.{platform}.{description.translation_key}.name"].format(
             **(description.translation_placeholders or {})
         )
-        for platform, descriptions in (
-            ("sensor", SENSORS),
-            ("binary_sensor", BINARY_SENSORS),
-        )
+        for platform, descriptions in DESCRIPTIONS.items()
         for description in descriptions
     ]
     assert len(names) == len(set(names))
 
 
 def test_no_text_is_left_over() -> None:
-    """Every text of an entity belongs to one, and so does every icon."""
+    """Every text of an entity belongs to one or to a statistic, and so do icons."""
     used = {
         f"entity.{platform}.{description.translation_key}"
-        for platform, descriptions in (
-            ("sensor", SENSORS),
-            ("binary_sensor", BINARY_SENSORS),
-        )
+        for platform, descriptions in DESCRIPTIONS.items()
         for description in descriptions
     }
+    statistics = {f"entity.sensor.{t.key}" for t in TARGETS if t.is_external}
     named = {
-        path.removesuffix(".name") for path in ENGLISH if path.startswith("entity.")
+        path.removesuffix(".name")
+        for path in ENGLISH
+        if path.startswith("entity.") and path.endswith(".name")
     }
-    assert named == used
-    icons = _flat(json.loads((INTEGRATION / "icons.json").read_text()), "")
-    for path, icon in icons:
-        assert path.removesuffix(".default") in used
+    assert named == used | statistics
+    icons = json.loads((INTEGRATION / "icons.json").read_text())
+    for path, icon in _flat({"entity": icons["entity"]}, ""):
+        assert ".".join(path.split(".")[:3]) in used
         assert re.fullmatch(r"mdi:[a-z0-9-]+", icon)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_states_have_words(language: str) -> None:
+    """Each state of the back-fill has its own text."""
+    translated = texts(language)
+    states = [
+        translated[f"entity.sensor.backfill.state.{state}"] for state in BackfillState
+    ]
+    assert len(states) == len(set(states))
 
 
 def test_every_error_has_words() -> None:

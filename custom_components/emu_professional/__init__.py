@@ -2,18 +2,33 @@
 
 from homeassistant.const import Platform
 from homeassistant.core import HomeAssistant
+from homeassistant.helpers import config_validation as cv
+from homeassistant.helpers.typing import ConfigType
 
-from .coordinator import EmuConfigEntry, EmuCoordinator, registers_store
+from .backfill.coordinator import BackfillCoordinator, backfill_store
+from .const import DOMAIN
+from .coordinator import EmuCoordinator, registers_store
+from .runtime import EmuConfigEntry, EmuRuntime
+from .services import async_setup_services
 
-PLATFORMS = [Platform.BINARY_SENSOR, Platform.SENSOR]
+CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
+PLATFORMS = [Platform.BINARY_SENSOR, Platform.BUTTON, Platform.SENSOR]
+
+
+async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
+    """Set up the actions, which are there without a meter as well."""
+    async_setup_services(hass)
+    return True
 
 
 async def async_setup_entry(hass: HomeAssistant, entry: EmuConfigEntry) -> bool:
     """Set up a meter."""
-    coordinator = EmuCoordinator(hass, entry)
-    await coordinator.async_config_entry_first_refresh()
-    entry.runtime_data = coordinator
+    meter = EmuCoordinator(hass, entry)
+    await meter.async_config_entry_first_refresh()
+    backfill = BackfillCoordinator(hass, entry, meter)
+    entry.runtime_data = EmuRuntime(meter, backfill)
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
+    await backfill.async_start()
     return True
 
 
@@ -25,3 +40,4 @@ async def async_unload_entry(hass: HomeAssistant, entry: EmuConfigEntry) -> bool
 async def async_remove_entry(hass: HomeAssistant, entry: EmuConfigEntry) -> None:
     """Forget a meter."""
     await registers_store(hass, entry).async_remove()
+    await backfill_store(hass, entry).async_remove()

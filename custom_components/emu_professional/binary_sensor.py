@@ -11,8 +11,8 @@ from homeassistant.const import EntityCategory
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .coordinator import EmuConfigEntry
 from .entity import EmuEntity, EmuEntityDescription, add_when_reported
+from .runtime import EmuConfigEntry
 
 # The coordinator does the polling.
 PARALLEL_UPDATES = 0

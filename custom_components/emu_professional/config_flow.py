@@ -12,18 +12,21 @@ from homeassistant.config_entries import (
     ConfigEntry,
     ConfigFlow,
     ConfigFlowResult,
+    OptionsFlowWithReload,
 )
 from homeassistant.const import CONF_HOST, CONF_MAC, CONF_PASSWORD, CONF_PORT
+from homeassistant.core import callback
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.device_registry import format_mac
 from homeassistant.helpers.selector import (
+    BooleanSelector,
     TextSelector,
     TextSelectorConfig,
     TextSelectorType,
 )
 from homeassistant.helpers.service_info.dhcp import DhcpServiceInfo
 
-from .const import DOMAIN, LOGGER, NAME
+from .const import CONF_AUTOMATIC, DOMAIN, LOGGER, NAME
 from .emu.client import MeterClient
 from .emu.errors import (
     MeterError,
@@ -87,6 +90,13 @@ class EmuConfigFlow(ConfigFlow, domain=DOMAIN):
         self._password: str | None = None
         self._mac: str | None = None
         self._status: Status | None = None
+
+    @staticmethod
+    @callback
+    @override
+    def async_get_options_flow(config_entry: ConfigEntry) -> EmuOptionsFlow:
+        """Return the options flow."""
+        return EmuOptionsFlow()
 
     @override
     async def async_step_user(
@@ -268,3 +278,21 @@ class EmuConfigFlow(ConfigFlow, domain=DOMAIN):
         if self._mac:
             data[CONF_MAC] = self._mac
         return data
+
+
+class EmuOptionsFlow(OptionsFlowWithReload):
+    """Handles the options of a meter."""
+
+    async def async_step_init(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Ask whether statistics are to be filled without being told to."""
+        if user_input is not None:
+            return self.async_create_entry(data=user_input)
+        automatic = self.config_entry.options.get(CONF_AUTOMATIC, True)
+        return self.async_show_form(
+            step_id="init",
+            data_schema=vol.Schema(
+                {vol.Required(CONF_AUTOMATIC, default=automatic): BooleanSelector()}
+            ),
+        )

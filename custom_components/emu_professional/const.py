@@ -13,3 +13,5 @@ NAME: Final = "EMU Professional II"
 
 POLL_INTERVAL: Final = timedelta(seconds=5)
 STATUS_INTERVAL: Final = timedelta(minutes=15)
+
+CONF_AUTOMATIC: Final = "automatic_backfill"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, override
+from typing import Any, NamedTuple, override
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import CONF_HOST, CONF_PASSWORD, CONF_PORT
@@ -28,10 +28,10 @@ from .emu.errors import (
 )
 from .emu.readings import HOLD, Continuity, Readings, Status, clock_offset
 
-type EmuConfigEntry = ConfigEntry[EmuCoordinator]
-
 _STORE_VERSION = 1
 _STORE_DELAY = 900
+
+_SILENCE = timedelta(seconds=60)
 
 _FAILURES: dict[type[MeterError], str] = {
     MeterUnreachable: "unreachable",
@@ -52,18 +52,27 @@ class MeterData:
     """How far the meter's clock is ahead of Home Assistant's."""
 
 
+class Silence(NamedTuple):
+    """A time without readings, in seconds since 1970-01-01 UTC."""
+
+    since: int
+    until: int
+
+
 class EmuCoordinator(DataUpdateCoordinator[MeterData]):
     """Reads one meter every 5 s, and its configuration now and then.
 
     A short interruption changes nothing: the last readings stand for `HOLD`.
     After it the meter is asked for its serial number first, for at this address
-    there may be another one by then.
+    there may be another one by then. `silences` has the longer ones, also those
+    while Home Assistant was off, until somebody takes them.
     """
 
-    config_entry: EmuConfigEntry
+    config_entry: ConfigEntry
 
-    def __init__(self, hass: HomeAssistant, entry: EmuConfigEntry) -> None:
+    def __init__(self, hass: HomeAssistant, entry: ConfigEntry) -> None:
         """Initialize the coordinator of a config entry."""
+        self.silences: list[Silence] = []
         super().__init__(
             hass,
             LOGGER,
@@ -81,6 +90,7 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
         self._continuity = Continuity()
         self._rejected: set[str] = set()
         self._heard: datetime | None = None
+        self._complete: datetime | None = None
         self._interrupted = True
         self._status_due = dt_util.utcnow()
         self._store = registers_store(hass, entry)
@@ -97,9 +107,10 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
         """Recall the registers, so that none runs backwards over a restart."""
         if (stored := await self._store.async_load()) is None:
             return
+        self._complete = dt_util.parse_datetime(stored["at"])
         self._continuity = Continuity(
             {key: Decimal(value) for key, value in stored["registers"].items()},
-            dt_util.parse_datetime(stored["at"]),
+            self._complete,
         )
 
     @override
@@ -118,11 +129,25 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
             if self._heard and dt_util.utcnow() - self._heard < HOLD:
                 LOGGER.debug("%s: %s; the last readings stand", self.name, err)
                 return self.data
-            raise self._failure(err) from err
+            failure = (
+                ConfigEntryAuthFailed
+                if isinstance(err, MeterUnauthorized)
+                else UpdateFailed
+            )
+            raise self.failure(err, failure) from err
         self._heard = dt_util.utcnow()
         self._interrupted = False
         self._store_registers()
+        if not data.readings.rejected.keys() & self._continuity.registers.keys():
+            self._note_silence(self._heard)
         return data
+
+    def _note_silence(self, now: datetime) -> None:
+        """Note for how long registers were not heard, if it was long."""
+        if self._complete and now - self._complete > _SILENCE:
+            since, until = self._complete.timestamp(), now.timestamp()
+            self.silences.append(Silence(int(since), int(until)))
+        self._complete = now
 
     async def _async_poll(self) -> MeterData:
         status = await self._async_status()
@@ -163,13 +188,11 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
             )
         self._rejected = set(rejected)
 
-    def _failure(self, err: MeterError) -> HomeAssistantError:
-        failure = (
-            ConfigEntryAuthFailed
-            if isinstance(err, MeterUnauthorized)
-            else UpdateFailed
-        )
-        return failure(
+    def failure[ErrorT: HomeAssistantError](
+        self, err: MeterError, error_class: type[ErrorT]
+    ) -> ErrorT:
+        """Return what an owner reads of an error of the meter."""
+        return error_class(
             translation_domain=DOMAIN,
             translation_key=_FAILURES[type(err)],
             translation_placeholders={"url": self.client.url, "error": str(err)},
@@ -190,8 +213,6 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
         }
 
 
-def registers_store(
-    hass: HomeAssistant, entry: EmuConfigEntry
-) -> Store[dict[str, Any]]:
+def registers_store(hass: HomeAssistant, entry: ConfigEntry) -> Store[dict[str, Any]]:
     """Return where an entry's last registers, in kWh, outlive a restart."""
     return Store(hass, _STORE_VERSION, f"{DOMAIN}.{entry.entry_id}")

@@ -6,7 +6,7 @@ from homeassistant.components.diagnostics import async_redact_data
 from homeassistant.const import CONF_HOST, CONF_MAC, CONF_PASSWORD
 from homeassistant.core import HomeAssistant
 
-from .coordinator import EmuConfigEntry
+from .runtime import EmuConfigEntry
 
 _SECRET = {
     CONF_HOST,
@@ -28,7 +28,7 @@ async def async_get_config_entry_diagnostics(
     hass: HomeAssistant, entry: EmuConfigEntry
 ) -> dict[str, Any]:
     """Return the meter's two documents as they came, and what became of them."""
-    coordinator = entry.runtime_data
+    coordinator = entry.runtime_data.meter
     data = coordinator.data
     return async_redact_data(
         {

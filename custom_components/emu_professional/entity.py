@@ -11,8 +11,10 @@ from homeassistant.helpers.entity import EntityDescription
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.update_coordinator import CoordinatorEntity
 
+from .backfill.coordinator import BackfillCoordinator
 from .const import DOMAIN, MANUFACTURER, MODEL, NAME
-from .coordinator import EmuConfigEntry, EmuCoordinator, MeterData
+from .coordinator import EmuCoordinator, MeterData
+from .runtime import EmuConfigEntry, EmuRuntime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,20 +36,9 @@ class EmuEntity(CoordinatorEntity[EmuCoordinator]):
     ) -> None:
         """Initialize the entity with the value that is known already."""
         super().__init__(coordinator)
-        serial_number = coordinator.serial_number
-        status = coordinator.data.status
         self.entity_description = description
-        self._attr_unique_id = f"{serial_number}_{description.key}"
-        self._attr_device_info = DeviceInfo(
-            configuration_url=coordinator.client.url,
-            connections={(CONNECTION_NETWORK_MAC, status.mac)} if status.mac else set(),
-            identifiers={(DOMAIN, serial_number)},
-            manufacturer=MANUFACTURER,
-            model=MODEL,
-            name=f"{NAME} {serial_number}",
-            serial_number=serial_number,
-            sw_version=status.software_version,
-        )
+        self._attr_unique_id = f"{coordinator.serial_number}_{description.key}"
+        self._attr_device_info = _device_info(coordinator)
         self._value_fn = description.value_fn
         self._value = self._value_fn(coordinator.data)
         self._was_available = self.available
@@ -71,6 +62,34 @@ class EmuEntity(CoordinatorEntity[EmuCoordinator]):
         self.async_write_ha_state()
 
 
+class BackfillEntity(CoordinatorEntity[BackfillCoordinator]):
+    """An entity of a meter's back-fill."""
+
+    _attr_has_entity_name = True
+
+    def __init__(self, runtime: EmuRuntime, description: EntityDescription) -> None:
+        """Initialize the entity."""
+        super().__init__(runtime.backfill)
+        self.entity_description = description
+        self._attr_unique_id = f"{runtime.meter.serial_number}_{description.key}"
+        self._attr_device_info = _device_info(runtime.meter)
+
+
+def _device_info(meter: EmuCoordinator) -> DeviceInfo:
+    serial_number = meter.serial_number
+    status = meter.data.status
+    return DeviceInfo(
+        configuration_url=meter.client.url,
+        connections={(CONNECTION_NETWORK_MAC, status.mac)} if status.mac else set(),
+        identifiers={(DOMAIN, serial_number)},
+        manufacturer=MANUFACTURER,
+        model=MODEL,
+        name=f"{NAME} {serial_number}",
+        serial_number=serial_number,
+        sw_version=status.software_version,
+    )
+
+
 def add_when_reported[DescriptionT: EmuEntityDescription](
     entry: EmuConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
@@ -78,7 +97,7 @@ def add_when_reported[DescriptionT: EmuEntityDescription](
     descriptions: Iterable[DescriptionT],
 ) -> None:
     """Add each entity once the meter reports its value, be it now or later."""
-    coordinator = entry.runtime_data
+    coordinator = entry.runtime_data.meter
     missing = list(descriptions)
 
     @callback

@@ -1,5 +1,6 @@
 """Sensors of a meter."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -12,6 +13,7 @@ from homeassistant.components.sensor import (
     SensorStateClass,
 )
 from homeassistant.const import (
+    PERCENTAGE,
     EntityCategory,
     UnitOfElectricCurrent,
     UnitOfElectricPotential,
@@ -24,9 +26,11 @@ from homeassistant.const import (
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .coordinator import EmuConfigEntry, MeterData
+from .backfill.coordinator import BackfillProgress, BackfillState
+from .coordinator import MeterData
 from .emu.registers import BY_JSON_KEY, Kind, Measurand, Phase, Quantity
-from .entity import EmuEntity, EmuEntityDescription, add_when_reported
+from .entity import BackfillEntity, EmuEntity, EmuEntityDescription, add_when_reported
+from .runtime import EmuConfigEntry
 
 # The coordinator does the polling.
 PARALLEL_UPDATES = 0
@@ -163,6 +167,33 @@ SENSORS = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class BackfillSensorDescription(SensorEntityDescription):
+    """Describes a sensor of the back-fill."""
+
+    value_fn: Callable[[BackfillProgress], str | int | None]
+
+
+BACKFILL_SENSORS = (
+    BackfillSensorDescription(
+        key="backfill",
+        translation_key="backfill",
+        device_class=SensorDeviceClass.ENUM,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        options=list(BackfillState),
+        value_fn=lambda progress: progress.state,
+    ),
+    BackfillSensorDescription(
+        key="backfill_progress",
+        translation_key="backfill_progress",
+        entity_category=EntityCategory.DIAGNOSTIC,
+        native_unit_of_measurement=PERCENTAGE,
+        suggested_display_precision=0,
+        value_fn=lambda progress: progress.percent,
+    ),
+)
+
+
 async def async_setup_entry(
     hass: HomeAssistant,
     entry: EmuConfigEntry,
@@ -170,6 +201,10 @@ async def async_setup_entry(
 ) -> None:
     """Set up the sensors of a meter."""
     add_when_reported(entry, async_add_entities, EmuSensor, SENSORS)
+    async_add_entities(
+        BackfillSensor(entry.runtime_data, description)
+        for description in BACKFILL_SENSORS
+    )
 
 
 class EmuSensor(EmuEntity, SensorEntity):
@@ -180,3 +215,15 @@ class EmuSensor(EmuEntity, SensorEntity):
     @override
     def _show(self, value: Decimal | datetime | str | int | None) -> None:
         self._attr_native_value = value
+
+
+class BackfillSensor(BackfillEntity, SensorEntity):
+    """Shows what the back-fill does."""
+
+    entity_description: BackfillSensorDescription
+
+    @property
+    @override
+    def native_value(self) -> str | int | None:
+        """Return the state or the percentage."""
+        return self.entity_description.value_fn(self.coordinator.data)

@@ -1,8 +1,59 @@
-"""The back-fill's calculation and recorder need no integration to be loaded."""
+"""The recorder must be there before Home Assistant is."""
 
+from collections.abc import AsyncGenerator
+
+from freezegun.api import FrozenDateTimeFactory
 import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+from custom_components.emu_professional.backfill import pages
+from homeassistant.components.recorder.core import Recorder
+from homeassistant.core import HomeAssistant
+from simulator.clock import ManualClock
+from simulator.meter import MeterConfig
+from simulator.web import MeterServer
+from tests.conftest import SERIAL_NUMBER
+
+from .house import INSTALLED, NOW, PERIOD, House
 
 
 @pytest.fixture(autouse=True)
 def auto_enable_custom_integrations() -> None:
     """Load nothing: the recorder must be there before Home Assistant is."""
+
+
+@pytest.fixture(autouse=True)
+def impatient_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let time stand still."""
+    monkeypatch.setattr(pages, "_PATIENCE", (0, 0))
+    monkeypatch.setattr(pages, "_LONGEST_PAUSE", 0)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """Return the time of the simulated world."""
+    return ManualClock(NOW)
+
+
+@pytest.fixture
+def config() -> MeterConfig:
+    """Return how the meter is made."""
+    return MeterConfig(serial_number=SERIAL_NUMBER, installed=INSTALLED)
+
+
+@pytest.fixture
+async def house(
+    recorder_mock: Recorder,
+    hass: HomeAssistant,
+    enable_custom_integrations: None,
+    freezer: FrozenDateTimeFactory,
+    clock: ManualClock,
+    server: MeterServer,
+    entry: MockConfigEntry,
+) -> AsyncGenerator[House]:
+    """Return a house whose recorder has just compiled its first statistics."""
+    house = House(hass, freezer, clock, server, entry)
+    house.move_to(NOW)
+    await house.compile(NOW - PERIOD)
+    yield house
+    await hass.config_entries.async_unload(entry.entry_id)

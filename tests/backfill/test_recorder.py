@@ -14,7 +14,9 @@ from pytest_homeassistant_custom_component.components.recorder.common import (
 from custom_components.emu_professional.backfill.hours import HOUR
 from custom_components.emu_professional.backfill.recorder import (
     Held,
+    Statistic,
     async_carry_out,
+    async_compiled_until,
     async_held,
 )
 from custom_components.emu_professional.backfill.seam import Plan, join
@@ -27,6 +29,7 @@ from homeassistant.helpers.recorder import get_instance, session_scope
 from homeassistant.setup import async_setup_component
 
 ENTITY_ID = "sensor.meter_energy_import"
+STATISTIC = Statistic(ENTITY_ID, "kWh", 3, has_sum=True)
 # Later than the run of statistics with which a recorder starts.
 NOW = datetime(2060, 6, 1, 9, 40, tzinfo=UTC)
 SINCE = int((NOW - timedelta(days=10)).timestamp()) // HOUR * HOUR
@@ -83,19 +86,23 @@ class Home:
     async def back_fill(self, *, rebuild: bool = False) -> Plan:
         """Do a back-fill of all that was logged."""
         held = await self.held()
-        plan = self.plan(held, rebuild=rebuild)
-        await async_carry_out(self.hass, ENTITY_ID, held, plan)
+        plan = await self.plan(held, rebuild=rebuild)
+        await async_carry_out(self.hass, STATISTIC, held, plan)
         return plan
 
     async def held(self) -> Held:
         """Return what the recorder holds."""
-        held = await async_held(self.hass, ENTITY_ID, SINCE, "kWh")
-        assert held
-        return held
+        return await async_held(self.hass, STATISTIC, SINCE, await self.limit())
 
-    def plan(self, held: Held, *, rebuild: bool = False) -> Plan:
+    async def limit(self) -> int:
+        """Return the end of the last hour that is compiled."""
+        until = await async_compiled_until(self.hass)
+        assert until
+        return until // HOUR * HOUR
+
+    async def plan(self, held: Held, *, rebuild: bool = False) -> Plan:
         """Return what a back-fill would do."""
-        hours = logged(held.limit)
+        hours = logged(await self.limit())
         return join(hours, register(SINCE), held.rows, held.live, rebuild=rebuild)
 
     async def worst_error(self) -> float:
@@ -116,7 +123,7 @@ class Home:
         changes: dict[int, float] = {
             int(row["start"]): row["change"] for row in found[ENTITY_ID]
         }
-        limit = (await self.held()).limit
+        limit = await self.limit()
         return max(
             abs(changes.get(start, 0) - (register(start + HOUR) - register(start)))
             for start in range(SINCE, limit, HOUR)
@@ -137,7 +144,7 @@ async def test_before_the_first_statistics(home: Home) -> None:
     """Before anything was compiled, nothing may be written."""
     with session_scope(hass=home.hass) as session:
         session.query(StatisticsRuns).delete()
-    assert await async_held(home.hass, ENTITY_ID, SINCE, "kWh") is None
+    assert await async_compiled_until(home.hass) is None
 
 
 async def test_fresh_sensor_without_statistics(home: Home) -> None:
@@ -173,8 +180,9 @@ async def test_sensor_with_live_rows_in_any_unit(home: Home, unit: str) -> None:
     await home.live(20)
     assert await home.worst_error() <= 4
     held = await home.held()
-    assert home.plan(held).rows == ()
-    assert home.plan(held).shift == 0
+    plan = await home.plan(held)
+    assert plan.rows == ()
+    assert plan.shift == 0
 
 
 async def test_meter_silent_for_hours(home: Home) -> None:
@@ -214,14 +222,13 @@ async def test_rebuild(home: Home) -> None:
     await home.live(30)
     await home.back_fill(rebuild=True)
     assert await home.worst_error() < 0.01
-    assert home.plan(await home.held(), rebuild=True).rows == ()
+    assert (await home.plan(await home.held(), rebuild=True)).rows == ()
 
 
 async def test_statistics_of_the_house_go_on(home: Home) -> None:
     """No hour is written that is not compiled yet: the next compile succeeds."""
     await home.live(3)
-    held = await home.held()
-    assert held.limit == int(NOW.timestamp()) // HOUR * HOUR
+    assert await home.limit() == int(NOW.timestamp()) // HOUR * HOUR
     await home.back_fill()
     await home.live(3)
     held = await home.held()

@@ -1,14 +1,16 @@
 """The one door to Home Assistant's recorder.
 
-Reads a register's statistic as rows of `seam.py`, and carries out a plan. The
-statistic keeps the unit that it has; rows are in the last digit of the register.
-All calls need a Home Assistant that has started: before, the recorder still catches
-up with the time it was off, and meets what is written meanwhile as an error.
+Reads statistics as rows of `seam.py` and `means.py`, and writes them. A statistic
+keeps the unit that it has; rows are in the last digit of their quantity. Times are
+seconds since 1970-01-01 UTC. All calls need a Home Assistant that has started:
+before, the recorder still catches up with the time it was off, and meets what is
+written meanwhile as an error.
 """
 
+import asyncio
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import batched
 from typing import Final
 
 from sqlalchemy import Select, func, select
@@ -24,76 +26,247 @@ from homeassistant.components.recorder.models import (
     StatisticMeanType,
     StatisticMetaData,
 )
+from homeassistant.components.recorder.statistics import (
+    STATISTIC_UNIT_TO_UNIT_CONVERTER,
+)
 from homeassistant.components.recorder.tasks import SynchronizeTask
-from homeassistant.const import UnitOfEnergy
 from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.recorder import get_instance, session_scope
-from homeassistant.util.unit_conversion import EnergyConverter
+from homeassistant.util import dt as dt_util
+from homeassistant.util.hass_dict import HassKey
 
+from ..const import DOMAIN
 from .hours import HOUR
+from .means import Mean
 from .seam import Plan, Row
 
 type _Columns = tuple[float | None, float | None, float | None]
 
 _PERIOD: Final = timedelta(minutes=5)
-_BATCH: Final = 168
-"""Rows at a time: the recorder records nothing else meanwhile, about 1 ms a row."""
+_EQUAL: Final = 1e-3
+_A_WHILE: Final = 30 * 24 * HOUR
+_RECORDER: Final = "recorder"
+
+_SMALLEST_BATCH: Final = 24
+_LARGEST_BATCH: Final = 1000
+_BATCH_TIME: Final = 0.15
+"""Seconds that a batch should take: the recorder records nothing else meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statistic:
+    """A statistic of a quantity.
+
+    `unit` is the quantity's ("" for none), which is the statistic's only where the
+    recorder has none yet; `decimals` is the quantity's last digit. A sensor's own
+    statistic has no `name`; an external one, which belongs to no sensor, has.
+    """
+
+    statistic_id: str
+    unit: str
+    decimals: int
+    has_sum: bool
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
     """What the recorder holds of a register's statistic.
 
-    `rows` are its long-term rows, `live` its newest short-term one; `unit` is the
-    unit of the statistic. `limit` is the time, in seconds since 1970-01-01 UTC,
-    up to which hours are compiled: a later hour must not be written, or the
-    statistics of the whole house stop.
+    `rows` are its long-term rows as `seam.join` wants them, `live` its newest
+    short-term one; `unit` is the unit of the statistic. `is_newest` says that no
+    rows follow: then `live` is what the next live row goes on from.
     """
 
     rows: tuple[Row, ...]
     live: Row | None
-    unit: str
-    limit: int
+    unit: str | None
+    is_newest: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HeldMeans:
+    """What the recorder holds of a measurement's statistic, and in which unit."""
+
+    rows: tuple[Mean, ...]
+    unit: str | None
+
+
+class _Turns:
+    """One batch at a time in the whole house, as large as the recorder is quick."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.size = _SMALLEST_BATCH
+
+    def learn(self, rows: int, seconds: float) -> None:
+        wanted = int(rows * _BATCH_TIME / max(seconds, 1e-3))
+        self.size = min(max(wanted, _SMALLEST_BATCH), 2 * self.size, _LARGEST_BATCH)
+
+
+_TURNS: Final[HassKey[_Turns]] = HassKey(f"{DOMAIN}.recorder_turns")
+
+
+async def async_compiled_until(hass: HomeAssistant) -> int | None:
+    """Return until when statistics are compiled, or None if none ever were.
+
+    An hour that ends later must not be written, or the statistics of the whole
+    house stop.
+    """
+    return await get_instance(hass).async_add_executor_job(_compiled_until, hass)
+
+
+async def async_caught_up(hass: HomeAssistant) -> bool:
+    """Return whether the time that Home Assistant was off is compiled by now."""
+    if not get_instance(hass).async_recorder_ready.is_set():
+        return False
+    until = await async_compiled_until(hass)
+    now = dt_util.utcnow().timestamp()
+    return until is not None and until > now - 2 * _PERIOD.total_seconds()
+
+
+async def async_has_rows(
+    hass: HomeAssistant, statistic: Statistic, before: int
+) -> bool:
+    """Return whether a statistic has rows before a time."""
+    if statistic.has_sum:
+        held = await async_held(hass, statistic, before, before)
+        return any(row.start < before for row in held.rows)
+    means = await async_held_means(hass, statistic, before - _A_WHILE, before)
+    return bool(means.rows)
 
 
 async def async_held(
-    hass: HomeAssistant, statistic_id: str, since: int, unit: str
-) -> Held | None:
-    """Return what is held from the last row before a time on.
-
-    `unit` is the one to take where there is no statistic yet. Returns None before
-    the first statistics of this Home Assistant were compiled.
-    """
+    hass: HomeAssistant, statistic: Statistic, since: int, until: int
+) -> Held:
+    """Return the rows of a window, the last one before it and two behind it."""
     return await get_instance(hass).async_add_executor_job(
-        _held, hass, statistic_id, since, unit
+        _held, hass, statistic, since, until
+    )
+
+
+async def async_held_means(
+    hass: HomeAssistant, statistic: Statistic, since: int, until: int
+) -> HeldMeans:
+    """Return the rows of a window."""
+    return await get_instance(hass).async_add_executor_job(
+        _held_means, hass, statistic, since, until
     )
 
 
 async def async_carry_out(
-    hass: HomeAssistant, statistic_id: str, held: Held, plan: Plan
+    hass: HomeAssistant, statistic: Statistic, held: Held, plan: Plan
 ) -> None:
     """Do what a plan says, in batches that let the recorder do its own work.
 
     The shift comes first: live rows that are compiled in between go on from it.
+    Raises HomeAssistantError if the recorder did not write, as on a full disk.
     """
-    instance = get_instance(hass)
-    scale = _last_digits_per(held.unit)
-    if plan.shift_from is not None:
-        instance.async_adjust_statistics(
-            statistic_id, _time(plan.shift_from), plan.shift / scale, held.unit
-        )
-    metadata = _metadata(statistic_id, held.unit)
+    per_unit = _last_digits_per(held.unit, statistic)
+    metadata = _metadata(statistic, held.unit)
     # What people look at first comes first.
     newest_first = sorted(plan.rows, key=lambda row: row.start, reverse=True)
-    for batch in batched(newest_first, _BATCH, strict=False):
-        data = [_data(row, scale) for row in reversed(batch)]
-        instance.async_import_statistics(metadata, data, Statistics)
-        await _async_done(instance)
-    if held.live is None and plan.last is not None:
-        instance.async_import_statistics(
-            metadata, [_live(plan.last, scale)], StatisticsShortTerm
+    data = [_data(row, per_unit) for row in newest_first]
+    await _async_adjust(hass, statistic, held, plan)
+    try:
+        await _async_write(hass, metadata, data)
+    except HomeAssistantError:
+        await _async_take_back(hass, statistic, held, plan)
+        raise
+    if statistic.name is None and held.is_newest and held.live is None and plan.last:
+        last = _data(plan.last, per_unit)
+        last["start"] = _time(plan.last.start + HOUR) - _PERIOD
+        get_instance(hass).async_import_statistics(
+            metadata, [last], StatisticsShortTerm
         )
-    await _async_done(instance)
+        await _async_done(get_instance(hass))
+
+
+async def async_write_means(
+    hass: HomeAssistant, statistic: Statistic, unit: str | None, means: Sequence[Mean]
+) -> None:
+    """Write rows, over those of their hours if there are any.
+
+    Raises HomeAssistantError if the recorder did not write, as on a full disk.
+    """
+    per_unit = _last_digits_per(unit, statistic)
+    newest_first = sorted(means, key=lambda mean: mean.start, reverse=True)
+    data = [
+        StatisticData(
+            start=_time(mean.start),
+            mean=mean.mean / per_unit,
+            min=mean.minimum / per_unit,
+            max=mean.maximum / per_unit,
+        )
+        for mean in newest_first
+    ]
+    await _async_write(hass, _metadata(statistic, unit), data)
+
+
+async def _async_adjust(
+    hass: HomeAssistant, statistic: Statistic, held: Held, plan: Plan, sign: int = 1
+) -> None:
+    if plan.shift_from is None:
+        return
+    instance = get_instance(hass)
+    shift = sign * plan.shift / _last_digits_per(held.unit, statistic)
+    async with _turns(hass).lock:
+        instance.async_adjust_statistics(
+            statistic.statistic_id, _time(plan.shift_from), shift, held.unit or ""
+        )
+        await _async_done(instance)
+
+
+async def _async_take_back(
+    hass: HomeAssistant, statistic: Statistic, held: Held, plan: Plan
+) -> None:
+    """Take a shift back if nothing was written, so that no seam shows it.
+
+    Where something was written, or the recorder doesn't write even this, the next
+    run finds the same hours wrong and mends them.
+    """
+    newest = max(plan.rows, key=lambda row: row.start)
+    now = await async_held(hass, statistic, newest.start, newest.start + HOUR)
+    if all(abs(row.sum - newest.sum) > _EQUAL for row in now.rows):
+        await _async_adjust(hass, statistic, held, plan, sign=-1)
+
+
+async def _async_write(
+    hass: HomeAssistant, metadata: StatisticMetaData, data: list[StatisticData]
+) -> None:
+    instance = get_instance(hass)
+    for batch in _batches(_turns(hass), data):
+        async with _turns(hass).lock:
+            begin = hass.loop.time()
+            instance.async_import_statistics(metadata, batch, Statistics)
+            await _async_done(instance)
+            _turns(hass).learn(len(batch), hass.loop.time() - begin)
+        if batch[0] is data[0] or batch[-1] is data[-1]:
+            await _async_check(hass, metadata, batch[-1])
+
+
+def _batches(turns: _Turns, data: list[StatisticData]) -> Iterator[list[StatisticData]]:
+    begin = 0
+    while begin < len(data):
+        size = turns.size
+        yield data[begin : begin + size]
+        begin += size
+
+
+async def _async_check(
+    hass: HomeAssistant, metadata: StatisticMetaData, wanted: StatisticData
+) -> None:
+    """Make sure that a row was written: the recorder itself only logs a failure."""
+    written = await get_instance(hass).async_add_executor_job(
+        _is_written, hass, metadata["statistic_id"], wanted
+    )
+    if not written:
+        raise HomeAssistantError(
+            translation_domain=DOMAIN,
+            translation_key="not_written",
+            translation_placeholders={"statistic_id": metadata["statistic_id"]},
+        )
 
 
 async def _async_done(instance: Recorder) -> None:
@@ -106,43 +279,96 @@ async def _async_done(instance: Recorder) -> None:
     await done
 
 
-def _held(hass: HomeAssistant, statistic_id: str, since: int, unit: str) -> Held | None:
-    instance = get_instance(hass)
+def _turns(hass: HomeAssistant) -> _Turns:
+    return hass.data.setdefault(_TURNS, _Turns())
+
+
+def _compiled_until(hass: HomeAssistant) -> int | None:
     with session_scope(hass=hass, read_only=True) as session:
         newest_run = session.execute(select(func.max(StatisticsRuns.start))).scalar()
-        if newest_run is None:
-            return None
-        compiled = newest_run.replace(tzinfo=UTC) + _PERIOD
-        limit = int(compiled.timestamp()) // HOUR * HOUR
-        found = instance.statistics_meta_manager.get(session, statistic_id)
+    if newest_run is None:
+        return None
+    return int((newest_run.replace(tzinfo=UTC) + _PERIOD).timestamp())
+
+
+def _held(hass: HomeAssistant, statistic: Statistic, since: int, until: int) -> Held:
+    with session_scope(hass=hass, read_only=True) as session:
+        manager = get_instance(hass).statistics_meta_manager
+        found = manager.get(session, statistic.statistic_id)
         if found is None:
-            return Held((), None, unit, limit)
+            return Held((), None, statistic.unit or None, is_newest=True)
         metadata_id, metadata = found
-        unit = metadata["unit_of_measurement"] or unit
-        scale = _last_digits_per(unit)
-        of_hours = _rows_of(Statistics, metadata_id)
-        before = of_hours.where(Statistics.start_ts < since).order_by(
-            Statistics.start_ts.desc()
-        )
-        later = of_hours.where(Statistics.start_ts >= since).order_by(
-            Statistics.start_ts
-        )
-        live = _rows_of(StatisticsShortTerm, metadata_id).order_by(
+        unit = metadata["unit_of_measurement"]
+        per_unit = _last_digits_per(unit, statistic)
+        table = Statistics
+        of_hours = _sums_of(table, metadata_id)
+        before = of_hours.where(table.start_ts < since).order_by(table.start_ts.desc())
+        inside = of_hours.where(
+            table.start_ts >= since, table.start_ts < until
+        ).order_by(table.start_ts)
+        behind = of_hours.where(table.start_ts >= until).order_by(table.start_ts)
+        live = _sums_of(StatisticsShortTerm, metadata_id).order_by(
             StatisticsShortTerm.start_ts.desc()
         )
 
         def rows(query: Select[_Columns]) -> list[Row]:
-            return [_row(*found, scale) for found in session.execute(query).tuples()]
+            return [_row(*found, per_unit) for found in session.execute(query).tuples()]
 
+        following = rows(behind.limit(3))
+        is_newest = len(following) < 3
         return Held(
-            rows=(*rows(before.limit(1)), *rows(later)),
-            live=next(iter(rows(live.limit(1))), None),
+            rows=(*rows(before.limit(1)), *rows(inside), *following[:2]),
+            live=next(iter(rows(live.limit(1))), None) if is_newest else None,
             unit=unit,
-            limit=limit,
+            is_newest=is_newest,
         )
 
 
-def _rows_of(
+def _held_means(
+    hass: HomeAssistant, statistic: Statistic, since: int, until: int
+) -> HeldMeans:
+    with session_scope(hass=hass, read_only=True) as session:
+        manager = get_instance(hass).statistics_meta_manager
+        found = manager.get(session, statistic.statistic_id)
+        if found is None:
+            return HeldMeans((), statistic.unit or None)
+        metadata_id, metadata = found
+        unit = metadata["unit_of_measurement"]
+        per_unit = _last_digits_per(unit, statistic)
+        query = select(
+            Statistics.start_ts, Statistics.mean, Statistics.min, Statistics.max
+        ).where(
+            Statistics.metadata_id == metadata_id,
+            Statistics.start_ts >= since,
+            Statistics.start_ts < until,
+        )
+        rows = tuple(
+            Mean(
+                start=int(start or 0),
+                mean=mean * per_unit,
+                minimum=minimum * per_unit,
+                maximum=maximum * per_unit,
+            )
+            for start, mean, minimum, maximum in session.execute(query).tuples()
+            if mean is not None and minimum is not None and maximum is not None
+        )
+        return HeldMeans(rows, unit)
+
+
+def _is_written(hass: HomeAssistant, statistic_id: str, wanted: StatisticData) -> bool:
+    with session_scope(hass=hass, read_only=True) as session:
+        found = get_instance(hass).statistics_meta_manager.get(session, statistic_id)
+        if found is None:
+            return False
+        query = select(Statistics.sum, Statistics.mean).where(
+            Statistics.metadata_id == found[0],
+            Statistics.start_ts == wanted["start"].timestamp(),
+        )
+        rows = list(session.execute(query).tuples())
+    return rows == [(wanted.get("sum"), wanted.get("mean"))]
+
+
+def _sums_of(
     table: type[Statistics | StatisticsShortTerm], metadata_id: int
 ) -> Select[_Columns]:
     return select(table.start_ts, table.state, table.sum).where(
@@ -150,43 +376,43 @@ def _rows_of(
     )
 
 
-def _last_digits_per(unit: str) -> float:
-    return EnergyConverter.convert(1, unit, UnitOfEnergy.WATT_HOUR)
+def _last_digits_per(unit: str | None, statistic: Statistic) -> float:
+    """Return how many last digits of its quantity a statistic's unit is."""
+    last_digits = 10.0**statistic.decimals
+    own = statistic.unit or None
+    if unit == own:
+        return last_digits
+    converter = STATISTIC_UNIT_TO_UNIT_CONVERTER[own]
+    return converter.convert(1, unit, own) * last_digits
 
 
 def _row(
-    start: float | None, state: float | None, total: float | None, scale: float
+    start: float | None, state: float | None, total: float | None, per_unit: float
 ) -> Row:
     return Row(
         start=int(start or 0),
-        state=None if state is None else state * scale,
-        sum=(total or 0) * scale,
+        state=None if state is None else state * per_unit,
+        sum=(total or 0) * per_unit,
     )
 
 
-def _metadata(statistic_id: str, unit: str) -> StatisticMetaData:
+def _metadata(statistic: Statistic, unit: str | None) -> StatisticMetaData:
+    has_mean = not statistic.has_sum
     return StatisticMetaData(
-        mean_type=StatisticMeanType.NONE,
-        has_sum=True,
-        name=None,
-        source="recorder",
-        statistic_id=statistic_id,
-        unit_class=EnergyConverter.UNIT_CLASS,
+        mean_type=StatisticMeanType.ARITHMETIC if has_mean else StatisticMeanType.NONE,
+        has_sum=statistic.has_sum,
+        name=statistic.name,
+        source=_RECORDER if statistic.name is None else DOMAIN,
+        statistic_id=statistic.statistic_id,
+        unit_class=STATISTIC_UNIT_TO_UNIT_CONVERTER[statistic.unit or None].UNIT_CLASS,
         unit_of_measurement=unit,
     )
 
 
-def _data(row: Row, scale: float) -> StatisticData:
-    data = StatisticData(start=_time(row.start), sum=row.sum / scale)
+def _data(row: Row, per_unit: float) -> StatisticData:
+    data = StatisticData(start=_time(row.start), sum=row.sum / per_unit)
     if row.state is not None:
-        data["state"] = row.state / scale
-    return data
-
-
-def _live(last: Row, scale: float) -> StatisticData:
-    """Return the last five minutes of an hour, for the next live row to go on from."""
-    data = _data(last, scale)
-    data["start"] = _time(last.start + HOUR) - _PERIOD
+        data["state"] = row.state / per_unit
     return data
 
 

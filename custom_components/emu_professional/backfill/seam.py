@@ -11,8 +11,9 @@ begins anew at 0.
 """
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 from .hours import HOUR
@@ -20,9 +21,15 @@ from .hours import HOUR
 _EQUAL: Final = 1e-3
 """Less than the last digit, more than what floating point loses."""
 
+_ROUNDING: Final = 0.5
+"""Registers are whole numbers: what differs by less is the same."""
+
 _LAG: Final = 2
 _LAG_SHARE: Final = 0.01
 """A live row ends with the last poll before the hour: short by some of its energy."""
+
+_GROSS_SHARE: Final = 0.9
+"""Less than a row is wrong by that counts nothing of its hour, or another's as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +54,9 @@ class Plan:
     ones too; then `rows` are written, over those of their hours if there are any.
     `last` has the register and the sum at the end of the last hour: a sensor
     without short-term rows needs one with them, for the next live one to go on
-    from. `left` counts the logger's hours that were right already.
+    from. `left` counts the logger's hours that were right already, `wrong` has those
+    that were missing, or wrong by more than live rows are that end with the last
+    poll before the hour.
     """
 
     rows: tuple[Row, ...] = ()
@@ -55,6 +64,38 @@ class Plan:
     shift: float = 0
     last: Row | None = None
     left: int = 0
+    wrong: frozenset[int] = frozenset()
+
+
+def moved(rows: Sequence[Row], plan: Plan) -> float:
+    """Return how much a plan makes count in another hour, or in one at all.
+
+    `rows` are those that the plan was made from.
+    """
+    before = {row.start: row.sum for row in rows}
+    after = {
+        start: total + plan.shift if _is_shifted(start, plan) else total
+        for start, total in before.items()
+    } | {row.start: row.sum for row in plan.rows}
+    old, new = _changes(before), _changes(after)
+    more = [new.get(start, 0) - old.get(start, 0) for start in new.keys() | old.keys()]
+    return max(
+        sum(change for change in more if change > 0),
+        -sum(change for change in more if change < 0),
+    )
+
+
+def _is_shifted(start: int, plan: Plan) -> bool:
+    return plan.shift_from is not None and start >= plan.shift_from
+
+
+def _changes(sums: Mapping[int, float]) -> dict[int, float]:
+    before = 0.0
+    changes = {}
+    for start, total in sorted(sums.items()):
+        changes[start] = total - before
+        before = total
+    return changes
 
 
 def join(
@@ -63,67 +104,85 @@ def join(
     rows: Sequence[Row],
     live: Row | None,
     *,
+    inexact: Container[int] = (),
     rebuild: bool = False,
 ) -> Plan:
     """Return what makes a register's statistic follow the logger.
 
-    `hours` has the register at the end of each hour that the logger knows, by the
-    hour's start and in order; `begin` the register at the beginning of the first.
-    `rows` are the recorder's, in order, from the last one before the first hour on
-    to the newest; `live` is its newest short-term row. With `rebuild` every hour
-    follows the logger to the last digit; without, live rows stay that differ only
-    because they end with the last poll before the hour.
+    `hours` has the last register that the logger knows of each hour, by the hour's
+    start and in order: of those in `inexact` it is not the one at the very end.
+    `begin` is the register at the beginning of the first. `rows` are the
+    recorder's, in order, from the last one before the first hour on; `live` is its
+    newest short-term row, or None if `rows` do not go as far as that. Hours that
+    count what the meter counted stay, but with `rebuild` every hour is written.
     """
     if not hours:
         return Plan()
     held = {row.start: row for row in rows}
-    written = set(hours) if rebuild else _wrong(hours, begin, held)
-    series = _Series(hours, begin, held)
+    errors = list(_errors(hours, begin, held))
+    written = {
+        start
+        for start, energy, error in errors
+        if rebuild or error > _allowed(start, energy, inexact)
+    }
+    series = _Series(hours, begin, held, written, inexact)
     for start in sorted(hours.keys() | held.keys()):
         if start in written:
             series.follow(start)
         elif start >= series.first:
             series.keep(start)
-    return _plan(series, written, live)
+    wrong = frozenset(
+        start for start, energy, error in errors if error > 2 * _lag(energy)
+    )
+    return _plan(series, written, wrong, live)
+
+
+def _errors(
+    hours: Mapping[int, int], begin: int, held: Mapping[int, Row]
+) -> Iterator[tuple[int, int, float]]:
+    """Yield the hours, their energy, and by how much what is held differs from it."""
+    register = begin
+    for start, end in hours.items():
+        row, before = held.get(start), held.get(start - HOUR)
+        energy, register = end - register, end
+        if row is None or before is None or row.state is None:
+            yield start, energy, inf
+        else:
+            yield start, energy, abs(row.sum - before.sum - energy)
+
+
+def _allowed(start: int, energy: float, inexact: Container[int]) -> float:
+    if start in inexact or start - HOUR in inexact:
+        return 2 * _lag(energy) + _GROSS_SHARE * max(energy, 0)
+    return _ROUNDING
 
 
 def _lag(energy: float) -> float:
     return _LAG + _LAG_SHARE * max(energy, 0)
 
 
-def _wrong(hours: Mapping[int, int], begin: int, held: Mapping[int, Row]) -> set[int]:
-    """Return the hours that are missing or count something else than the meter.
-
-    With their neighbours: an hour at the edge of an outage may be short by no more
-    than the lag of a poll.
-    """
-    wrong = set()
-    register = begin
-    for start, end in hours.items():
-        row, before = held.get(start), held.get(start - HOUR)
-        energy, register = end - register, end
-        if (
-            row is None
-            or before is None
-            or row.state is None
-            or abs(row.sum - before.sum - energy) > 2 * _lag(energy)
-        ):
-            wrong.add(start)
-    near = {start + step for start in wrong for step in (-HOUR, HOUR)}
-    return wrong | (near & hours.keys())
-
-
 class _Series:
     """The series as it will be, made row by row."""
 
     def __init__(
-        self, hours: Mapping[int, int], begin: int, held: Mapping[int, Row]
+        self,
+        hours: Mapping[int, int],
+        begin: int,
+        held: Mapping[int, Row],
+        written: Container[int],
+        inexact: Container[int],
     ) -> None:
-        self.hours = hours
+        # A row that stays ends with its hour: better than what the logger has.
+        self.hours = {
+            start: register
+            for start, register in hours.items()
+            if start in written or start not in inexact
+        }
+        self.logged = hours.keys()
         self.held = held
         self.first = next(iter(hours))
         self.rows: dict[int, Row] = {}
-        self._starts = list(hours)
+        self._starts = list(self.hours)
         before = held.get(max((s for s in held if s < self.first), default=-1))
         self.sum = before.sum if before else 0.0
         self.register: float = begin
@@ -168,7 +227,9 @@ class _Series:
 
     def _begins_here(self, row: Row, before: Row) -> bool:
         """Whether a row behind the logger's hours counts from where the series stands."""
-        if row.start < self._starts[-1] or before.start not in self.rows:
+        if not self._starts or row.start < self._starts[-1]:
+            return False
+        if before.start not in self.rows:
             return False
         if row.state is None or before.state is None:
             return True
@@ -178,7 +239,9 @@ class _Series:
         ) <= _lag(energy)
 
 
-def _plan(series: _Series, written: set[int], live: Row | None) -> Plan:
+def _plan(
+    series: _Series, written: set[int], wrong: frozenset[int], live: Row | None
+) -> Plan:
     held = series.held
     shift = _shift_of_the_newest(series, written, live)
     shift_from = None
@@ -199,7 +262,8 @@ def _plan(series: _Series, written: set[int], live: Row | None) -> Plan:
         shift_from=shift_from,
         shift=shift if shift_from is not None else 0,
         last=Row(last.start, series.register, series.sum),
-        left=len(series.hours.keys() - {row.start for row in rows}),
+        left=len(series.logged - {row.start for row in rows}),
+        wrong=wrong,
     )
 
 

@@ -6,7 +6,7 @@ owner's browser finds it free.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 import json
 import os
@@ -21,7 +21,7 @@ from .errors import (
     MeterUnreachable,
     MeterUnsupported,
 )
-from .logs import Page, Record, RecordReader
+from .logs import Page, RecordReader
 from .readings import Readings, Status, parse_readings, parse_status
 
 TIME_LIMIT: Final = 4.0
@@ -36,6 +36,7 @@ _NOT_RETRIED_BY_AIOHTTP: Final = (
     aiohttp.ClientPayloadError,
 )
 _LARGEST_DOCUMENT: Final = 64 * 1024
+_LARGEST_PAGE: Final = 4 * 1024 * 1024
 # Long enough for another client's request to end, if it held the only connection.
 _PAUSE: Final = 0.25
 _LOGGER_PATH: Final = "/data/"
@@ -125,31 +126,31 @@ class MeterClient:
         return await self._get_once(path)
 
     async def _get_once(self, path: str) -> bytes:
+        chunks: list[bytes] = []
         async with self._answer(path) as response:
-            return await _body(response.content)
+            await _collect(response.content, chunks, _LARGEST_DOCUMENT)
+        return b"".join(chunks)
 
     async def _page(self, query: Mapping[str, str]) -> Page:
-        reader = RecordReader()
-        records: list[Record] = []
-        whole = False
+        chunks: list[bytes] = []
+        complete = False
+        lost: Exception | None = None
         async with self._turn:
             try:
                 async with (
                     asyncio.timeout(PAGE_TIME_LIMIT),
                     self._answer(_LOGGER_PATH, query) as response,
                 ):
-                    async for chunk in response.content.iter_any():
-                        records += reader.feed(chunk)
-                    records += reader.close(complete=_has_length(response))
-                    whole = True
+                    await _collect(response.content, chunks, _LARGEST_PAGE)
+                    complete = _has_length(response)
             except (TimeoutError, MeterUnreachable) as err:
-                # What came before the connection was lost is not asked for again.
-                if not records:
-                    raise MeterUnreachable("the data logger does not answer") from err
-                reader.close(complete=False)
-        if records and records[0].index > records[-1].index:
-            records.reverse()
-        return Page(tuple(records), tuple(reader.refusals), whole)
+                lost = err
+        loop = asyncio.get_running_loop()
+        page = await loop.run_in_executor(None, _parse, chunks, complete, lost is None)
+        # What came before the connection was lost is not asked for again.
+        if lost and not page.records:
+            raise MeterUnreachable("the data logger does not answer") from lost
+        return page
 
     @asynccontextmanager
     async def _answer(
@@ -182,13 +183,24 @@ def _check(status: int, path: str) -> None:
     raise MeterUnexpectedAnswer(f"HTTP {status} for {path}")
 
 
-async def _body(content: aiohttp.StreamReader) -> bytes:
-    body = bytearray()
+async def _collect(
+    content: aiohttp.StreamReader, chunks: list[bytes], largest: int
+) -> None:
+    size = 0
     async for chunk in content.iter_any():
-        body += chunk
-        if len(body) > _LARGEST_DOCUMENT:
-            raise MeterUnexpectedAnswer(f"more than {_LARGEST_DOCUMENT} bytes")
-    return bytes(body)
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > largest:
+            raise MeterUnexpectedAnswer(f"more than {largest} bytes")
+
+
+def _parse(chunks: Iterable[bytes], complete: bool, whole: bool) -> Page:
+    reader = RecordReader()
+    records = [record for chunk in chunks for record in reader.feed(chunk)]
+    records += reader.close(complete=complete)
+    if records and records[0].index > records[-1].index:
+        records.reverse()
+    return Page(tuple(records), tuple(reader.refusals), whole)
 
 
 def _has_length(response: aiohttp.ClientResponse) -> bool:

@@ -1,0 +1,333 @@
+"""One back-fill: from a window of the logger to rows of every statistic."""
+
+from collections import Counter
+from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
+
+from ..const import DOMAIN
+from ..emu.client import MeterClient
+from ..emu.logs import Page, Record
+from .hours import HOUR, Folding, Hour
+from .means import Mean, wanting
+from .pages import LoggerReader
+from .recorder import (
+    Held,
+    Statistic,
+    async_carry_out,
+    async_compiled_until,
+    async_held,
+    async_held_means,
+    async_write_means,
+)
+from .seam import Plan, join, moved
+from .targets import Target
+
+_DAY: Final = 24 * HOUR
+_FIRST_PART: Final = 30 * _DAY
+_PART: Final = 120 * _DAY
+"""Hours of so many seconds are in memory at a time, whatever the logger holds."""
+
+_MARGIN: Final = 2 * HOUR
+"""What is read around a part, in case that the meter's clock was set there."""
+
+_READING: Final = 0.3
+"""The share of the work that is reading."""
+
+
+class Mode(StrEnum):
+    """Which hours follow the meter."""
+
+    FILL = "fill"
+    REBUILD = "rebuild"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Whole hours, in seconds since 1970-01-01 UTC; `until` is not included."""
+
+    since: int
+    until: int
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a statistic.
+
+    Hours that were read, written where none was held, corrected, and left alone
+    because they were right; `moved` is the energy that counts in another hour than
+    before, or in one at all, in the `unit` of the quantity.
+    """
+
+    unit: str
+    has_sum: bool
+    read: int = 0
+    written: int = 0
+    corrected: int = 0
+    left: int = 0
+    moved: float = 0
+
+
+@dataclass(slots=True)
+class Report:
+    """What a back-fill read and did.
+
+    `first` and `last` are the stamps of the records read, in seconds since
+    1970-01-01 UTC; `logger_begins` is that of the oldest one, where the window
+    began before it. `until` is up to when the logger was read.
+    """
+
+    records: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    status: int = 0
+    first: int | None = None
+    last: int | None = None
+    logger_begins: int | None = None
+    until: int | None = None
+    statistics: dict[str, Outcome] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Logged:
+    """The hours of a window; `before` has the registers with which they begin."""
+
+    window: Window
+    before: Hour
+    hours: Sequence[Hour]
+
+
+class Backfill:
+    """Fills the statistics of one meter from its data logger.
+
+    `statistic_of` names a target's statistic, or None if it has none now; `latest`
+    is the latest time stamp that can be right, and `partial` has the hours that
+    Home Assistant heard only a part of. `report` grows meanwhile. Raises what the
+    meter's client raises, and HomeAssistantError if the recorder does not write.
+    """
+
+    def __init__(
+        self,
+        hass: HomeAssistant,
+        client: MeterClient,
+        serial_number: str,
+        statistic_of: Callable[[Target], Statistic | None],
+        *,
+        latest: int,
+        partial: frozenset[int] = frozenset(),
+        mode: Mode = Mode.FILL,
+        dry_run: bool = False,
+        on_progress: Callable[[float], None] = lambda share: None,
+    ) -> None:
+        """Begin without having read anything."""
+        self.report = Report()
+        self._hass = hass
+        self._reader = LoggerReader(client)
+        self._serial_number = serial_number
+        self._statistic_of = statistic_of
+        self._latest = latest
+        self._partial = partial
+        self._rebuild = mode is Mode.REBUILD
+        self._dry_run = dry_run
+        self._on_progress = on_progress
+        self._window = Window(0, 0)
+
+    async def async_run(self, window: Window, targets: Sequence[Target]) -> None:
+        """Fill a window, newest part first, energy before the rest."""
+        newest = await self._reader.newest()
+        compiled = await async_compiled_until(self._hass)
+        if newest is None or compiled is None:
+            return
+        until = min(window.until, _whole_hour(compiled), _whole_hour(newest.at))
+        since = await self._async_begin(window, newest)
+        self.report.until = until
+        self._window = Window(since, until)
+        behind = newest.index + 1
+        for part in _parts(since, until):
+            first = await self._async_first(part, newest)
+            hours = await self._async_read(part, first, behind, newest)
+            behind = min(first, behind)
+            await self._async_follow(part, hours, targets)
+
+    async def _async_begin(self, window: Window, newest: Record) -> int:
+        """Return where the window begins, or the logger if that is later."""
+        first = await self._reader.first_after(window.since, newest)
+        if first > newest.index:
+            return window.until
+        record = await self._reader.record(first)
+        if record is None or record.at <= window.since + HOUR:
+            return window.since
+        if await self._reader.record(first - 1) is None:
+            self.report.logger_begins = record.at
+        return max(window.since, _whole_hour(record.at - 1))
+
+    async def _async_first(self, part: Window, newest: Record) -> int:
+        """Return the index from which to read: one record before the part."""
+        first = await self._reader.first_after(part.since - _MARGIN, newest)
+        return max(first - 1, 0)
+
+    async def _async_read(
+        self, part: Window, first: int, behind: int, newest: Record
+    ) -> list[Hour]:
+        """Read and fold a part; what a newer part has counted counts only once."""
+        folding = Folding(self._serial_number, self._latest)
+        hours: list[Hour] = []
+        until = part.until + _MARGIN
+        async for page in self._reader.pages(first, behind - 1, until):
+            hours += await self._async_fold(folding, page)
+            self._count(page)
+        self.report.refused += folding.refused
+        async for page in self._reader.pages(behind, newest.index, until):
+            hours += await self._async_fold(folding, page)
+        hours += folding.close()
+        for hour in hours:
+            if part.since <= hour.start < part.until:
+                self.report.status |= hour.status
+        return sorted(hours, key=lambda hour: hour.start)
+
+    async def _async_fold(self, folding: Folding, page: Page) -> list[Hour]:
+        return await self._hass.async_add_executor_job(
+            lambda: list(folding.feed(page.records))
+        )
+
+    def _count(self, page: Page) -> None:
+        report = self.report
+        report.records += len(page.records)
+        report.refused.update(refusal.reason for refusal in page.refusals)
+        for record in (*page.records[:1], *page.records[-1:]):
+            report.first = min(report.first or record.at, record.at)
+            report.last = max(report.last or record.at, record.at)
+
+    async def _async_follow(
+        self, part: Window, hours: Sequence[Hour], targets: Sequence[Target]
+    ) -> None:
+        """Let every statistic follow the hours of a part."""
+        logged = _logged(part, hours)
+        if logged is None:
+            return
+        partial = set(self._partial)
+        for number, target in enumerate(targets):
+            self._progress(part, _READING + (1 - _READING) * number / len(targets))
+            statistic = self._statistic_of(target)
+            if statistic is None:
+                continue
+            outcome = self.report.statistics.setdefault(
+                statistic.statistic_id, Outcome(statistic.unit, statistic.has_sum)
+            )
+            outcome.read += len(logged.hours)
+            if target.is_register:
+                partial |= await self._async_join(logged, target, statistic, outcome)
+            else:
+                await self._async_mend(logged, target, statistic, outcome, partial)
+            if self._statistic_of(target) != statistic:
+                raise HomeAssistantError(
+                    translation_domain=DOMAIN,
+                    translation_key="renamed",
+                    translation_placeholders={"statistic_id": statistic.statistic_id},
+                )
+        self._progress(part, 1)
+
+    async def _async_join(
+        self, logged: _Logged, target: Target, statistic: Statistic, outcome: Outcome
+    ) -> frozenset[int]:
+        """Let a register's statistic follow, and return the hours that were wrong."""
+        held, plan = await self._async_plan(logged, target, statistic)
+        new = {row.start for row in plan.rows} - {row.start for row in held.rows}
+        outcome.written += len(new)
+        outcome.corrected += len(plan.rows) - len(new)
+        outcome.left += plan.left
+        outcome.moved += moved(held.rows, plan) / 10**statistic.decimals
+        if not self._dry_run:
+            await async_carry_out(self._hass, statistic, held, plan)
+            if plan.rows and held.is_newest:
+                # A live row may have been compiled meanwhile, from what was before.
+                held, again = await self._async_plan(logged, target, statistic)
+                await async_carry_out(self._hass, statistic, held, again)
+        return plan.wrong
+
+    async def _async_plan(
+        self, logged: _Logged, target: Target, statistic: Statistic
+    ) -> tuple[Held, Plan]:
+        held = await async_held(
+            self._hass, statistic, logged.window.since, logged.window.until
+        )
+        plan = await self._hass.async_add_executor_job(
+            _plan, logged, target, held, self._rebuild
+        )
+        return held, plan
+
+    async def _async_mend(
+        self,
+        logged: _Logged,
+        target: Target,
+        statistic: Statistic,
+        outcome: Outcome,
+        partial: Container[int],
+    ) -> None:
+        """Let a measurement's statistic follow."""
+        window = logged.window
+        held = await async_held_means(self._hass, statistic, window.since, window.until)
+        means = wanting(
+            _means(logged, target), held.rows, partial, rebuild=self._rebuild
+        )
+        new = {mean.start for mean in means} - {mean.start for mean in held.rows}
+        outcome.written += len(new)
+        outcome.corrected += len(means) - len(new)
+        outcome.left += len(logged.hours) - len(means)
+        if not self._dry_run:
+            await async_write_means(self._hass, statistic, held.unit, means)
+
+    def _progress(self, part: Window, share: float) -> None:
+        """Tell the share of the whole window that is done, 0 to 1."""
+        whole = self._window.until - self._window.since
+        newer = self._window.until - part.until
+        self._on_progress((newer + share * (part.until - part.since)) / whole)
+
+
+def _plan(logged: _Logged, target: Target, held: Held, rebuild: bool) -> Plan:
+    return join(
+        {hour.start: target.register(hour) for hour in logged.hours},
+        target.register(logged.before),
+        held.rows,
+        held.live,
+        inexact={hour.start for hour in logged.hours if hour.known != hour.end},
+        rebuild=rebuild,
+    )
+
+
+def _means(logged: _Logged, target: Target) -> Iterator[Mean]:
+    (column,) = target.columns
+    for hour in logged.hours:
+        yield Mean(
+            start=hour.start,
+            mean=hour.means[column],
+            minimum=hour.minima[column],
+            maximum=hour.maxima[column],
+        )
+
+
+def _logged(part: Window, hours: Sequence[Hour]) -> _Logged | None:
+    """Return the hours of a part, behind the one with whose end they begin."""
+    inside = [hour for hour in hours if part.since <= hour.start < part.until]
+    earlier = [hour for hour in hours if hour.start < part.since] or inside[:1]
+    if not earlier:
+        return None
+    before = earlier[-1]
+    return _Logged(part, before, [hour for hour in inside if hour is not before])
+
+
+def _parts(since: int, until: int) -> Iterator[Window]:
+    """Yield the parts of a window, newest first."""
+    size = _FIRST_PART
+    while until > since:
+        begin = max(until - size, since)
+        yield Window(begin, until)
+        until = begin
+        size = _PART
+
+
+def _whole_hour(at: int) -> int:
+    return at // HOUR * HOUR

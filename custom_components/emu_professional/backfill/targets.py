@@ -1,0 +1,66 @@
+"""Which statistics follow the data logger, and by which of its columns."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from ..emu.logs import COLUMNS, REGISTERS
+from ..emu.registers import QUANTITIES, Kind, Quantity
+from .hours import Hour
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A quantity whose statistic follows the logger.
+
+    `columns` are the positions of its values among the registers or the means of
+    an `Hour`: a total is the sum of its tariffs. A quantity that the meter logs
+    but does not report live has an external statistic.
+    """
+
+    quantity: Quantity
+    columns: tuple[int, ...]
+
+    @property
+    def key(self) -> str:
+        """Stable name."""
+        return self.quantity.key
+
+    @property
+    def is_register(self) -> bool:
+        """Whether its statistic is a sum; the others are means."""
+        return self.quantity.kind is Kind.REGISTER
+
+    @property
+    def is_external(self) -> bool:
+        """Whether no sensor shows it."""
+        return self.quantity.json_key is None
+
+    def register(self, hour: Hour) -> int:
+        """Return the register at the end of an hour, in its last digit."""
+        return sum(hour.registers[column] for column in self.columns)
+
+
+def _targets() -> Iterator[Target]:
+    for quantity in QUANTITIES:
+        if columns := tuple(_columns(quantity)):
+            yield Target(quantity, columns)
+
+
+def _columns(quantity: Quantity) -> Iterator[int]:
+    for position, column in enumerate(COLUMNS):
+        if column is quantity or _is_tariff_of(column, quantity):
+            yield position if position < REGISTERS else position - REGISTERS
+
+
+def _is_tariff_of(column: Quantity, total: Quantity) -> bool:
+    return (
+        total.kind is column.kind is Kind.REGISTER
+        and total.tariff is None
+        and total.measurand is column.measurand
+        and total.direction is column.direction
+    )
+
+
+TARGETS: Final = tuple(_targets())
+"""Energy first: that is what people look at first."""

@@ -1,0 +1,495 @@
+"""Actions: fill statistics, read the data logger, export it as a file.
+
+Chapter "Read-Out Data Logger". A time without a time zone is meant in that of Home
+Assistant; every time that is returned is in it, with its offset from UTC.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+import os
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import voluptuous as vol
+
+from homeassistant.const import ATTR_CONFIG_ENTRY_ID, ATTR_DEVICE_ID
+from homeassistant.core import (
+    HomeAssistant,
+    ServiceCall,
+    ServiceResponse,
+    SupportsResponse,
+    callback,
+)
+from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
+from homeassistant.helpers import config_validation as cv, device_registry as dr
+from homeassistant.helpers.service import (
+    async_get_config_entry,
+    async_register_admin_service,
+)
+from homeassistant.util import dt as dt_util
+from homeassistant.util.json import JsonObjectType, JsonValueType
+from homeassistant.util.ulid import ulid_now
+
+from .backfill.coordinator import EVERYTHING
+from .backfill.hours import HOUR
+from .backfill.job import Mode, Outcome, Window
+from .backfill.pages import LoggerReader
+from .const import DOMAIN
+from .emu.errors import MeterError
+from .emu.logs import COLUMNS, LoggerStatus, Record
+from .emu.registers import Quantity
+from .runtime import EmuConfigEntry
+
+ATTR_COLUMNS: Final = "columns"
+ATTR_DRY_RUN: Final = "dry_run"
+ATTR_END: Final = "end"
+ATTR_FIRST_INDEX: Final = "first_index"
+ATTR_LAST_INDEX: Final = "last_index"
+ATTR_MODE: Final = "mode"
+ATTR_PATH: Final = "path"
+ATTR_START: Final = "start"
+
+SERVICE_BACKFILL: Final = "backfill_statistics"
+SERVICE_EXPORT: Final = "export_data_logger"
+SERVICE_GET: Final = "get_data_logger"
+
+MOST_RECORDS: Final = 1000
+"""In a response: Home Assistant keeps all of it in memory and in traces."""
+
+_MARGIN: Final = 2 * HOUR
+"""What is read around a window, in case that the meter's clock was set there."""
+
+_EVER: Final = -EVERYTHING.until
+_FOREIGN: Final = "another serial number"
+
+_INDEX: Final = vol.All(vol.Coerce(int), vol.Range(min=0))
+_METER: Final = {
+    vol.Optional(ATTR_CONFIG_ENTRY_ID): str,
+    vol.Optional(ATTR_DEVICE_ID): str,
+}
+_WINDOW: Final = {
+    vol.Optional(ATTR_START): cv.datetime,
+    vol.Optional(ATTR_END): cv.datetime,
+}
+_SELECTION: Final = {
+    **_METER,
+    **_WINDOW,
+    vol.Optional(ATTR_FIRST_INDEX): _INDEX,
+    vol.Optional(ATTR_LAST_INDEX): _INDEX,
+    vol.Optional(ATTR_COLUMNS, default=[]): vol.All(
+        cv.ensure_list, [vol.In([quantity.key for quantity in COLUMNS])]
+    ),
+}
+_BACKFILL_SCHEMA: Final = vol.Schema(
+    {
+        **_METER,
+        **_WINDOW,
+        vol.Optional(ATTR_MODE, default=Mode.FILL): vol.Coerce(Mode),
+        vol.Optional(ATTR_DRY_RUN, default=False): cv.boolean,
+    }
+)
+_GET_SCHEMA: Final = vol.Schema(_SELECTION)
+_EXPORT_SCHEMA: Final = vol.Schema({**_SELECTION, vol.Required(ATTR_PATH): cv.string})
+
+type _Columns = tuple[tuple[int, Quantity], ...]
+
+
+@callback
+def async_setup_services(hass: HomeAssistant) -> None:
+    """Register the actions; what writes is for administrators and automations."""
+    async_register_admin_service(
+        hass,
+        DOMAIN,
+        SERVICE_BACKFILL,
+        _async_backfill_statistics,
+        _BACKFILL_SCHEMA,
+        SupportsResponse.OPTIONAL,
+    )
+    async_register_admin_service(
+        hass,
+        DOMAIN,
+        SERVICE_EXPORT,
+        _async_export_data_logger,
+        _EXPORT_SCHEMA,
+        SupportsResponse.OPTIONAL,
+    )
+    hass.services.async_register(
+        DOMAIN,
+        SERVICE_GET,
+        _async_get_data_logger,
+        _GET_SCHEMA,
+        SupportsResponse.ONLY,
+    )
+
+
+async def _async_backfill_statistics(call: ServiceCall) -> ServiceResponse:
+    """Fill the statistics of whole hours; energy is in the unit of its quantity."""
+    entry = _entry(call)
+    window = _window(call)
+    hours = Window(window.since // HOUR * HOUR, -(-window.until // HOUR) * HOUR)
+    mode, dry_run = call.data[ATTR_MODE], call.data[ATTR_DRY_RUN]
+    backfill = entry.runtime_data.backfill
+    report = await _async_while_loaded(
+        call.hass, entry, backfill.async_run(hours, mode, dry_run=dry_run)
+    )
+    return {
+        "records_read": report.records,
+        "records_refused": dict(report.refused),
+        "first_record": _maybe_shown(report.first),
+        "last_record": _maybe_shown(report.last),
+        "status": [*_names(report.status)],
+        "dry_run": dry_run,
+        "mode": str(mode),
+        "statistics": {
+            statistic_id: _outcome(outcome)
+            for statistic_id, outcome in report.statistics.items()
+        },
+    }
+
+
+async def _async_get_data_logger(call: ServiceCall) -> ServiceResponse:
+    """Return records; values are in the unit of their quantity."""
+    entry = _entry(call)
+    readout = _Readout(call, entry)
+    serial_number = entry.runtime_data.meter.serial_number
+    records = await _async_while_loaded(
+        call.hass, entry, _async_collect(call.hass, readout, serial_number)
+    )
+    return {
+        "serial_number": serial_number,
+        "records": records,
+        "refused": dict(readout.refused),
+    }
+
+
+async def _async_export_data_logger(call: ServiceCall) -> ServiceResponse:
+    """Write records into a file; one that is there already is replaced at the end."""
+    entry = _entry(call)
+    readout = _Readout(call, entry)
+    path = Path(call.hass.config.path(call.data[ATTR_PATH]))
+    await _async_while_loaded(call.hass, entry, _async_export(call.hass, readout, path))
+    return {
+        "path": str(path),
+        "records": readout.records,
+        "refused": dict(readout.refused),
+        "first_record": _maybe_shown(readout.first),
+        "last_record": _maybe_shown(readout.last),
+    }
+
+
+def _entry(call: ServiceCall) -> EmuConfigEntry:
+    """Return the entry of the meter that a call names in one of two ways."""
+    entry_id: str | None = call.data.get(ATTR_CONFIG_ENTRY_ID)
+    device_id: str | None = call.data.get(ATTR_DEVICE_ID)
+    if (entry_id is None) is (device_id is None):
+        raise _invalid("one_meter")
+    if device_id is not None:
+        entry_id = _entry_id_of(call.hass, device_id)
+    entry: EmuConfigEntry = async_get_config_entry(call.hass, DOMAIN, entry_id)
+    return entry
+
+
+def _entry_id_of(hass: HomeAssistant, device_id: str) -> str:
+    device = dr.async_get(hass).async_get(
+        device_id, include_child_devices=False, include_composite_devices=False
+    )
+    entry = device and hass.config_entries.async_get_entry(device.config_entry_id)
+    if not entry or entry.domain != DOMAIN:
+        raise _invalid("no_meter", device_id=device_id)
+    return entry.entry_id
+
+
+async def _async_while_loaded[ResultT](
+    hass: HomeAssistant, entry: EmuConfigEntry, work: Coroutine[Any, Any, ResultT]
+) -> ResultT:
+    """Do work that ends when the entry is unloaded, and tell what went wrong.
+
+    Where the call itself is given up, as with its automation, the work is as well.
+    """
+    meter = entry.runtime_data.meter
+    task = entry.async_create_background_task(hass, work, f"{entry.title} action")
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if (caller := asyncio.current_task()) and caller.cancelling():
+            raise
+        raise HomeAssistantError(
+            translation_domain=DOMAIN,
+            translation_key="interrupted",
+            translation_placeholders={"meter": entry.title},
+        ) from None
+    except MeterError as err:
+        raise meter.failure(err, HomeAssistantError) from err
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Records with these indices, both included, that end in a window.
+
+    An interval that ends when the window begins is not in it, one that ends with it
+    is. Times are seconds since 1970-01-01 UTC.
+    """
+
+    first: int
+    last: int
+    since: int
+    until: int
+
+    def has(self, record: Record) -> bool:
+        """Return whether a record, whose index is right, ends in the window."""
+        return self.since < record.at <= self.until
+
+
+class _Readout:
+    """The records of the logger that a call wants, as they come.
+
+    `refused` counts, by reason, the lines that were no records; `first` and `last`
+    are stamps. Raises ServiceValidationError if the call contradicts itself.
+    """
+
+    def __init__(self, call: ServiceCall, entry: EmuConfigEntry) -> None:
+        """Begin without having read anything."""
+        self.columns = _columns(call)
+        self.refused: Counter[str] = Counter()
+        self.records = 0
+        self.first: int | None = None
+        self.last: int | None = None
+        self._wanted = _wanted(call)
+        self._reader = LoggerReader(entry.runtime_data.meter.client)
+
+    async def async_pages(self, most: int | None = None) -> AsyncIterator[list[Record]]:
+        """Yield the records page by page.
+
+        Raises what the meter's client raises, and ServiceValidationError as soon
+        as there are more than `most`.
+        """
+        newest = await self._reader.newest()
+        if newest is None:
+            return
+        first = await self._async_first(newest)
+        last = min(self._wanted.last, newest.index)
+        until = self._wanted.until + _MARGIN
+        async for page in self._reader.pages(first, last, until):
+            records = list(filter(self._wanted.has, page.records))
+            self._count(records)
+            self.refused.update(refusal.reason for refusal in page.refusals)
+            if most is not None and self.records > most:
+                count = await self._async_count(newest)
+                raise _invalid("too_many_records", count=str(count), most=str(most))
+            yield records
+
+    def _count(self, records: list[Record]) -> None:
+        self.records += len(records)
+        if records:
+            self.first = records[0].at if self.first is None else self.first
+            self.last = records[-1].at
+
+    async def _async_first(self, newest: Record) -> int:
+        """Return from which index on to read: what is forgotten is not asked for."""
+        wanted = self._wanted
+        if wanted.since == _EVER and (
+            record := await self._reader.record(wanted.first)
+        ):
+            return max(wanted.first, record.index)
+        begin = await self._reader.first_after(wanted.since - _MARGIN, newest)
+        return max(wanted.first, begin)
+
+    async def _async_count(self, newest: Record) -> int:
+        """Return how many records are wanted, but for clocks that were set."""
+        wanted = self._wanted
+        begin = await self._reader.first_after(wanted.since, newest)
+        behind = await self._reader.first_after(wanted.until, newest)
+        return min(wanted.last + 1, behind) - max(wanted.first, begin)
+
+
+def _wanted(call: ServiceCall) -> _Wanted:
+    window = _window(call)
+    first: int = call.data.get(ATTR_FIRST_INDEX, 0)
+    last: int = call.data.get(ATTR_LAST_INDEX, EVERYTHING.until)
+    if not call.data.keys().isdisjoint({ATTR_FIRST_INDEX, ATTR_LAST_INDEX}):
+        if not call.data.keys().isdisjoint({ATTR_START, ATTR_END}):
+            raise _invalid("window_and_indices")
+        if last < first:
+            raise _invalid("indices_reversed")
+    return _Wanted(first, last, window.since, window.until)
+
+
+def _window(call: ServiceCall) -> Window:
+    """Return from when to when, in seconds since 1970-01-01 UTC; default: ever."""
+    window = Window(
+        _seconds(call.data.get(ATTR_START), _EVER),
+        _seconds(call.data.get(ATTR_END), EVERYTHING.until),
+    )
+    if window.until <= window.since:
+        raise _invalid("window_reversed")
+    return window
+
+
+def _seconds(at: datetime | None, default: int) -> int:
+    return default if at is None else int(dt_util.as_utc(at).timestamp())
+
+
+def _columns(call: ServiceCall) -> _Columns:
+    """Return the chosen columns with their positions; all, if none was chosen."""
+    keys = call.data[ATTR_COLUMNS]
+    return tuple(
+        (position, quantity)
+        for position, quantity in enumerate(COLUMNS)
+        if not keys or quantity.key in keys
+    )
+
+
+async def _async_collect(
+    hass: HomeAssistant, readout: _Readout, serial_number: str
+) -> list[JsonValueType]:
+    """Return the records of the meter; another one's are counted as refused."""
+    collected: list[JsonValueType] = []
+    async for records in readout.async_pages(MOST_RECORDS):
+        own = [record for record in records if record.serial_number == serial_number]
+        if foreign := len(records) - len(own):
+            readout.refused[_FOREIGN] += foreign
+        collected += await hass.async_add_executor_job(_objects, own, readout.columns)
+    return collected
+
+
+def _objects(records: Iterable[Record], columns: _Columns) -> list[JsonObjectType]:
+    return [
+        {
+            "time": _shown(record.at),
+            "index": record.index,
+            "status": [*_names(record.status)],
+            **{
+                quantity.key: record.values[position] / 10**quantity.decimals
+                for position, quantity in columns
+            },
+        }
+        for record in records
+    ]
+
+
+def _check_path(hass: HomeAssistant, path: Path) -> None:
+    """Raise ServiceValidationError where no file may or can be."""
+    if not hass.config.is_allowed_path(str(path)):
+        raise _invalid("path_not_allowed", path=str(path))
+    if not path.parent.is_dir():
+        raise _invalid("no_folder", folder=str(path.parent))
+    if path.is_dir():
+        raise _invalid("path_is_folder", path=str(path))
+
+
+async def _async_export(hass: HomeAssistant, readout: _Readout, path: Path) -> None:
+    """Write the records beside the file, page by page, and then put them in its place.
+
+    Raises what `_Readout.async_pages` raises, ServiceValidationError if no file may be
+    there, and HomeAssistantError if the disk is full or the like.
+    """
+    await hass.async_add_executor_job(_check_path, hass, path)
+    part = path.with_name(f".{path.name}.{ulid_now()}")
+    try:
+        file = await _async_job(hass, part.open, "xb")
+        try:
+            await _async_job(hass, file.write, _header(readout.columns))
+            async for records in readout.async_pages():
+                await _async_job(hass, _write, file, records, readout.columns)
+            await _async_job(hass, _finish, file, path)
+        finally:
+            await _async_job(hass, _discard, file)
+    except OSError as err:
+        raise HomeAssistantError(
+            translation_domain=DOMAIN,
+            translation_key="not_exported",
+            translation_placeholders={"path": str(path), "error": str(err.strerror)},
+        ) from err
+
+
+async def _async_job[*ArgumentsT, ResultT](
+    hass: HomeAssistant, job: Callable[[*ArgumentsT], ResultT], *arguments: *ArgumentsT
+) -> ResultT:
+    """Do something in the executor, to its end even where nobody waits any more."""
+    future = hass.async_add_executor_job(job, *arguments)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        await asyncio.wait([future])
+        raise
+
+
+def _write(file: BinaryIO, records: Iterable[Record], columns: _Columns) -> None:
+    file.write("".join(_line(record, columns) for record in records).encode())
+
+
+def _finish(file: BinaryIO, path: Path) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+    Path(file.name).replace(path)
+
+
+def _discard(file: BinaryIO) -> None:
+    """Close a file and remove it, if it was not put in its place."""
+    try:
+        file.close()
+    finally:
+        Path(file.name).unlink(missing_ok=True)
+
+
+def _header(columns: _Columns) -> bytes:
+    names = [
+        f"{quantity.key} [{quantity.unit}]" if quantity.unit else quantity.key
+        for _, quantity in columns
+    ]
+    return (
+        ",".join(["time", "index", "status", "serial_number", *names]) + "\n"
+    ).encode()
+
+
+def _line(record: Record, columns: _Columns) -> str:
+    fields = [
+        _shown(record.at),
+        str(record.index),
+        " ".join(_names(record.status)),
+        record.serial_number,
+    ]
+    fields += [
+        f"{record.values[position] / 10**quantity.decimals:.{quantity.decimals}f}"
+        for position, quantity in columns
+    ]
+    return ",".join(fields) + "\n"
+
+
+def _outcome(outcome: Outcome) -> JsonObjectType:
+    shown: JsonObjectType = {
+        "hours_read": outcome.read,
+        "hours_written": outcome.written,
+        "hours_corrected": outcome.corrected,
+        "hours_left": outcome.left,
+        "unit": outcome.unit,
+    }
+    if outcome.has_sum:
+        shown["energy_moved"] = round(outcome.moved, 3)
+    return shown
+
+
+def _names(status: int) -> list[str]:
+    """Return the names of status bits, those that the manual does not name left out."""
+    return [
+        name.lower() for name, bit in LoggerStatus.__members__.items() if status & bit
+    ]
+
+
+def _maybe_shown(at: int | None) -> str | None:
+    return None if at is None else _shown(at)
+
+
+def _shown(at: int) -> str:
+    return datetime.fromtimestamp(at, dt_util.get_default_time_zone()).isoformat()
+
+
+def _invalid(key: str, **placeholders: str) -> ServiceValidationError:
+    return ServiceValidationError(
+        translation_domain=DOMAIN,
+        translation_key=key,
+        translation_placeholders=placeholders,
+    )

@@ -1,0 +1,189 @@
+"""A Home Assistant with a simulated meter, through which time passes as it is told."""
+
+from datetime import UTC, datetime, timedelta
+
+from freezegun.api import FrozenDateTimeFactory
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    async_fire_time_changed,
+)
+from pytest_homeassistant_custom_component.components.recorder.common import (
+    async_wait_recording_done,
+    do_adhoc_statistics,
+)
+from yarl import URL
+
+from custom_components.emu_professional.backfill.coordinator import (
+    EVERYTHING,
+    BackfillCoordinator,
+)
+from custom_components.emu_professional.backfill.hours import HOUR
+from custom_components.emu_professional.backfill.job import Mode, Report
+from custom_components.emu_professional.const import DOMAIN
+from custom_components.emu_professional.emu.logs import Record
+from homeassistant.components.recorder.statistics import (
+    StatisticsRow,
+    statistics_during_period,
+)
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers.recorder import get_instance
+from simulator.clock import ManualClock
+from simulator.web import MeterServer
+from tests.conftest import SERIAL_NUMBER
+
+
+def worst(errors: dict[int, float]) -> float:
+    """Return the largest error."""
+    return max(map(abs, errors.values()))
+
+
+# Later than the run of statistics with which a recorder starts.
+NOW = datetime(2060, 6, 1, 9, 40, tzinfo=UTC)
+INSTALLED = NOW - timedelta(days=5)
+PERIOD = timedelta(minutes=5)
+EXACT = 0.01
+A_POLL = 20
+DEVICE = f"sensor.emu_professional_ii_{SERIAL_NUMBER}"
+EXTERNAL = f"{DOMAIN}:{SERIAL_NUMBER}"
+IMPORT = f"{DEVICE}_energy_import"
+SENSORS = {
+    IMPORT: "active_import",
+    f"{IMPORT}_t1": "active_import_t1",
+    f"{IMPORT}_t2": "active_import_t2",
+    f"{DEVICE}_energy_export": "active_export",
+    f"{DEVICE}_energy_export_t1": "active_export_t1",
+    f"{DEVICE}_energy_export_t2": "active_export_t2",
+}
+REGISTERS = SENSORS | {
+    f"{EXTERNAL}_reactive_energy_import_t1": "reactive_import_t1",
+    f"{EXTERNAL}_reactive_energy_import_t2": "reactive_import_t2",
+    f"{EXTERNAL}_reactive_energy_export_t1": "reactive_export_t1",
+    f"{EXTERNAL}_reactive_energy_export_t2": "reactive_export_t2",
+}
+
+
+class House:
+    """A Home Assistant with a meter; time passes as it is told."""
+
+    def __init__(
+        self,
+        hass: HomeAssistant,
+        freezer: FrozenDateTimeFactory,
+        clock: ManualClock,
+        server: MeterServer,
+        entry: MockConfigEntry,
+    ) -> None:
+        """Begin now."""
+        self.hass = hass
+        self.server = server
+        self.entry = entry
+        self.now = NOW
+        self._freezer = freezer
+        self._clock = clock
+
+    @property
+    def backfill(self) -> BackfillCoordinator:
+        """Return the back-fill of the meter."""
+        backfill: BackfillCoordinator = self.entry.runtime_data.backfill
+        return backfill
+
+    def move_to(self, at: datetime) -> None:
+        """Let time pass at once."""
+        self._freezer.move_to(at)
+        self._clock.advance(at.timestamp() - self._clock.now())
+        self.now = at
+
+    async def compile(self, start: datetime) -> None:
+        """Let the recorder compile five minutes."""
+        await async_wait_recording_done(self.hass)
+        do_adhoc_statistics(self.hass, start=start)
+        await async_wait_recording_done(self.hass)
+
+    async def load(self) -> None:
+        """Set up the meter and let it be filled."""
+        assert await self.hass.config_entries.async_setup(self.entry.entry_id)
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Wait for everything that goes on."""
+        await self.hass.async_block_till_done(wait_background_tasks=True)
+        await async_wait_recording_done(self.hass)
+
+    async def live(self, periods: int) -> None:
+        """Let five minutes pass some times, with a poll at both ends."""
+        for _ in range(periods):
+            start = self.now
+            for at in (start + timedelta(seconds=1), start + PERIOD):
+                self.move_to(
+                    at - timedelta(seconds=1) if at > start + PERIOD / 2 else at
+                )
+                await self.entry.runtime_data.meter.async_refresh()
+                await self.hass.async_block_till_done()
+            self.move_to(start + PERIOD)
+            await self.compile(start)
+
+    async def unload(self) -> None:
+        """Unload the meter, as at the end of Home Assistant."""
+        assert await self.hass.config_entries.async_unload(self.entry.entry_id)
+        await self.settle()
+
+    def records(self) -> list[Record]:
+        """Return what the logger holds."""
+        meter = self.server.meter
+        return [
+            Record(stamp, index, status, serial_number, tuple(values))
+            for stamp, index, status, serial_number, *values in meter.records(
+                0, meter.newest_index
+            )
+        ]
+
+    def asked(self) -> list[int]:
+        """Return with which indices the logger was asked for records."""
+        paths = [URL(request.path) for request in self.server.requests]
+        return [int(p.query["from"]) for p in paths if "from" in p.query]
+
+    async def pass_hour(self) -> None:
+        """Let the clock strike, for what happens every hour."""
+        async_fire_time_changed(self.hass, self.now)
+        await self.settle()
+
+    async def fill(self, mode: Mode = Mode.FILL, *, dry_run: bool = False) -> Report:
+        """Fill everything."""
+        report = await self.backfill.async_run(EVERYTHING, mode, dry_run=dry_run)
+        await self.settle()
+        return report
+
+    async def rows(self, statistic_id: str) -> dict[int, StatisticsRow]:
+        """Return the rows of a statistic by their start."""
+        found = await get_instance(self.hass).async_add_executor_job(
+            lambda: statistics_during_period(
+                self.hass,
+                INSTALLED,
+                None,
+                {statistic_id},
+                "hour",
+                {"energy": "Wh", "reactive_energy": "varh"},
+                {"change", "mean", "min", "max", "state", "sum"},
+            )
+        )
+        return {int(row["start"]): row for row in found.get(statistic_id, [])}
+
+    async def errors(self, statistic_id: str, register: str) -> dict[int, float]:
+        """Return by how much each hour's bar is wrong, in Wh."""
+        rows = await self.rows(statistic_id)
+        first = int(INSTALLED.timestamp()) // HOUR * HOUR + HOUR
+        errors = {}
+        for start in range(first, int(self.now.timestamp()) // HOUR * HOUR, HOUR):
+            begin, end = (
+                getattr(self.server.meter.registers(at), register)
+                for at in (start, start + HOUR)
+            )
+            change = rows[start]["change"] if start in rows else 0
+            errors[start] = (change or 0) - (end - begin)
+        return errors
+
+    async def worst_error(self) -> float:
+        """Return by how much a bar of any sensor is wrong at most, in Wh."""
+        return max(
+            [worst(await self.errors(*sensor)) for sensor in SENSORS.items()],
+        )
