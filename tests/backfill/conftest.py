@@ -8,6 +8,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.emu_professional.backfill import pages
 from homeassistant.components.recorder.core import Recorder
+from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
 from simulator.clock import ManualClock
 from simulator.meter import MeterConfig
@@ -56,4 +57,5 @@ async def house(
     house.move_to(NOW)
     await house.compile(NOW - PERIOD)
     yield house
-    await hass.config_entries.async_unload(entry.entry_id)
+    if entry.state is ConfigEntryState.LOADED:
+        await hass.config_entries.async_unload(entry.entry_id)

@@ -79,7 +79,7 @@ class House:
         self.entry = entry
         self.now = NOW
         self._freezer = freezer
-        self._clock = clock
+        self.clock = clock
 
     @property
     def backfill(self) -> BackfillCoordinator:
@@ -90,7 +90,7 @@ class House:
     def move_to(self, at: datetime) -> None:
         """Let time pass at once."""
         self._freezer.move_to(at)
-        self._clock.advance(at.timestamp() - self._clock.now())
+        self.clock.advance(at.timestamp() - self.clock.now())
         self.now = at
 
     async def compile(self, start: datetime) -> None:

@@ -11,10 +11,15 @@ from custom_components.emu_professional.backfill.coordinator import (
 )
 from custom_components.emu_professional.backfill.hours import HOUR
 from custom_components.emu_professional.backfill.job import Mode
-from custom_components.emu_professional.const import CONF_AUTOMATIC
-from homeassistant.exceptions import ServiceValidationError
-from homeassistant.helpers import entity_registry as er
+from custom_components.emu_professional.const import CONF_AUTOMATIC, DOMAIN
+from homeassistant.const import EVENT_HOMEASSISTANT_STARTED
+from homeassistant.core import CoreState
+from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
+from homeassistant.helpers import entity_registry as er, issue_registry as ir
+from homeassistant.helpers.recorder import get_instance
 from simulator import faults
+from simulator.logger import LoggerConfig
+from simulator.meter import Meter, MeterConfig
 from tests.conftest import SERIAL_NUMBER
 
 from .house import (
@@ -23,6 +28,7 @@ from .house import (
     EXACT,
     EXTERNAL,
     IMPORT,
+    INSTALLED,
     NOW,
     PERIOD,
     REGISTERS,
@@ -192,3 +198,142 @@ async def test_switched_off(house: House) -> None:
     assert not await house.rows(IMPORT)
     await house.fill()
     assert worst(await house.errors(IMPORT, "active_import")) < 10
+
+
+async def test_logger_that_has_forgotten(house: House) -> None:
+    """An issue names the hours that nobody knows any more."""
+    await house.load()
+    await house.unload()
+    house.server.meter = Meter(
+        MeterConfig(
+            serial_number=SERIAL_NUMBER,
+            installed=INSTALLED,
+            logger=LoggerConfig(depth=96),
+        ),
+        house.clock,
+    )
+    house.move_to(house.now + timedelta(days=3))
+    await house.compile(house.now - PERIOD)
+    await house.load()
+    issues = list(ir.async_get(house.hass).issues.values())
+    (issue,) = [issue for issue in issues if issue.domain == DOMAIN]
+    assert issue.translation_placeholders == {
+        "meter": house.entry.title,
+        "since": "2060-06-01 02:40",
+        "until": "2060-06-03 02:45",
+    }
+    assert sum((await house.errors(IMPORT, "active_import")).values()) == (
+        pytest.approx(0, abs=EXACT)
+    )
+
+
+async def test_meter_without_logger(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is told once, and not asked again."""
+    house.server.meter = Meter(
+        MeterConfig(serial_number=SERIAL_NUMBER, installed=INSTALLED, logger=None),
+        house.clock,
+    )
+    await house.load()
+    assert house.backfill.data.state is BackfillState.NOT_SUPPORTED
+    house.server.requests.clear()
+    await house.live(15)
+    await house.pass_hour()
+    assert not [r for r in house.server.requests if r.path.startswith("/data/")]
+    assert caplog.text.count("statistics were not filled") == 1
+
+
+async def test_clock_that_is_off(house: House) -> None:
+    """Hours that would be others' are not written."""
+    await house.load()
+    house.server.meter.override["meterdatetime"] = int(house.now.timestamp()) + 400
+    await house.entry.runtime_data.meter.async_refresh()
+    with pytest.raises(HomeAssistantError, match="400 seconds ahead"):
+        await house.fill()
+
+
+async def test_trouble_is_told_once(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run that fails is tried again each hour, with one line until it succeeds."""
+    house.server.faults.set(faults.Status(500), path="/data/")
+    await house.load()
+    for _ in range(2):
+        await house.live(12)
+        await house.pass_hour()
+    assert house.backfill.data.state == "failed"
+    assert caplog.text.count("statistics were not filled") == 1
+    house.server.faults.clear()
+    await house.live(12)
+    await house.pass_hour()
+    assert house.backfill.data.state == "complete"
+    assert await house.worst_error() < A_POLL
+
+
+async def test_button_tells_of_trouble(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run begun by the button ends with a line in the log if it fails."""
+    await house.load()
+    house.server.faults.set(faults.Status(500), path="/data/")
+    house.backfill.async_fill_now()
+    await house.settle()
+    assert "can't be read" in caplog.text
+
+
+async def test_once_a_day(house: House) -> None:
+    """Without any interruption the logger is asked once a day."""
+    await house.load()
+    house.server.requests.clear()
+    for hours, is_asked in ((6, False), (12, False), (8, True)):
+        house.move_to(house.now + timedelta(hours=hours))
+        house.entry.runtime_data.meter._complete = house.now
+        await house.compile(house.now - PERIOD)
+        await house.pass_hour()
+        assert bool(house.asked()) is is_asked
+
+
+async def test_deleted_statistic(house: House) -> None:
+    """Statistics that somebody has deleted come back as a whole."""
+    await house.load()
+    get_instance(house.hass).async_clear_statistics([IMPORT])
+    await house.settle()
+    assert not await house.rows(IMPORT)
+    await house.unload()
+    await house.load()
+    assert len(await house.rows(IMPORT)) == 5 * 24 - 1
+
+
+async def test_not_while_starting(house: House) -> None:
+    """Nothing is written before Home Assistant has started."""
+    house.hass.set_state(CoreState.starting)
+    await house.load()
+    assert not house.asked()
+    with pytest.raises(ServiceValidationError, match="still starting"):
+        await house.fill()
+    house.hass.set_state(CoreState.running)
+    house.hass.bus.async_fire(EVENT_HOMEASSISTANT_STARTED)
+    await house.settle()
+    assert await house.worst_error() < EXACT
+
+
+async def test_empty_logger(house: House) -> None:
+    """A meter that was installed a moment ago has nothing to tell."""
+    house.server.meter = Meter(
+        MeterConfig(serial_number=SERIAL_NUMBER, installed=NOW - timedelta(minutes=2)),
+        house.clock,
+    )
+    await house.load()
+    report = await house.fill()
+    assert report.records == 0
+    assert house.backfill.data.state is BackfillState.COMPLETE
+
+
+async def test_removal(house: House, hass_storage: dict[str, object]) -> None:
+    """Nothing stays of a meter that is deleted but its statistics."""
+    await house.load()
+    await house.unload()
+    assert [key for key in hass_storage if key.startswith(DOMAIN)]
+    await house.hass.config_entries.async_remove(house.entry.entry_id)
+    assert not [key for key in hass_storage if key.startswith(DOMAIN)]

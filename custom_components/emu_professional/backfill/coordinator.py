@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, Final, override
 
 from homeassistant.config_entries import ConfigEntry
-from homeassistant.core import HomeAssistant, callback
+from homeassistant.core import CoreState, HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.helpers import (
     device_registry as dr,
@@ -136,7 +136,7 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
     def _check_ready(self) -> None:
         if not _has_recorder(self.hass):
             raise _invalid("no_recorder")
-        if not self.hass.is_running:
+        if self.hass.state is not CoreState.running:
             raise _invalid("not_started")
         if self._is_running:
             raise _invalid("already_running", meter=self.name)
@@ -168,7 +168,8 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
 
     @callback
     def _reconcile_soon(self, hass: HomeAssistant) -> None:
-        if self._is_automatic and hass.is_running and not self._is_running:
+        is_started = hass.state is CoreState.running
+        if self._is_automatic and is_started and not self._is_running:
             self.config_entry.async_create_background_task(
                 hass, self._async_reconcile(), f"{self.name} back-fill"
             )
