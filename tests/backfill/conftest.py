@@ -6,7 +6,7 @@ from freezegun.api import FrozenDateTimeFactory
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.emu_professional.backfill import pages
+from custom_components.emu_professional.backfill import coordinator, pages
 from homeassistant.components.recorder.core import Recorder
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
@@ -28,6 +28,7 @@ def impatient_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let time stand still."""
     monkeypatch.setattr(pages, "_PATIENCE", (0, 0))
     monkeypatch.setattr(pages, "_LONGEST_PAUSE", 0)
+    monkeypatch.setattr(coordinator, "_CATCH_UP_PAUSE", 0)
 
 
 @pytest.fixture

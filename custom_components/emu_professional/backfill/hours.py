@@ -8,8 +8,8 @@ open; the registers are a snapshot at the stamp in any case).
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import repeat
-from operator import add, mul
+from math import sumprod
+from operator import lt
 from typing import Final
 
 from ..emu.logs import REGISTERS, LoggerStatus, Record
@@ -18,6 +18,8 @@ HOUR: Final = 3600
 
 _REACH: Final = 26 * HOUR
 _USUAL_INTERVAL: Final = 900
+_UNEVEN: Final = int(LoggerStatus.POWER_FAILURE | LoggerStatus.TIME_CHANGED)
+"""The status of a record whose interval is not the time since the one before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,45 +49,38 @@ class Hour:
 class _OpenHour:
     """An hour to which records may still come."""
 
-    __slots__ = ("known", "maxima", "minima", "registers", "status", "sums", "weight")
+    __slots__ = ("known", "registers", "seconds", "status", "values")
 
-    def __init__(self, record: Record) -> None:
-        values = record.values[REGISTERS:]
-        self.sums: list[float] = [0] * len(values)
-        self.weight = 0
-        self.minima: Iterable[int] = values
-        self.maxima: Iterable[int] = values
+    def __init__(self) -> None:
+        self.values: list[tuple[int, ...]] = []
+        self.seconds: list[int] = []
         self.status = 0
         self.registers: tuple[int, ...] | None = None
         self.known = 0
-
-    def add(self, record: Record, seconds: int) -> None:
-        """Take in what a record says of some seconds of the hour."""
-        values = record.values[REGISTERS:]
-        self.sums = list(map(add, self.sums, map(mul, values, repeat(seconds))))
-        self.weight += seconds
-        self.minima = list(map(min, self.minima, values))
-        self.maxima = list(map(max, self.maxima, values))
-
-    def end_with(self, record: Record) -> None:
-        """Take the registers of a record that ends in the hour."""
-        self.registers = record.values[:REGISTERS]
-        self.known = record.at
-        self.status |= record.status
 
     def closed(self, start: int) -> Hour | None:
         """Return the hour, if a record has ended in it."""
         if self.registers is None:
             return None
+        measured = list(zip(*self.values, strict=True))[REGISTERS:]
         return Hour(
             start=start,
             known=self.known,
             registers=self.registers,
-            means=tuple(total / self.weight for total in self.sums),
-            minima=tuple(self.minima),
-            maxima=tuple(self.maxima),
+            means=tuple(self._means(measured)),
+            minima=tuple(map(min, measured)),
+            maxima=tuple(map(max, measured)),
             status=self.status,
         )
+
+    def _means(self, columns: list[tuple[int, ...]]) -> list[float]:
+        """Return the means, weighted with time."""
+        seconds = self.seconds
+        # Nearly all: the records of an hour cover the same time each.
+        if seconds.count(seconds[0]) == len(seconds):
+            return [sum(column) / len(column) for column in columns]
+        weight = sum(seconds)
+        return [sumprod(column, seconds) / weight for column in columns]
 
 
 class Folding:
@@ -153,9 +148,13 @@ class Folding:
             return
         for start, seconds in self._parts(record):
             if (hour := self._open.get(start)) is None:
-                hour = self._open[start] = _OpenHour(record)
-            hour.add(record, seconds)
-        self._open[_hour_that_ends_with(record.at)].end_with(record)
+                hour = self._open[start] = _OpenHour()
+            hour.values.append(record.values)
+            hour.seconds.append(seconds)
+        last = self._open[_hour_that_ends_with(record.at)]
+        last.registers = record.values[:REGISTERS]
+        last.known = record.at
+        last.status |= record.status
         self._before = record
         if len(self._open) > _REACH // HOUR:
             yield from self._closed(
@@ -173,9 +172,7 @@ class Folding:
 
     def _covered(self, record: Record) -> int:
         """Return the seconds of a record's interval."""
-        if self._before is not None and not record.status & (
-            LoggerStatus.POWER_FAILURE | LoggerStatus.TIME_CHANGED
-        ):
+        if self._before is not None and not record.status & _UNEVEN:
             passed = record.at - self._before.at
             if 0 < passed <= HOUR and record.index == self._before.index + 1:
                 self._interval = passed
@@ -193,9 +190,4 @@ def _hour_that_ends_with(at: int) -> int:
 
 
 def _runs_backwards(before: Record, after: Record) -> bool:
-    return any(
-        later < earlier
-        for earlier, later in zip(
-            before.values[:REGISTERS], after.values[:REGISTERS], strict=True
-        )
-    )
+    return any(map(lt, after.values[:REGISTERS], before.values[:REGISTERS]))

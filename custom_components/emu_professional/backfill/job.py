@@ -17,6 +17,7 @@ from .means import Mean, wanting
 from .pages import LoggerReader
 from .recorder import (
     Held,
+    HeldMeans,
     Statistic,
     async_carry_out,
     async_compiled_until,
@@ -235,11 +236,7 @@ class Backfill:
     ) -> frozenset[int]:
         """Let a register's statistic follow, and return the hours that were wrong."""
         held, plan = await self._async_plan(logged, target, statistic)
-        new = {row.start for row in plan.rows} - {row.start for row in held.rows}
-        outcome.written += len(new)
-        outcome.corrected += len(plan.rows) - len(new)
-        outcome.left += plan.left
-        outcome.moved += moved(held.rows, plan) / 10**statistic.decimals
+        await self._hass.async_add_executor_job(_count, outcome, held, plan, statistic)
         if not self._dry_run:
             await async_carry_out(self._hass, statistic, held, plan)
             if plan.rows and held.is_newest:
@@ -270,13 +267,9 @@ class Backfill:
         """Let a measurement's statistic follow."""
         window = logged.window
         held = await async_held_means(self._hass, statistic, window.since, window.until)
-        means = wanting(
-            _means(logged, target), held.rows, partial, rebuild=self._rebuild
+        means = await self._hass.async_add_executor_job(
+            _wanting, logged, target, held, partial, self._rebuild, outcome
         )
-        new = {mean.start for mean in means} - {mean.start for mean in held.rows}
-        outcome.written += len(new)
-        outcome.corrected += len(means) - len(new)
-        outcome.left += len(logged.hours) - len(means)
         if not self._dry_run:
             await async_write_means(self._hass, statistic, held.unit, means)
 
@@ -298,14 +291,35 @@ def _plan(logged: _Logged, target: Target, held: Held, rebuild: bool) -> Plan:
     )
 
 
+def _count(outcome: Outcome, held: Held, plan: Plan, statistic: Statistic) -> None:
+    new = {row.start for row in plan.rows} - {row.start for row in held.rows}
+    outcome.written += len(new)
+    outcome.corrected += len(plan.rows) - len(new)
+    outcome.left += plan.left
+    outcome.moved += moved(held.rows, plan) / 10**statistic.decimals
+
+
+def _wanting(
+    logged: _Logged,
+    target: Target,
+    held: HeldMeans,
+    partial: Container[int],
+    rebuild: bool,
+    outcome: Outcome,
+) -> list[Mean]:
+    means = wanting(_means(logged, target), held.rows, partial, rebuild=rebuild)
+    new = {mean.start for mean in means} - {mean.start for mean in held.rows}
+    outcome.written += len(new)
+    outcome.corrected += len(means) - len(new)
+    outcome.left += len(logged.hours) - len(means)
+    return means
+
+
 def _means(logged: _Logged, target: Target) -> Iterator[Mean]:
     (column,) = target.columns
     for hour in logged.hours:
         yield Mean(
-            start=hour.start,
-            mean=hour.means[column],
-            minimum=hour.minima[column],
-            maximum=hour.maxima[column],
+            hour.start, hour.means[column], hour.minima[column], hour.maxima[column]
         )
 
 

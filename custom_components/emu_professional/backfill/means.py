@@ -5,14 +5,12 @@ seconds since 1970-01-01 UTC.
 """
 
 from collections.abc import Container, Iterable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 _EQUAL: Final = 1e-6
 
 
-@dataclass(frozen=True, slots=True)
-class Mean:
+class Mean(NamedTuple):
     """A row of a measurement's statistic."""
 
     start: int

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 from sqlalchemy import Select, func, select
@@ -165,9 +166,7 @@ async def async_carry_out(
     """
     per_unit = _last_digits_per(held.unit, statistic)
     metadata = _metadata(statistic, held.unit)
-    # What people look at first comes first.
-    newest_first = sorted(plan.rows, key=lambda row: row.start, reverse=True)
-    data = [_data(row, per_unit) for row in newest_first]
+    data = await hass.async_add_executor_job(_all_data, plan.rows, per_unit)
     await _async_adjust(hass, statistic, held, plan)
     try:
         await _async_write(hass, metadata, data)
@@ -191,16 +190,7 @@ async def async_write_means(
     Raises HomeAssistantError if the recorder did not write, as on a full disk.
     """
     per_unit = _last_digits_per(unit, statistic)
-    newest_first = sorted(means, key=lambda mean: mean.start, reverse=True)
-    data = [
-        StatisticData(
-            start=_time(mean.start),
-            mean=mean.mean / per_unit,
-            min=mean.minimum / per_unit,
-            max=mean.maximum / per_unit,
-        )
-        for mean in newest_first
-    ]
+    data = await hass.async_add_executor_job(_all_mean_data, means, per_unit)
     await _async_write(hass, _metadata(statistic, unit), data)
 
 
@@ -409,12 +399,32 @@ def _metadata(statistic: Statistic, unit: str | None) -> StatisticMetaData:
     )
 
 
+def _all_data(rows: Sequence[Row], per_unit: float) -> list[StatisticData]:
+    """Return the rows for the recorder: what people look at first comes first."""
+    return [_data(row, per_unit) for row in sorted(rows, reverse=True)]
+
+
+def _all_mean_data(means: Sequence[Mean], per_unit: float) -> list[StatisticData]:
+    return [_mean_data(mean, per_unit) for mean in sorted(means, reverse=True)]
+
+
 def _data(row: Row, per_unit: float) -> StatisticData:
-    data = StatisticData(start=_time(row.start), sum=row.sum / per_unit)
-    if row.state is not None:
-        data["state"] = row.state / per_unit
-    return data
+    start, state, total = row
+    if state is None:
+        return {"start": _time(start), "sum": total / per_unit}
+    return {"start": _time(start), "state": state / per_unit, "sum": total / per_unit}
 
 
+def _mean_data(row: Mean, per_unit: float) -> StatisticData:
+    start, mean, minimum, maximum = row
+    return {
+        "start": _time(start),
+        "mean": mean / per_unit,
+        "min": minimum / per_unit,
+        "max": maximum / per_unit,
+    }
+
+
+@lru_cache(maxsize=4096)
 def _time(at: int) -> datetime:
     return datetime.fromtimestamp(at, UTC)

@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Final
+from typing import Final, NamedTuple
 
 from .hours import HOUR
 
@@ -32,8 +32,7 @@ _GROSS_SHARE: Final = 0.9
 """Less than a row is wrong by that counts nothing of its hour, or another's as well."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A row of a register's statistic; `state` is None where none was stored."""
 
     start: int
