@@ -28,7 +28,7 @@ def states(hass: HomeAssistant) -> dict[str, str]:
     return {
         state.entity_id: state.state
         for state in hass.states.async_all(("binary_sensor", "sensor"))
-        if "back_fill" not in state.entity_id
+        if "statistics_fill" not in state.entity_id
     }
 
 

@@ -159,7 +159,7 @@ async def test_one_run_at_a_time(house: House) -> None:
     await house.load()
     task = house.hass.async_create_task(house.fill())
     await asyncio.sleep(0)
-    with pytest.raises(ServiceValidationError, match="under way"):
+    with pytest.raises(ServiceValidationError, match="being filled already"):
         await house.backfill.async_run(EVERYTHING)
     await task
 
@@ -176,13 +176,13 @@ async def test_button(house: House) -> None:
         },
         blocking=True,
     )
-    state = house.hass.states.get(f"{DEVICE}_statistics_back_fill")
+    state = house.hass.states.get(f"{DEVICE}_statistics_fill")
     assert state and state.state == "running"
     await house.settle()
     assert len(house.asked()) > 4
-    state = house.hass.states.get(f"{DEVICE}_statistics_back_fill")
+    state = house.hass.states.get(f"{DEVICE}_statistics_fill")
     assert state and state.state == "complete"
-    state = house.hass.states.get(f"{DEVICE}_statistics_back_fill_progress")
+    state = house.hass.states.get(f"{DEVICE}_statistics_fill_progress")
     assert state and state.state == "100"
 
 

@@ -144,7 +144,7 @@ async def test_meter_unloaded_in_the_middle(manual: House) -> None:
     await manual.hass.async_block_till_done()
     assert task.cancelled()
     assert await new_errors(manual) == 0
-    assert manual.backfill.data.state is BackfillState.WAITING
+    assert manual.backfill.data.state is BackfillState.IDLE
     await manual.live(12)
     await manual.fill()
     assert await manual.worst_error() < EXACT

@@ -251,14 +251,16 @@ def test_rebuild_is_exact() -> None:
 
 
 def test_what_is_right_is_left_alone() -> None:
-    """A row that counts what the meter counted is not written, whatever its state."""
+    """A row that says what the meter says is not written."""
     home = Home().live(5 * DAY, 777)
     home.back_fill()
     odd = START + 50 * HOUR
     row = home.recorder.hours[odd]
-    home.recorder.hours[odd] = Row(odd, (row.state or 0) + 3, row.sum)
+    home.recorder.hours[odd] = Row(odd, (row.state or 0) + 0.3, row.sum + 0.3)
     assert home.plan().rows == ()
     assert home.plan().left == 5 * 24
+    home.recorder.hours[odd] = Row(odd, (row.state or 0) - 300, row.sum)
+    assert home.plan().rows == (row,)
 
 
 def test_rows_after_the_window_keep_what_they_count() -> None:

@@ -45,7 +45,7 @@ EVERYTHING: Final = Window(0, _END)
 class BackfillState(StrEnum):
     """What the back-fill does, or how the last one ended."""
 
-    WAITING = "waiting"
+    IDLE = "idle"
     RUNNING = "running"
     COMPLETE = "complete"
     FAILED = "failed"
@@ -76,7 +76,7 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
     ) -> None:
         """Initialize the back-fill of a config entry's meter."""
         super().__init__(hass, LOGGER, config_entry=entry, name=entry.title)
-        self.data = BackfillProgress(BackfillState.WAITING)
+        self.data = BackfillProgress(BackfillState.IDLE)
         self.report: Report | None = None
         self._meter = meter
         self._serial_number = meter.serial_number
@@ -95,6 +95,10 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
         if (stored := await self._store.async_load()) is not None:
             self._settled = stored["settled"]
             self._silences = [Silence(*times) for times in stored["silences"]]
+        else:
+            # The hour in which a meter is added is heard only from now on.
+            now = int(dt_util.utcnow().timestamp())
+            self._silences = [Silence(now // HOUR * HOUR, now)]
         entry = self.config_entry
         self._is_automatic = entry.options.get(CONF_AUTOMATIC, True)
         self._is_automatic &= _has_recorder(self.hass)
@@ -262,7 +266,7 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
             report = await self._async_fill(window, targets, mode, dry_run)
             state = BackfillState.COMPLETE
         except asyncio.CancelledError:
-            state = BackfillState.WAITING
+            state = BackfillState.IDLE
             raise
         except MeterUnsupported as err:
             state = BackfillState.NOT_SUPPORTED

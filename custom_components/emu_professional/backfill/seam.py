@@ -121,8 +121,8 @@ def join(
     errors = list(_errors(hours, begin, held))
     written = {
         start
-        for start, energy, error in errors
-        if rebuild or error > _allowed(start, energy, inexact)
+        for start, energy, error, of_state in errors
+        if rebuild or _is_wrong(start, energy, error, of_state, inexact)
     }
     series = _Series(hours, begin, held, written, inexact)
     for start in sorted(hours.keys() | held.keys()):
@@ -131,29 +131,35 @@ def join(
         elif start >= series.first:
             series.keep(start)
     wrong = frozenset(
-        start for start, energy, error in errors if error > 2 * _lag(energy)
+        start for start, energy, error, _ in errors if error > 2 * _lag(energy)
     )
     return _plan(series, written, wrong, live)
 
 
 def _errors(
     hours: Mapping[int, int], begin: int, held: Mapping[int, Row]
-) -> Iterator[tuple[int, int, float]]:
-    """Yield the hours, their energy, and by how much what is held differs from it."""
+) -> Iterator[tuple[int, int, float, float]]:
+    """Yield the hours, their energy, and by how much what is held differs.
+
+    In what it counts, and in the register that it ends with.
+    """
     register = begin
     for start, end in hours.items():
         row, before = held.get(start), held.get(start - HOUR)
         energy, register = end - register, end
         if row is None or before is None or row.state is None:
-            yield start, energy, inf
+            yield start, energy, inf, inf
         else:
-            yield start, energy, abs(row.sum - before.sum - energy)
+            counted = row.sum - before.sum
+            yield start, energy, abs(counted - energy), abs(row.state - end)
 
 
-def _allowed(start: int, energy: float, inexact: Container[int]) -> float:
+def _is_wrong(
+    start: int, energy: int, error: float, of_state: float, inexact: Container[int]
+) -> bool:
     if start in inexact or start - HOUR in inexact:
-        return 2 * _lag(energy) + _GROSS_SHARE * max(energy, 0)
-    return _ROUNDING
+        return error > 2 * _lag(energy) + _GROSS_SHARE * max(energy, 0)
+    return max(error, of_state) > _ROUNDING
 
 
 def _lag(energy: float) -> float:
