@@ -287,7 +287,14 @@ def test_rows_outside_the_loggers_memory_stay() -> None:
     home = Home().live(2 * DAY, 100).live(DAY, 100, heard=False).live(2 * DAY, 100)
     since = START + 60 * HOUR
     old = {s: row for s, row in home.recorder.hours.items() if s < since}
-    home.back_fill(since)
+    plan = join(
+        home.hours(since),
+        home.logged[since],
+        home.recorder.rows_since(since - HOUR),
+        home.recorder.newest,
+        carry=since - HOUR,
+    )
+    home.recorder.carry_out(plan)
     assert {s: home.recorder.hours[s] for s in old} == old
     total = home.recorder.hours[max(home.recorder.hours)].sum
     assert total == pytest.approx(home.register - 1_000_000, abs=210)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import inf
 from typing import Final
 
 from homeassistant.core import HomeAssistant
@@ -70,7 +71,13 @@ class Outcome:
     written: int = 0
     corrected: int = 0
     left: int = 0
-    moved: float = 0
+    more: float = 0
+    less: float = 0
+
+    @property
+    def moved(self) -> float:
+        """Energy that counts in another hour than before, or in one at all."""
+        return max(self.more, self.less)
 
 
 @dataclass(slots=True)
@@ -236,7 +243,12 @@ class Backfill:
     ) -> frozenset[int]:
         """Let a register's statistic follow, and return the hours that were wrong."""
         held, plan = await self._async_plan(logged, target, statistic)
-        await self._hass.async_add_executor_job(_count, outcome, held, plan, statistic)
+        # Rows behind an older part have been counted with the newer one.
+        is_newest = logged.window.until == self._window.until
+        until = inf if is_newest else logged.window.until
+        await self._hass.async_add_executor_job(
+            _count, outcome, held, plan, statistic, until
+        )
         if not self._dry_run:
             await async_carry_out(self._hass, statistic, held, plan)
             if plan.rows and held.is_newest:
@@ -251,8 +263,9 @@ class Backfill:
         held = await async_held(
             self._hass, statistic, logged.window.since, logged.window.until
         )
+        is_oldest = logged.window.since == self._window.since
         plan = await self._hass.async_add_executor_job(
-            _plan, logged, target, held, self._rebuild
+            _plan, logged, target, held, self._rebuild, is_oldest
         )
         return held, plan
 
@@ -280,23 +293,35 @@ class Backfill:
         self._on_progress((newer + share * (part.until - part.since)) / whole)
 
 
-def _plan(logged: _Logged, target: Target, held: Held, rebuild: bool) -> Plan:
+def _plan(
+    logged: _Logged, target: Target, held: Held, rebuild: bool, is_oldest: bool
+) -> Plan:
+    before = logged.before
+    carries = is_oldest and before.start >= logged.window.since
     return join(
         {hour.start: target.register(hour) for hour in logged.hours},
         target.register(logged.before),
         held.rows,
         held.live,
-        inexact={hour.start for hour in logged.hours if hour.known != hour.end},
+        inexact={
+            hour.start for hour in (before, *logged.hours) if hour.known != hour.end
+        },
         rebuild=rebuild,
+        carry=before.start if carries else None,
     )
 
 
-def _count(outcome: Outcome, held: Held, plan: Plan, statistic: Statistic) -> None:
-    new = {row.start for row in plan.rows} - {row.start for row in held.rows}
+def _count(
+    outcome: Outcome, held: Held, plan: Plan, statistic: Statistic, until: float
+) -> None:
+    rows = {row.start for row in plan.rows if row.start < until}
+    new = rows - {row.start for row in held.rows}
     outcome.written += len(new)
-    outcome.corrected += len(plan.rows) - len(new)
+    outcome.corrected += len(rows) - len(new)
     outcome.left += plan.left
-    outcome.moved += moved(held.rows, plan) / 10**statistic.decimals
+    more, less = moved(held.rows, plan, until)
+    outcome.more += more / 10**statistic.decimals
+    outcome.less += less / 10**statistic.decimals
 
 
 def _wanting(

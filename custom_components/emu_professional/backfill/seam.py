@@ -28,9 +28,6 @@ _LAG: Final = 2
 _LAG_SHARE: Final = 0.01
 """A live row ends with the last poll before the hour: short by some of its energy."""
 
-_GROSS_SHARE: Final = 0.9
-"""Less than a row is wrong by that counts nothing of its hour, or another's as well."""
-
 
 class Row(NamedTuple):
     """A row of a register's statistic; `state` is None where none was stored."""
@@ -66,8 +63,8 @@ class Plan:
     wrong: frozenset[int] = frozenset()
 
 
-def moved(rows: Sequence[Row], plan: Plan) -> float:
-    """Return how much a plan makes count in another hour, or in one at all.
+def moved(rows: Sequence[Row], plan: Plan, until: float = inf) -> tuple[float, float]:
+    """Return how much a plan makes hours before a time count more, and how much less.
 
     `rows` are those that the plan was made from.
     """
@@ -77,8 +74,12 @@ def moved(rows: Sequence[Row], plan: Plan) -> float:
         for start, total in before.items()
     } | {row.start: row.sum for row in plan.rows}
     old, new = _changes(before), _changes(after)
-    more = [new.get(start, 0) - old.get(start, 0) for start in new.keys() | old.keys()]
-    return max(
+    more = [
+        new.get(start, 0) - old.get(start, 0)
+        for start in new.keys() | old.keys()
+        if start < until
+    ]
+    return (
         sum(change for change in more if change > 0),
         -sum(change for change in more if change < 0),
     )
@@ -99,12 +100,13 @@ def _changes(sums: Mapping[int, float]) -> dict[int, float]:
 
 def join(
     hours: Mapping[int, int],
-    begin: int,
+    begin: float,
     rows: Sequence[Row],
     live: Row | None,
     *,
     inexact: Container[int] = (),
     rebuild: bool = False,
+    carry: int | None = None,
 ) -> Plan:
     """Return what makes a register's statistic follow the logger.
 
@@ -114,52 +116,56 @@ def join(
     recorder's, in order, from the last one before the first hour on; `live` is its
     newest short-term row, or None if `rows` do not go as far as that. Hours that
     count what the meter counted stay, but with `rebuild` every hour is written.
+    `carry` is the hour in which `begin` was logged, where nothing before it is known
+    and nothing older will be read: it counts what no row has counted until then.
     """
     if not hours:
         return Plan()
     held = {row.start: row for row in rows}
-    errors = list(_errors(hours, begin, held))
-    written = {
-        start
-        for start, energy, error, of_state in errors
-        if rebuild or _is_wrong(start, energy, error, of_state, inexact)
-    }
-    series = _Series(hours, begin, held, written, inexact)
+    if carry is not None:
+        lag = _lag(next(iter(hours.values())) - begin)
+        if (state := _last_state(held, carry, begin, lag)) is not None:
+            hours = {carry: int(begin), **hours}
+            begin = state
+    series = _Series(hours, begin, held, inexact)
     for start in sorted(hours.keys() | held.keys()):
-        if start in written:
+        if start in hours and (rebuild or not series.is_right(start)):
             series.follow(start)
         elif start >= series.first:
             series.keep(start)
     wrong = frozenset(
-        start for start, energy, error, _ in errors if error > 2 * _lag(energy)
+        start
+        for start, energy, error in _errors(hours, begin, held)
+        if error > 2 * _lag(energy)
     )
-    return _plan(series, written, wrong, live)
+    return _plan(series, series.written, wrong, live)
+
+
+def _last_state(
+    held: Mapping[int, Row], carry: int, begin: float, lag: float
+) -> float | None:
+    """Return up to which register rows count, if that is not where hours begin."""
+    older = held.get(max((start for start in held if start < carry), default=-1))
+    if older is None or older.state is None:
+        return None
+    row = held.get(carry)
+    if row is None or row.state is None:
+        return older.state if older.state < begin else None
+    return older.state if row.state < begin - lag else None
 
 
 def _errors(
-    hours: Mapping[int, int], begin: int, held: Mapping[int, Row]
-) -> Iterator[tuple[int, int, float, float]]:
-    """Yield the hours, their energy, and by how much what is held differs.
-
-    In what it counts, and in the register that it ends with.
-    """
+    hours: Mapping[int, int], begin: float, held: Mapping[int, Row]
+) -> Iterator[tuple[int, float, float]]:
+    """Yield the hours, their energy, and by how much what is held differs from it."""
     register = begin
     for start, end in hours.items():
         row, before = held.get(start), held.get(start - HOUR)
         energy, register = end - register, end
         if row is None or before is None or row.state is None:
-            yield start, energy, inf, inf
+            yield start, energy, inf
         else:
-            counted = row.sum - before.sum
-            yield start, energy, abs(counted - energy), abs(row.state - end)
-
-
-def _is_wrong(
-    start: int, energy: int, error: float, of_state: float, inexact: Container[int]
-) -> bool:
-    if start in inexact or start - HOUR in inexact:
-        return error > 2 * _lag(energy) + _GROSS_SHARE * max(energy, 0)
-    return max(error, of_state) > _ROUNDING
+            yield start, energy, abs(row.sum - before.sum - energy)
 
 
 def _lag(energy: float) -> float:
@@ -172,17 +178,13 @@ class _Series:
     def __init__(
         self,
         hours: Mapping[int, int],
-        begin: int,
+        begin: float,
         held: Mapping[int, Row],
-        written: Container[int],
         inexact: Container[int],
     ) -> None:
-        # A row that stays ends with its hour: better than what the logger has.
-        self.hours = {
-            start: register
-            for start, register in hours.items()
-            if start in written or start not in inexact
-        }
+        self.hours = hours
+        self.inexact = inexact
+        self.written: set[int] = set()
         self.logged = hours.keys()
         self.held = held
         self.first = next(iter(hours))
@@ -191,13 +193,39 @@ class _Series:
         before = held.get(max((s for s in held if s < self.first), default=-1))
         self.sum = before.sum if before else 0.0
         self.register: float = begin
-        if before and before.start + HOUR < self.first and before.state is not None:
-            # What was counted between that row and the logger's first hour shows
-            # there: nothing is lost.
-            self.register = min(before.state, begin)
+        if before and before.state is not None and before.start in inexact:
+            # A row that has heard the meter to the end of its hour knows better.
+            least = begin - _lag(self.hours[self.first] - begin)
+            if least <= before.state <= self.hours[self.first]:
+                self.register = before.state
+
+    def is_right(self, start: int) -> bool:
+        """Whether the row of a logged hour may stay.
+
+        Where the logger does not know the end of an hour, a row does that has heard
+        the meter until then: its state lies between what was logged before and after.
+        """
+        row, before = self.held.get(start), self.held.get(start - HOUR)
+        if row is None or row.state is None:
+            return False
+        energy = self.hours[start] - self.register
+        if start in self.inexact:
+            least = max(self.hours[start] - _lag(energy), self.register)
+            return least <= row.state <= self._following(start)
+        if before is None or abs(row.state - self.hours[start]) > _ROUNDING:
+            return False
+        return abs(row.sum - before.sum - energy) <= _ROUNDING
+
+    def _following(self, start: int) -> float:
+        """Return the register at the end of the next hour that is logged."""
+        following = bisect_right(self._starts, start)
+        if following == len(self._starts):
+            return inf
+        return self.hours[self._starts[following]]
 
     def follow(self, start: int) -> None:
         """Add an hour as the logger has it."""
+        self.written.add(start)
         register = self.hours[start]
         self._add(start, register, register - self.register)
         self.register = register
@@ -207,7 +235,9 @@ class _Series:
         row = self.held[start]
         change = self._change(row)
         self._add(start, row.state, change)
-        self.register = self.hours.get(start, self.register + change)
+        self.register += change
+        if start in self.hours and start not in self.inexact:
+            self.register = self.hours[start]
 
     def _add(self, start: int, state: float | None, change: float) -> None:
         self.sum += change
@@ -220,15 +250,12 @@ class _Series:
         logger what its state says, within what is known before and after.
         """
         before = self.held.get(row.start - HOUR)
-        if before and (row.start in self.hours or self._begins_here(row, before)):
+        is_exact = row.start in self.hours and row.start not in self.inexact
+        if before and (is_exact or self._begins_here(row, before)):
             return row.sum - before.sum
         if row.state is None:
             return 0
-        following = bisect_right(self._starts, row.start)
-        most = row.state
-        if following < len(self._starts):
-            most = min(most, self.hours[self._starts[following]])
-        return max(most - self.register, 0)
+        return max(min(row.state, self._following(row.start)) - self.register, 0)
 
     def _begins_here(self, row: Row, before: Row) -> bool:
         """Whether a row behind the logger's hours counts from where the series stands."""
