@@ -2,8 +2,10 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from datetime import UTC, datetime, timedelta
+import logging
 import os
 from unittest.mock import PropertyMock, patch
+from uuid import uuid4
 
 from hypothesis import HealthCheck, settings
 import pytest
@@ -11,6 +13,8 @@ from pytest_homeassistant_custom_component.common import (
     MockConfigEntry,
     async_fire_time_changed,
 )
+from pytest_socket import socket_allow_hosts
+from sqlalchemy import NullPool, create_engine, make_url, text
 
 from custom_components.emu_professional.const import DOMAIN
 from custom_components.emu_professional.emu import client
@@ -31,11 +35,16 @@ settings.register_profile(
 )
 settings.load_profile("any machine")
 
+# The plugin has every SQL statement kept, for pages of them below a failed test.
+logging.getLogger("sqlalchemy.engine").setLevel(logging.WARNING)
+
 NOON = datetime(2026, 6, 1, 10, tzinfo=UTC)
 SERIAL_NUMBER = "22350001"
 
 BETWEEN_POLLS = timedelta(seconds=6)
 """Home Assistant spreads polls over the second that follows the interval."""
+
+SQLITE = "sqlite:"
 
 type Pass = Callable[[float], Awaitable[None]]
 
@@ -45,6 +54,41 @@ def state_of(hass: HomeAssistant, entity_id: str) -> State:
     state = hass.states.get(entity_id)
     assert state
     return state
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Function]
+) -> None:
+    """Leave out, with a database server, the tests that store nothing there."""
+    if config.getoption("dburl").startswith(SQLITE):
+        return
+    left_out = [item for item in items if "recorder_db_url" not in item.fixturenames]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
+
+
+@pytest.fixture
+def recorder_db_url(request: pytest.FixtureRequest) -> Generator[str]:
+    """Return the address of an empty database of the test's own.
+
+    The plugin's fixture knows one database for all tests, also for those that run
+    at the same time, and only a driver that needs a compiler.
+    """
+    address = request.config.getoption("dburl")
+    if address.startswith(SQLITE):
+        yield request.getfixturevalue("recorder_db_url")
+        return
+    # PyMySQL is Python, and so meets the plugin's ban on sockets.
+    request.getfixturevalue("socket_enabled")
+    socket_allow_hosts(["127.0.0.1"], allow_unix_socket=True)
+    server = make_url(address)
+    engine = create_engine(server, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    name = f"test_{uuid4().hex}"
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    yield server.set(database=name).render_as_string(hide_password=False)
+    with engine.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name}"))
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,6 @@
 """The recorder must be there before Home Assistant is."""
 
 from collections.abc import AsyncGenerator
-import logging
 
 from freezegun.api import FrozenDateTimeFactory
 import pytest
@@ -22,12 +21,6 @@ from .house import INSTALLED, NOW, PERIOD, House
 @pytest.fixture(autouse=True)
 def auto_enable_custom_integrations() -> None:
     """Load nothing: the recorder must be there before Home Assistant is."""
-
-
-@pytest.fixture(autouse=True, scope="session")
-def quiet_database() -> None:
-    """Let nobody write every SQL statement down: that takes most of the time."""
-    logging.getLogger("sqlalchemy.engine").setLevel(logging.WARNING)
 
 
 @pytest.fixture(autouse=True)
