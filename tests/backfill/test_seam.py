@@ -360,7 +360,7 @@ EVENTS = st.tuples(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.lists(EVENTS, max_size=8))
 @example([("live", 1, 100), ("fill", 1, 0)])
 @example([("silent", 11 * DAY, 5), ("live", 100, 500), ("interrupted", 1, 0)])

@@ -76,7 +76,8 @@ class LoggerReader:
             first = min(max(read, first), asked) + 1
             if not page.records:
                 continue
-            if page.records[-1].at >= until:
+            # One stamp in the future must not end the reading.
+            if min(record.at for record in page.records[-_FEW:]) >= until:
                 break
             wanted = _count_until(until, page.records)
 
