@@ -10,7 +10,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.emu_professional import config_flow
 from custom_components.emu_professional.config_flow import parse_host
-from custom_components.emu_professional.const import DOMAIN
+from custom_components.emu_professional.const import CONF_AUTOMATIC, DOMAIN
 from homeassistant.config_entries import (
     SOURCE_DHCP,
     SOURCE_IGNORE,
@@ -420,3 +420,15 @@ async def test_reconfigure_to_another_meter(
     )
     assert result["description_placeholders"] == {"serial_number": OTHER}
     assert loaded.data[CONF_PORT] == server.port
+
+
+async def test_options(hass: HomeAssistant, loaded: MockConfigEntry) -> None:
+    """Filling statistics automatically can be switched off."""
+    result = await hass.config_entries.options.async_init(loaded.entry_id)
+    assert result["type"] is FlowResultType.FORM
+    result = await hass.config_entries.options.async_configure(
+        result["flow_id"], {CONF_AUTOMATIC: False}
+    )
+    await hass.async_block_till_done()
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert loaded.options == {CONF_AUTOMATIC: False}
