@@ -748,7 +748,7 @@ class Life:
             self.heard -= {at for at in self.heard if contract.is_unknown(at)}
         if until in contract.log.odd:
             self.heard.discard(until)
-        elif until == self.now // HOUR * HOUR and until in contract.known:
+        elif until == self.now // HOUR * HOUR and contract.knows_end():
             self.filled = until
 
     def _window(self, step: Fill) -> Window:
@@ -900,6 +900,10 @@ class Contract:
                 self._check_register(target, old, new)
             else:
                 self._check_means(target, old, new)
+
+    def knows_end(self) -> bool:
+        """Whether the logger knows the last hour, which needs two registers."""
+        return bool(self.stretches) and self.stretches[-1][1] == self.until
 
     def is_unknown(self, at: int) -> bool:
         """Whether the logger does not know the register at the end of an hour."""
@@ -1288,6 +1292,14 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
     "more than one part": (
         {"depth": 1300},
         (Live(7), Fill(), Silent(12 * DAY), Live(14), Fill(days=2)),
+    ),
+    "interrupted while nothing recent goes on live": (
+        {"keys": ["energy_import_t1"], "depth": 400, "days": 5},
+        (
+            Fill(days=1),
+            Off(40 * DAY, 0, 25, heard=False),
+            Fill(Mode.REBUILD, hitch="stop", after=4, days=1),
+        ),
     ),
     "parts that begin within a record": (
         {"keys": ["energy_import_t1"], "depth": 600, "interval": 45},

@@ -297,8 +297,13 @@ def _held(hass: HomeAssistant, statistic: Statistic, since: int, until: int) -> 
             table.start_ts >= since, table.start_ts < until
         ).order_by(table.start_ts)
         behind = of_hours.where(table.start_ts >= until).order_by(table.start_ts)
-        live = _sums_of(StatisticsShortTerm, metadata_id).order_by(
-            StatisticsShortTerm.start_ts.desc()
+        # One that is older than all of these hours is not what a live row goes on
+        # from: their last one will be.
+        recent = StatisticsShortTerm
+        live = (
+            _sums_of(recent, metadata_id)
+            .where(recent.start_ts >= since)
+            .order_by(recent.start_ts.desc())
         )
 
         def rows(query: Select[_Columns]) -> list[Row]:
