@@ -14,7 +14,15 @@ from .history import INTERVALS, PowerFailure
 from .logger import FIFTEEN_MINUTES, THREE_YEARS, LoggerConfig
 from .meter import INSTALLED, PASSWORD_LENGTH, Meter, MeterConfig
 from .tables import TableConfig
+from .updater import UpdaterConfig, UpdaterServer
 from .web import MeterServer
+
+UPDATER_PORT = 1337
+
+MANUALS_PACE = UpdaterConfig(
+    erase_seconds=2.0, chunk_seconds=0.014, boot_seconds=8.0, watchdog_seconds=30.0
+)
+"""200 KiB in 6 s, as the manual shows it; the other times are guesses."""
 
 _LOGGER = logging.getLogger("simulator")
 
@@ -74,6 +82,12 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--port", type=int, default=8180, help="of the first meter (default: 8180)"
+    )
+    parser.add_argument(
+        "--updater-port",
+        type=int,
+        help="UDP port of the first meter's updater (default: 1337, or any free one "
+        "with --port 0), further meters on the following ports; 0: any free one",
     )
     parser.add_argument(
         "--serial",
@@ -170,26 +184,45 @@ def _config(
     )
 
 
-async def _serve(servers: list[MeterServer]) -> None:
+def _updaters(
+    arguments: argparse.Namespace, servers: list[MeterServer]
+) -> list[UpdaterServer]:
+    port = arguments.updater_port
+    if port is None:
+        port = UPDATER_PORT if arguments.port else 0
+    return [
+        UpdaterServer(server, MANUALS_PACE, port=port + number if port else 0)
+        for number, server in enumerate(servers)
+    ]
+
+
+async def _serve(updaters: list[UpdaterServer]) -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     async with AsyncExitStack() as stack:
-        for server in servers:
+        for updater in updaters:
+            server = updater.web
             # Looks at the years since the installation before anyone waits for it.
             server.meter.meter_data()
             await stack.enter_async_context(server)
-            _LOGGER.info("Meter %s at %s", server.meter.serial_number, server.url)
+            await stack.enter_async_context(updater)
+            _LOGGER.info(
+                "Meter %s (firmware %s, updates at UDP port %d) at %s",
+                *(server.meter.serial_number, updater.running),
+                *(updater.port, server.url),
+            )
         await stopped.wait()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until SIGINT or SIGTERM."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    servers = _servers(_arguments(arguments))
+    chosen = _arguments(arguments)
+    updaters = _updaters(chosen, _servers(chosen))
     try:
-        asyncio.run(_serve(servers))
+        asyncio.run(_serve(updaters))
     except OSError as err:
         sys.exit(str(err))
 

@@ -1,7 +1,7 @@
 """One simulated meter: configuration, own clock, access protection, documents."""
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -75,8 +75,10 @@ class Meter:
         """Install a meter; `clock` is true time and may be shared by meters."""
         self.config = config
         self.clock = clock
-        self.settings = config.settings
-        """Replace it to change the configuration."""
+        self._watchers: list[Callable[[], None]] = []
+        self._settings = config.settings
+        self.running_version: str | None = None
+        """Version of the firmware that an updater runs; None: that of the settings."""
         self.override: Document = {}
         """Values that replace those of `/meterdata.json`, by key."""
         self.status_override: Document = {}
@@ -116,6 +118,27 @@ class Meter:
             raise ValueError(f"The password has more than {PASSWORD_LENGTH} characters")
         # Protection without a password switches itself off, says the manual.
         self._password = password or None
+
+    @property
+    def settings(self) -> Settings:
+        """The configuration; replace it to change it."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: Settings) -> None:
+        self._settings = settings
+        for watcher in self._watchers:
+            watcher()
+
+    def watch_settings(self, watcher: Callable[[], None]) -> Callable[[], None]:
+        """Call `watcher` after every change of the settings; return how to end it."""
+        self._watchers.append(watcher)
+        return lambda: self._watchers.remove(watcher)
+
+    @property
+    def software_version(self) -> str:
+        """Version of the TCP module's firmware, as `/status.json` has it."""
+        return self.running_version or self.settings.software_version
 
     @property
     def shows_min_max(self) -> bool:
@@ -242,7 +265,7 @@ class Meter:
             "meterfactorynr": settings.factory_number,
             "meterdatetime": self.meter_time(at),
             "networkmac": self.mac_address,
-            "softwareversion": settings.software_version,
+            "softwareversion": self.software_version,
             "updateractive": settings.online_update,
         }
         return document | self.status_override

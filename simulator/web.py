@@ -37,7 +37,7 @@ class RequestRecord:
 class MeterServer:
     """Serves one meter on the loopback interface.
 
-    While the meter has no power, its connections are reset.
+    While the meter has no power or its module is away, its connections are reset.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class MeterServer:
         self.most_connections = 0
         """Most TCP connections seen at a time, refused ones included."""
         self.refused_connections = 0
+        self._away = False
         self._arrived = asyncio.Event()
         self._numbers: dict[asyncio.BaseTransport, int] = {}
         self._last_number = 0
@@ -129,6 +130,21 @@ class MeterServer:
             self._arrived.clear()
             await self._arrived.wait()
 
+    @property
+    def away(self) -> bool:
+        """Whether the module does not serve, because it restarts for instance.
+
+        Setting it resets the open connections.
+        """
+        return self._away
+
+    @away.setter
+    def away(self, away: bool) -> None:
+        self._away = away
+        if away:
+            for transport in list(self._numbers):
+                reset(transport)
+
     def opened(self, transport: asyncio.BaseTransport) -> bool:
         """Count a new connection in; return whether it may stay."""
         parallel = len(self._numbers) + 1
@@ -137,6 +153,7 @@ class MeterServer:
         if (
             self._server is None
             or limited
+            or self._away
             or not self.meter.has_power()
             or (parallel > 1 and self.faults.refuses_second_connection())
         ):
