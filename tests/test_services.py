@@ -480,7 +480,7 @@ async def test_meter_by_its_device(
 
 
 FAILURES = [
-    (faults.Status(404), "unsupported"),
+    (faults.Status(404), "no_data_logger"),
     (faults.Status(401), "unauthorized"),
     (faults.Status(500), "unexpected_answer"),
     (faults.ConnectionReset(), "unreachable"),

@@ -100,7 +100,7 @@ async def test_page_that_is_lost(manual: House, fault: faults.Fault) -> None:
 @pytest.mark.parametrize(
     ("fault", "told"),
     [
-        (faults.Status(404), "is not an EMU Professional II"),
+        (faults.Status(404), "has no data logger"),
         (faults.Status(401), "refuses the password"),
         (faults.Status(500), "can't be read"),
         (faults.ConnectionReset(), "can't be reached"),

@@ -1034,9 +1034,13 @@ def _seconds(now: int, seconds: int) -> int:
     if seconds != TO_THE_CLOCK_CHANGE:
         return seconds
     first = now + NIGHT_OF_CHANGE
-    days = (at for at in count(first - first % DAY + DAY, DAY))
-    change = next(at for at in days if _offset(at) != _offset(at - DAY)) - DAY + HOUR
+    nights = count(first - first % DAY + HOUR, DAY)
+    change = next(at for at in nights if at > first and _changes_after(at))
     return change - NIGHT_OF_CHANGE - now // PERIOD * PERIOD
+
+
+def _changes_after(at: int) -> bool:
+    return _offset(at - HOUR) != _offset(at + HOUR)
 
 
 def _offset(at: int) -> timedelta | None:

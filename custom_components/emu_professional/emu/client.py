@@ -20,6 +20,7 @@ from .errors import (
     MeterUnexpectedAnswer,
     MeterUnreachable,
     MeterUnsupported,
+    MeterWithoutLogger,
 )
 from .logs import Page, RecordReader
 from .readings import Readings, Status, parse_readings, parse_status
@@ -85,8 +86,8 @@ class MeterClient:
     async def newest_records(self, count: int) -> Page:
         """Return the newest records of the data logger, 1 to 3000 of them.
 
-        Chapter "Read-Out Data Logger". Raises MeterUnsupported if the meter has
-        none, or no data logger.
+        Chapter "Read-Out Data Logger". Raises MeterWithoutLogger if the meter
+        has none, or no data logger.
         """
         return await self._page({"last": str(count)})
 
@@ -94,7 +95,7 @@ class MeterClient:
         """Return the records with these indices, both included, at most 3000.
 
         The page is empty where the logger has none of them any more. Raises
-        MeterUnsupported if the meter has no data logger.
+        MeterWithoutLogger if the meter has no data logger.
         """
         return await self._page({"from": str(first), "to": str(last)})
 
@@ -179,7 +180,9 @@ def _check(status: int, path: str) -> None:
     if status in (401, 403):
         raise MeterUnauthorized("the password is missing or wrong")
     if status == 404 or 300 <= status < 400:
-        raise MeterUnsupported(f"there is no {path} (HTTP {status})")
+        is_logger = path == _LOGGER_PATH
+        error = MeterWithoutLogger if is_logger else MeterUnsupported
+        raise error(f"there is no {path} (HTTP {status})")
     raise MeterUnexpectedAnswer(f"HTTP {status} for {path}")
 
 
