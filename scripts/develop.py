@@ -28,6 +28,9 @@ FOLDER = ROOT / ".homeassistant"
 
 SERIAL_NUMBER = "22350001"
 HISTORY = timedelta(days=60)
+UPDATER_PORT = 1337
+NEW_FIRMWARE = "1.0.17"
+FIRMWARE_SIZE = 200 * 1024
 PATIENCE = 600
 """Seconds; at its first start Home Assistant installs what it is missing."""
 
@@ -169,6 +172,10 @@ class Development:
         self._url = f"http://127.0.0.1:{port}"
 
     @property
+    def _firmware(self) -> Path:
+        return self._folder / f"firmware-{NEW_FIRMWARE}.bin"
+
+    @property
     def _meter(self) -> str:
         return f"127.0.0.1:{self._remembered.meter_port}"
 
@@ -179,14 +186,26 @@ class Development:
             raise DevelopError(
                 f"port {port} of the simulated meter is taken; --fresh finds another"
             )
+        await self._make_firmware()
+        # A meter's updater has this port; with another one it can't be tried.
+        updater_port = UPDATER_PORT if _is_free(UPDATER_PORT, socket.SOCK_DGRAM) else 0
         async with _running(
             *("-m", "simulator", f"--port={port}", f"--serial={SERIAL_NUMBER}"),
+            f"--updater-port={updater_port}",
             f"--installed={self._remembered.installed}",
         ) as meter:
             await _while_running(
                 meter, _wait_for(self._session, f"http://{self._meter}/status.json")
             )
             await self.run_home_assistant(meter)
+
+    async def _make_firmware(self) -> None:
+        if not self._firmware.exists():
+            async with _running(
+                *("-m", "simulator.images", NEW_FIRMWARE, str(self._firmware)),
+                f"--size={FIRMWARE_SIZE}",
+            ) as making:
+                await making.wait()
 
     async def run_home_assistant(self, meter: Process | None = None) -> None:
         """Run Home Assistant until it is stopped, and again if it is restarted."""
@@ -237,7 +256,8 @@ class Development:
   The meter        {self._url}{self._device_path}
   Energy           {self._url}/energy
   Its simulator    http://{self._meter}
-                   kill -STOP {meter.pid} makes it silent, kill -CONT {meter.pid} goes on""")
+                   kill -STOP {meter.pid} makes it silent, kill -CONT {meter.pid} goes on
+  A newer firmware {self._firmware.relative_to(ROOT)}""")
         else:
             page = f"{self._url}/config/integrations/dashboard/add?domain={DOMAIN}"
             print(f"""\
@@ -308,8 +328,8 @@ def _free_port(first: int) -> int:
     return next(port for port in range(first, 2**16) if _is_free(port))
 
 
-def _is_free(port: int) -> bool:
-    with socket.socket() as candidate:
+def _is_free(port: int, kind: int = socket.SOCK_STREAM) -> bool:
+    with socket.socket(type=kind) as candidate:
         candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             candidate.bind(("127.0.0.1", port))

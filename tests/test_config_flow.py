@@ -425,6 +425,11 @@ async def test_reconfigure_to_another_meter(
 async def test_options(hass: HomeAssistant, loaded: MockConfigEntry) -> None:
     """Filling statistics automatically can be switched off."""
     result = await hass.config_entries.options.async_init(loaded.entry_id)
+    assert result["type"] is FlowResultType.MENU
+    assert result["menu_options"] == ["statistics", "firmware"]
+    result = await hass.config_entries.options.async_configure(
+        result["flow_id"], {"next_step_id": "statistics"}
+    )
     assert result["type"] is FlowResultType.FORM
     result = await hass.config_entries.options.async_configure(
         result["flow_id"], {CONF_AUTOMATIC: False}

@@ -11,9 +11,14 @@ import pytest
 from custom_components.emu_professional.backfill.coordinator import BackfillState
 from custom_components.emu_professional.backfill.targets import TARGETS
 from custom_components.emu_professional.binary_sensor import BINARY_SENSORS
-from custom_components.emu_professional.button import FILL_STATISTICS
+from custom_components.emu_professional.button import (
+    DELETE_FIRMWARE,
+    FILL_STATISTICS,
+    RESTART,
+)
 from custom_components.emu_professional.config_flow import _ERRORS
-from custom_components.emu_professional.coordinator import _FAILURES
+from custom_components.emu_professional.emu.update import Reason
+from custom_components.emu_professional.failures import _KEYS
 from custom_components.emu_professional.sensor import BACKFILL_SENSORS, SENSORS
 from homeassistant.helpers.entity import EntityDescription
 
@@ -21,7 +26,7 @@ INTEGRATION = Path(__file__).parent.parent / "custom_components" / "emu_professi
 DESCRIPTIONS: dict[str, tuple[EntityDescription, ...]] = {
     "sensor": (*SENSORS, *BACKFILL_SENSORS),
     "binary_sensor": BINARY_SENSORS,
-    "button": (FILL_STATISTICS,),
+    "button": (FILL_STATISTICS, RESTART, DELETE_FIRMWARE),
 }
 LANGUAGES = sorted(path.stem for path in (INTEGRATION / "translations").glob("*.json"))
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
@@ -111,6 +116,8 @@ def test_every_error_has_words() -> None:
         assert f"config.error.{error}" in ENGLISH
         if error != "invalid_auth":
             assert f"config.abort.{error}" in ENGLISH
-    for failure in _FAILURES.values():
+    for reason in Reason:
+        assert f"exceptions.update_{reason}.message" in ENGLISH
+    for failure in _KEYS.values():
         placeholders = PLACEHOLDER.findall(ENGLISH[f"exceptions.{failure}.message"])
         assert {"url"} <= set(placeholders) <= {"url", "error"}

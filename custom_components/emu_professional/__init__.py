@@ -8,16 +8,26 @@ from homeassistant.helpers.typing import ConfigType
 from .backfill.coordinator import BackfillCoordinator, backfill_store
 from .const import DOMAIN
 from .coordinator import EmuCoordinator, registers_store
+from .firmware import firmware_store
+from .installation import installation_of
 from .runtime import EmuConfigEntry, EmuRuntime
 from .services import async_setup_services
 
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
-PLATFORMS = [Platform.BINARY_SENSOR, Platform.BUTTON, Platform.SENSOR]
+PLATFORMS = [
+    Platform.BINARY_SENSOR,
+    Platform.BUTTON,
+    Platform.SENSOR,
+    Platform.UPDATE,
+]
 
 
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
-    """Set up the actions, which are there without a meter as well."""
+    """Set up what is there once for all meters: the actions and the firmware."""
     async_setup_services(hass)
+    firmware = firmware_store(hass)
+    await firmware.async_load()
+    firmware.async_start()
     return True
 
 
@@ -29,6 +39,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: EmuConfigEntry) -> bool:
     entry.runtime_data = EmuRuntime(meter, backfill)
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
     await backfill.async_start()
+    meter.installation.async_look_back()
     return True
 
 
@@ -41,3 +52,6 @@ async def async_remove_entry(hass: HomeAssistant, entry: EmuConfigEntry) -> None
     """Forget a meter."""
     await registers_store(hass, entry).async_remove()
     await backfill_store(hass, entry).async_remove()
+    await installation_of(hass, entry).async_remove()
+    if not hass.config_entries.async_entries(DOMAIN):
+        await firmware_store(hass).async_delete()

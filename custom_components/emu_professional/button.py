@@ -1,13 +1,19 @@
 """Buttons of a meter."""
 
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import override
 
 from homeassistant.components.button import ButtonEntity, ButtonEntityDescription
+from homeassistant.components.button.const import ButtonDeviceClass
 from homeassistant.const import EntityCategory
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+from homeassistant.helpers.update_coordinator import CoordinatorEntity
 
-from .entity import BackfillEntity
+from .coordinator import EmuCoordinator
+from .entity import BackfillEntity, device_info
+from .installation import Installation
 from .runtime import EmuConfigEntry
 
 PARALLEL_UPDATES = 1
@@ -19,13 +25,47 @@ FILL_STATISTICS = ButtonEntityDescription(
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class FirmwareButtonDescription(ButtonEntityDescription):
+    """Describes a button that does something to a meter's communication module."""
+
+    press_fn: Callable[[Installation], Awaitable[None]]
+
+
+async def _offer_erase(meter: Installation) -> None:
+    meter.async_offer_erase()
+
+
+RESTART = FirmwareButtonDescription(
+    key="restart",
+    translation_key="restart",
+    device_class=ButtonDeviceClass.RESTART,
+    entity_category=EntityCategory.CONFIG,
+    press_fn=Installation.async_restart,
+)
+DELETE_FIRMWARE = FirmwareButtonDescription(
+    key="delete_firmware",
+    translation_key="delete_firmware",
+    entity_category=EntityCategory.CONFIG,
+    entity_registry_enabled_default=False,
+    press_fn=_offer_erase,
+)
+
+
 async def async_setup_entry(
     hass: HomeAssistant,
     entry: EmuConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Set up the buttons of a meter."""
-    async_add_entities([FillStatisticsButton(entry.runtime_data, FILL_STATISTICS)])
+    runtime = entry.runtime_data
+    async_add_entities(
+        [
+            FillStatisticsButton(runtime, FILL_STATISTICS),
+            FirmwareButton(runtime.meter, RESTART),
+            FirmwareButton(runtime.meter, DELETE_FIRMWARE),
+        ]
+    )
 
 
 class FillStatisticsButton(BackfillEntity, ButtonEntity):
@@ -35,3 +75,24 @@ class FillStatisticsButton(BackfillEntity, ButtonEntity):
     async def async_press(self) -> None:
         """Begin to fill; the sensors show how far it is."""
         self.coordinator.async_fill_now()
+
+
+class FirmwareButton(CoordinatorEntity[EmuCoordinator], ButtonEntity):
+    """Does something to the meter's communication module."""
+
+    _attr_has_entity_name = True
+    entity_description: FirmwareButtonDescription
+
+    def __init__(
+        self, coordinator: EmuCoordinator, description: FirmwareButtonDescription
+    ) -> None:
+        """Initialize the button."""
+        super().__init__(coordinator)
+        self.entity_description = description
+        self._attr_unique_id = f"{coordinator.serial_number}_{description.key}"
+        self._attr_device_info = device_info(coordinator)
+
+    @override
+    async def async_press(self) -> None:
+        """Do it."""
+        await self.entity_description.press_fn(self.coordinator.installation)

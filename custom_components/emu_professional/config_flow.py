@@ -1,4 +1,4 @@
-"""Adding a meter, and mending the way to it."""
+"""Adding a meter, mending the way to it, and its options."""
 
 from collections.abc import Mapping
 import re
@@ -7,6 +7,7 @@ from typing import Any, override
 import voluptuous as vol
 from yarl import URL
 
+from homeassistant.components.file_upload import process_uploaded_file
 from homeassistant.config_entries import (
     SOURCE_DHCP,
     ConfigEntry,
@@ -15,11 +16,13 @@ from homeassistant.config_entries import (
     OptionsFlowWithReload,
 )
 from homeassistant.const import CONF_HOST, CONF_MAC, CONF_PASSWORD, CONF_PORT
-from homeassistant.core import callback
+from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.device_registry import format_mac
 from homeassistant.helpers.selector import (
     BooleanSelector,
+    FileSelector,
+    FileSelectorConfig,
     TextSelector,
     TextSelectorConfig,
     TextSelectorType,
@@ -29,13 +32,16 @@ from homeassistant.helpers.service_info.dhcp import DhcpServiceInfo
 from .const import CONF_AUTOMATIC, DOMAIN, LOGGER, NAME
 from .emu.client import MeterClient
 from .emu.errors import (
+    FirmwareRefused,
     MeterError,
     MeterUnauthorized,
     MeterUnexpectedAnswer,
     MeterUnreachable,
     MeterUnsupported,
 )
+from .emu.firmware import Image
 from .emu.readings import Status
+from .firmware import Source, firmware_store, read_firmware_file
 
 _ERRORS: dict[type[MeterError], str] = {
     MeterUnreachable: "cannot_connect",
@@ -45,6 +51,10 @@ _ERRORS: dict[type[MeterError], str] = {
 }
 
 DEFAULT_PORT = 80
+
+_CHECK_FOR_FIRMWARE = "check_for_firmware"
+_FIRMWARE_FILE = "firmware_file"
+_REMOVE_FIRMWARE = "remove_firmware"
 
 _LONGEST_NAME = 253
 _NAME = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
@@ -281,18 +291,96 @@ class EmuConfigFlow(ConfigFlow, domain=DOMAIN):
 
 
 class EmuOptionsFlow(OptionsFlowWithReload):
-    """Handles the options of a meter."""
+    """Handles the options of a meter, and the firmware that all meters share."""
 
     async def async_step_init(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
+        """Ask what the owner wants to see."""
+        return self.async_show_menu(
+            step_id="init", menu_options=["statistics", "firmware"]
+        )
+
+    async def async_step_statistics(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
         """Ask whether statistics are to be filled without being told to."""
         if user_input is not None:
-            return self.async_create_entry(data=user_input)
+            return self._finish(user_input)
         automatic = self.config_entry.options.get(CONF_AUTOMATIC, True)
         return self.async_show_form(
-            step_id="init",
+            step_id="statistics",
             data_schema=vol.Schema(
                 {vol.Required(CONF_AUTOMATIC, default=automatic): BooleanSelector()}
             ),
         )
+
+    async def async_step_firmware(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Show the firmware that is kept, and ask for another."""
+        store = firmware_store(self.hass)
+        errors: dict[str, str] = {}
+        check = store.is_checked_daily
+        if user_input is not None:
+            if (error := await self._async_take_firmware(user_input)) is None:
+                return self._finish({})
+            errors[_FIRMWARE_FILE] = error
+            check = user_input[_CHECK_FOR_FIRMWARE]
+        schema: dict[vol.Marker, Any] = {
+            vol.Optional(_FIRMWARE_FILE): FileSelector(
+                FileSelectorConfig(accept=".bin,.zip")
+            ),
+            vol.Required(_CHECK_FOR_FIRMWARE, default=check): BooleanSelector(),
+        }
+        if store.image:
+            schema[vol.Required(_REMOVE_FIRMWARE, default=False)] = BooleanSelector()
+        return self.async_show_form(
+            step_id="kept_firmware" if store.image else "firmware",
+            data_schema=vol.Schema(schema),
+            errors=errors,
+            description_placeholders=_described(store.image) if store.image else None,
+        )
+
+    async def async_step_kept_firmware(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Go on with the form that shows the firmware."""
+        return await self.async_step_firmware(user_input)
+
+    async def _async_take_firmware(self, user_input: dict[str, Any]) -> str | None:
+        """Do what the form says, and return which error that met."""
+        store = firmware_store(self.hass)
+        if file_id := user_input.get(_FIRMWARE_FILE):
+            try:
+                image = await self.hass.async_add_executor_job(
+                    _read_upload, self.hass, file_id
+                )
+            except FirmwareRefused as err:
+                return err.reason
+            except (OSError, ValueError) as err:
+                LOGGER.debug("The uploaded file can't be read: %s", err)
+                return "file_lost"
+            await store.async_keep(image, Source.UPLOAD)
+        elif user_input.get(_REMOVE_FIRMWARE):
+            await store.async_remove()
+        await store.async_check_daily(wanted=user_input[_CHECK_FOR_FIRMWARE])
+        return None
+
+    def _finish(self, changes: dict[str, Any]) -> ConfigFlowResult:
+        return self.async_create_entry(data={**self.config_entry.options, **changes})
+
+
+def _read_upload(hass: HomeAssistant, file_id: str) -> Image:
+    """Return the image of a file that the owner uploaded; blocks."""
+    with process_uploaded_file(hass, file_id) as path:
+        return read_firmware_file(path)
+
+
+def _described(image: Image) -> dict[str, str]:
+    return {
+        "version": str(image.version),
+        "size": f"{image.size / 1024:.1f}",
+        "signature": image.signature,
+        "hash": image.hash.hex(),
+    }

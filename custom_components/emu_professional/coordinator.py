@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, override
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import CONF_HOST, CONF_PASSWORD, CONF_PORT
-from homeassistant.core import HomeAssistant
+from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import ConfigEntryAuthFailed, HomeAssistantError
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
@@ -18,28 +18,21 @@ from homeassistant.util import dt as dt_util
 
 from .const import DOMAIN, LOGGER, POLL_INTERVAL, STATUS_INTERVAL
 from .emu.client import MeterClient
-from .emu.errors import (
-    MeterDifferent,
-    MeterError,
-    MeterUnauthorized,
-    MeterUnexpectedAnswer,
-    MeterUnreachable,
-    MeterUnsupported,
-)
+from .emu.errors import MeterDifferent, MeterError, MeterUnauthorized
 from .emu.readings import HOLD, Continuity, Readings, Status, clock_offset
+from .failures import failure
+from .installation import installation_of
 
 _STORE_VERSION = 1
 _STORE_DELAY = 900
 
 _SILENCE = timedelta(seconds=60)
 
-_FAILURES: dict[type[MeterError], str] = {
-    MeterUnreachable: "unreachable",
-    MeterUnauthorized: "unauthorized",
-    MeterUnexpectedAnswer: "unexpected_answer",
-    MeterUnsupported: "unsupported",
-    MeterDifferent: "different_meter",
-}
+_UPDATE_PAUSE = timedelta(seconds=15)
+"""Between two polls while the meter's firmware is changed; less than `HOLD`."""
+
+_UPDATE_HOLD = timedelta(minutes=3)
+"""How long the last readings stand while the communication module restarts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +80,10 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
             entry.data[CONF_PORT],
             entry.data.get(CONF_PASSWORD),
         )
+        self.installation = installation_of(hass, entry)
+        entry.async_on_unload(
+            self.installation.async_add_listener(self._installation_changed)
+        )
         self._continuity = Continuity()
         self._rejected: set[str] = set()
         self._heard: datetime | None = None
@@ -122,11 +119,14 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
 
     @override
     async def _async_update_data(self) -> MeterData:
+        hold = _UPDATE_HOLD if self.installation.is_busy else HOLD
+        if self.installation.is_busy and self._was_heard_within(_UPDATE_PAUSE):
+            return self.data
         try:
             data = await self._async_poll()
         except MeterError as err:
             self._interrupted = True
-            if self._heard and dt_util.utcnow() - self._heard < HOLD:
+            if self._was_heard_within(hold):
                 LOGGER.debug("%s: %s; the last readings stand", self.name, err)
                 return self.data
             failure = (
@@ -141,6 +141,18 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
         if not data.readings.rejected.keys() & self._continuity.registers.keys():
             self._note_silence(self._heard)
         return data
+
+    def _was_heard_within(self, time: timedelta) -> bool:
+        return self._heard is not None and dt_util.utcnow() - self._heard < time
+
+    @callback
+    def _installation_changed(self) -> None:
+        """Look at once which firmware runs now, when it is known again."""
+        if not self.installation.is_busy:
+            self._status_due = dt_util.utcnow()
+            self.config_entry.async_create_background_task(
+                self.hass, self.async_refresh(), f"{self.name} after update"
+            )
 
     def _note_silence(self, now: datetime) -> None:
         """Note for how long registers were not heard, if it was long."""
@@ -192,11 +204,7 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
         self, err: MeterError, error_class: type[ErrorT]
     ) -> ErrorT:
         """Return what an owner reads of an error of the meter."""
-        return error_class(
-            translation_domain=DOMAIN,
-            translation_key=_FAILURES[type(err)],
-            translation_placeholders={"url": self.client.url, "error": str(err)},
-        )
+        return failure(err, error_class, self.client.url)
 
     def _store_registers(self) -> None:
         if not self._store_pending:

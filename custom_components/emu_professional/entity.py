@@ -38,7 +38,7 @@ class EmuEntity(CoordinatorEntity[EmuCoordinator]):
         super().__init__(coordinator)
         self.entity_description = description
         self._attr_unique_id = f"{coordinator.serial_number}_{description.key}"
-        self._attr_device_info = _device_info(coordinator)
+        self._attr_device_info = device_info(coordinator)
         self._value_fn = description.value_fn
         self._value = self._value_fn(coordinator.data)
         self._was_available = self.available
@@ -72,10 +72,11 @@ class BackfillEntity(CoordinatorEntity[BackfillCoordinator]):
         super().__init__(runtime.backfill)
         self.entity_description = description
         self._attr_unique_id = f"{runtime.meter.serial_number}_{description.key}"
-        self._attr_device_info = _device_info(runtime.meter)
+        self._attr_device_info = device_info(runtime.meter)
 
 
-def _device_info(meter: EmuCoordinator) -> DeviceInfo:
+def device_info(meter: EmuCoordinator) -> DeviceInfo:
+    """Return what is known of a meter as a device."""
     serial_number = meter.serial_number
     status = meter.data.status
     return DeviceInfo(

@@ -1,6 +1,6 @@
-"""Actions: fill statistics, read the data logger, export it as a file.
+"""Actions: fill statistics, read the data logger, export it, read firmware slots.
 
-Chapter "Read-Out Data Logger". A time without a time zone is meant in that of Home
+Chapters "Read-Out Data Logger" and "Firmware-Update". A time without a time zone is meant in that of Home
 Assistant; every time that is returned is in it, with its offset from UTC.
 """
 
@@ -55,6 +55,7 @@ ATTR_START: Final = "start"
 SERVICE_BACKFILL: Final = "backfill_statistics"
 SERVICE_EXPORT: Final = "export_data_logger"
 SERVICE_GET: Final = "get_data_logger"
+SERVICE_SLOTS: Final = "firmware_slots"
 
 MOST_RECORDS: Final = 1000
 """In a response: Home Assistant keeps all of it in memory and in traces."""
@@ -63,6 +64,7 @@ _MARGIN: Final = 2 * HOUR
 """What is read around a window, in case that the meter's clock was set there."""
 
 _EVER: Final = -EVERYTHING.until
+_FLAGS: Final = ("active", "confirmed", "pending", "permanent")
 _FOREIGN: Final = "another serial number"
 
 _INDEX: Final = vol.All(vol.Coerce(int), vol.Range(min=0))
@@ -92,6 +94,7 @@ _BACKFILL_SCHEMA: Final = vol.Schema(
     }
 )
 _GET_SCHEMA: Final = vol.Schema(_SELECTION)
+_SLOTS_SCHEMA: Final = vol.Schema(_METER)
 _EXPORT_SCHEMA: Final = vol.Schema({**_SELECTION, vol.Required(ATTR_PATH): cv.string})
 
 type _Columns = tuple[tuple[int, Quantity], ...]
@@ -121,6 +124,13 @@ def async_setup_services(hass: HomeAssistant) -> None:
         SERVICE_GET,
         _async_get_data_logger,
         _GET_SCHEMA,
+        SupportsResponse.ONLY,
+    )
+    hass.services.async_register(
+        DOMAIN,
+        SERVICE_SLOTS,
+        _async_firmware_slots,
+        _SLOTS_SCHEMA,
         SupportsResponse.ONLY,
     )
 
@@ -177,6 +187,23 @@ async def _async_export_data_logger(call: ServiceCall) -> ServiceResponse:
         "refused": dict(readout.refused),
         "first_record": _maybe_shown(readout.first),
         "last_record": _maybe_shown(readout.last),
+    }
+
+
+async def _async_firmware_slots(call: ServiceCall) -> ServiceResponse:
+    """Return what is in the slots, in the words of the manual's `image list`."""
+    slots = await _entry(call).runtime_data.meter.installation.async_slots()
+    return {
+        "slots": [
+            {
+                "slot": slot.number,
+                "version": slot.version,
+                "bootable": slot.bootable,
+                "flags": [flag for flag in _FLAGS if getattr(slot, flag)],
+                "hash": slot.hash.hex(),
+            }
+            for slot in slots
+        ]
     }
 
 

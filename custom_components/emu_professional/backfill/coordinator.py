@@ -24,7 +24,7 @@ from homeassistant.util import dt as dt_util, slugify
 
 from ..const import CONF_AUTOMATIC, DOMAIN, LOGGER
 from ..coordinator import EmuCoordinator, Silence
-from ..emu.errors import MeterError, MeterUnsupported
+from ..emu.errors import MeterError, MeterWithoutLogger
 from .hours import HOUR
 from .job import Backfill, Mode, Report, Window
 from .recorder import Statistic, async_caught_up, async_has_rows
@@ -268,7 +268,7 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
         except asyncio.CancelledError:
             state = BackfillState.IDLE
             raise
-        except MeterUnsupported as err:
+        except MeterWithoutLogger as err:
             state = BackfillState.NOT_SUPPORTED
             raise self._meter.failure(err, HomeAssistantError) from err
         except MeterError as err:

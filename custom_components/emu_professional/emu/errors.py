@@ -1,5 +1,7 @@
 """What can go wrong with a meter."""
 
+from enum import StrEnum
+
 
 class MeterError(Exception):
     """Base of every error that leaves this package.
@@ -24,5 +26,55 @@ class MeterUnsupported(MeterError):
     """The device does not offer this page: another version or another device."""
 
 
+class MeterWithoutLogger(MeterUnsupported):
+    """The meter has no data logger, or nothing in it yet."""
+
+
 class MeterDifferent(MeterError):
     """Another meter, by its serial number, answers at this address."""
+
+
+class UpdaterRefused(MeterError):
+    """The meter's updater answered a command with an error number."""
+
+    def __init__(self, group: int, command: int, rc: int) -> None:
+        """Name the command by its group and number, and the error (1 and up)."""
+        super().__init__(f"the updater refused command {group}.{command}: rc {rc}")
+        self.group = group
+        self.command = command
+        self.rc = rc
+
+    @property
+    def no_room(self) -> bool:
+        """Whether servers of one age or the other say "no slot is free" like this."""
+        return self.rc in (2, 5, 6)
+
+
+class Refusal(StrEnum):
+    """Why a firmware file is refused before a byte of it is sent."""
+
+    TOO_LARGE = "too_large"
+    NOT_AN_IMAGE = "not_an_image"
+    OTHER_PRODUCT = "other_product"
+    """The image is for another bootloader or another part of memory."""
+    TRUNCATED = "truncated"
+    DAMAGED = "damaged"
+    """The numbers in the image contradict each other."""
+    NO_HASH = "no_hash"
+    WRONG_HASH = "wrong_hash"
+    NOT_SIGNED = "not_signed"
+    BAD_ZIP = "bad_zip"
+    ENCRYPTED_ZIP = "encrypted_zip"
+    UNSAFE_ZIP = "unsafe_zip"
+    """The zip has files that would be unpacked outside of its folder."""
+    NO_IMAGE_IN_ZIP = "no_image_in_zip"
+    SEVERAL_IMAGES = "several_images"
+
+
+class FirmwareRefused(MeterError):
+    """A firmware file is not fit to be sent to a meter."""
+
+    def __init__(self, reason: Refusal) -> None:
+        """Name the reason."""
+        super().__init__(f"the firmware file is refused: {reason.replace('_', ' ')}")
+        self.reason = reason

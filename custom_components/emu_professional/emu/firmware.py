@@ -1,0 +1,253 @@
+"""Checking a firmware image before it leaves the house.
+
+Chapter "Firmware-Update". The meter's communication module boots with MCUboot: an
+image is a header, the firmware itself, and then records of type, length and value
+(TLV), first those that the hash protects. The meter checks almost nothing while an
+image is uploaded, so all of it is checked here, except the signature itself: its
+public key is only in the meter.
+"""
+
+from dataclasses import dataclass
+from hashlib import sha256
+from io import BytesIO
+import re
+import struct
+from typing import Final, NamedTuple, Self, override
+import zipfile
+import zlib
+
+from .errors import FirmwareRefused, Refusal
+
+LARGEST_FILE: Final = 32 * 1024 * 1024
+"""Bytes of a file that is looked at; the vendor's zip also has a program in it."""
+
+LARGEST_IMAGE: Final = 1024 * 1024
+"""Bytes of an image: five times what the vendor's have.
+
+Two slots of this size fill the 2 MiB of a large microcontroller; a meter whose slots
+are smaller refuses the upload itself.
+"""
+
+_HEADER: Final = struct.Struct("<IIHHIIBBHII")
+_MAGIC: Final = 0x96F3B83D
+_PROTECTED_MAGIC: Final = 0x6908
+_UNPROTECTED_MAGIC: Final = 0x6907
+_PAIR: Final = struct.Struct("<HH")
+
+# Beyond the regions of code and RAM in every Cortex-M's memory.
+_LOAD_ADDRESS_END: Final = 0x4000_0000
+_POSITION_INDEPENDENT: Final = 0x1
+_FIXED_ADDRESS: Final = 0x100
+# Encrypted, compressed, loaded to RAM or not bootable: for another bootloader.
+_KNOWN_FLAGS: Final = _POSITION_INDEPENDENT | _FIXED_ADDRESS
+
+_SHA256: Final = 0x10
+_SHA256_LENGTH: Final = 32
+# SHA-256, SHA-384, SHA-512, and the mark of a signature that goes without a hash
+_HASHES: Final = {_SHA256, 0x11, 0x12, 0x25}
+# Type of the record: name of the algorithm, lengths that its signatures can have
+_SIGNATURES: Final = {
+    0x20: ("RSA-2048", range(256, 257)),
+    0x21: ("ECDSA P-224", range(8, 65)),
+    0x22: ("ECDSA", range(8, 105)),
+    0x23: ("RSA-3072", range(384, 385)),
+    0x24: ("Ed25519", range(64, 65)),
+}
+
+_ZIP_MAGIC: Final = b"PK"
+_ZIP_ENTRY_MAGIC: Final = b"PK\x01\x02"
+_MOST_ENTRIES: Final = 100
+# The others unpack in one go what may be gigabytes.
+_BOUNDED_COMPRESSIONS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_ENCRYPTED: Final = 0x1
+# What zipfile raises for archives that are damaged or made to be harmful
+_ZIP_ERRORS: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+)
+
+_VERSION: Final = re.compile(
+    r"(\d{1,3})\.(\d{1,3})\.(\d{1,5})(?:\.(\d{1,10}))?", re.ASCII
+)
+
+
+class Version(NamedTuple):
+    """A firmware version, for instance 1.0.16; versions can be compared."""
+
+    major: int
+    minor: int
+    revision: int
+    build: int = 0
+    """Rarely used; written only if it is not 0."""
+
+    @override
+    def __str__(self) -> str:
+        version = f"{self.major}.{self.minor}.{self.revision}"
+        return f"{version}.{self.build}" if self.build else version
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the version that a meter writes as 1.0.16 or 1.0.16.4.
+
+        Raises ValueError for anything else.
+        """
+        if not (match := _VERSION.fullmatch(text)):
+            raise ValueError(f"{text!r:.40} is no version")
+        return cls(*(int(part) for part in match.groups("0")))
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A firmware image that has passed every check."""
+
+    version: Version
+    hash: bytes
+    """SHA-256 in the image: what a meter lists and what *test* and *confirm* name."""
+
+    signature: str
+    """Algorithm of its signature, which only the meter can check."""
+
+    data: bytes
+    """What is uploaded: from the header to the last TLV, nothing behind it."""
+
+    @property
+    def size(self) -> int:
+        """Bytes to upload."""
+        return len(self.data)
+
+
+class _Tlv(NamedTuple):
+    type: int
+    value: bytes
+
+
+def read_firmware(content: bytes) -> Image:
+    """Return the image of a firmware file: the image itself, or a zip with it.
+
+    Chapter "Firmware-Update". What the file is shows in its content, its name does
+    not matter. It takes less than a second for the largest file, and no more memory
+    than that and one image. Raises FirmwareRefused.
+    """
+    if len(content) > LARGEST_FILE:
+        raise FirmwareRefused(Refusal.TOO_LARGE)
+    if content.startswith(_ZIP_MAGIC):
+        content = _unzip(content)
+    return _check(content)
+
+
+def _check(content: bytes) -> Image:
+    if not content.startswith(_MAGIC.to_bytes(4, "little")):
+        raise FirmwareRefused(Refusal.NOT_AN_IMAGE)
+    if len(content) > LARGEST_IMAGE:
+        raise FirmwareRefused(Refusal.TOO_LARGE)
+    if len(content) < _HEADER.size:
+        raise FirmwareRefused(Refusal.TRUNCATED)
+    _, address, header_size, protected_size, size, flags, *version, _ = (
+        _HEADER.unpack_from(content)
+    )
+    if address >= _LOAD_ADDRESS_END or flags & ~_KNOWN_FLAGS:
+        raise FirmwareRefused(Refusal.OTHER_PRODUCT)
+    if header_size < _HEADER.size or not size:
+        raise FirmwareRefused(Refusal.DAMAGED)
+    hashed = header_size + size + protected_size
+    if protected_size:
+        area = _area(content, hashed - protected_size, _PROTECTED_MAGIC)
+        if len(area) != protected_size:
+            raise FirmwareRefused(Refusal.DAMAGED)
+        _tlvs(area)
+    area = _area(content, hashed, _UNPROTECTED_MAGIC)
+    tlvs = _tlvs(area)
+    digest = sha256(memoryview(content)[:hashed]).digest()
+    _check_hash(tlvs, digest)
+    data = content[: hashed + len(area)]
+    return Image(Version(*version), digest, _signature(tlvs), data)
+
+
+def _area(content: bytes, start: int, magic: int) -> bytes:
+    """Return an area of TLVs with the two numbers that it begins with."""
+    if len(content) < start + _PAIR.size:
+        raise FirmwareRefused(Refusal.TRUNCATED)
+    found, size = _PAIR.unpack_from(content, start)
+    if found != magic or size < _PAIR.size:
+        raise FirmwareRefused(Refusal.DAMAGED)
+    if len(content) < start + size:
+        raise FirmwareRefused(Refusal.TRUNCATED)
+    return content[start : start + size]
+
+
+def _tlvs(area: bytes) -> list[_Tlv]:
+    tlvs: list[_Tlv] = []
+    position = _PAIR.size
+    while position < len(area):
+        if position + _PAIR.size > len(area):
+            raise FirmwareRefused(Refusal.DAMAGED)
+        kind, length = _PAIR.unpack_from(area, position)
+        position += _PAIR.size + length
+        if position > len(area):
+            raise FirmwareRefused(Refusal.DAMAGED)
+        tlvs.append(_Tlv(kind, area[position - length : position]))
+    return tlvs
+
+
+def _check_hash(tlvs: list[_Tlv], digest: bytes) -> None:
+    # A meter lists no image with two hashes, and names none by another kind of hash.
+    hashes = [tlv for tlv in tlvs if tlv.type in _HASHES]
+    if [(tlv.type, len(tlv.value)) for tlv in hashes] != [(_SHA256, _SHA256_LENGTH)]:
+        raise FirmwareRefused(Refusal.NO_HASH)
+    if hashes[0].value != digest:
+        raise FirmwareRefused(Refusal.WRONG_HASH)
+
+
+def _signature(tlvs: list[_Tlv]) -> str:
+    for tlv in tlvs:
+        name, lengths = _SIGNATURES.get(tlv.type, ("", range(0)))
+        if len(tlv.value) in lengths:
+            return name
+    raise FirmwareRefused(Refusal.NOT_SIGNED)
+
+
+def _unzip(content: bytes) -> bytes:
+    """Return the only image in a zip; nothing is written to a disk."""
+    # Each entry costs memory before zipfile tells how many there are.
+    if content.count(_ZIP_ENTRY_MAGIC) > _MOST_ENTRIES:
+        raise FirmwareRefused(Refusal.BAD_ZIP)
+    try:
+        with zipfile.ZipFile(BytesIO(content)) as archive:
+            return _image_in(archive)
+    except _ZIP_ERRORS as err:
+        raise FirmwareRefused(Refusal.BAD_ZIP) from err
+
+
+def _image_in(archive: zipfile.ZipFile) -> bytes:
+    files = [entry for entry in archive.infolist() if not entry.is_dir()]
+    for entry in files:
+        _check_entry(entry)
+    images = [entry for entry in files if _is_image(archive, entry)]
+    if not images:
+        raise FirmwareRefused(Refusal.NO_IMAGE_IN_ZIP)
+    if len(images) > 1:
+        raise FirmwareRefused(Refusal.SEVERAL_IMAGES)
+    # The size in the archive's own table may be a lie.
+    with archive.open(images[0]) as file:
+        return file.read(LARGEST_IMAGE + 1)
+
+
+def _check_entry(entry: zipfile.ZipInfo) -> None:
+    path = entry.filename.replace("\\", "/")
+    if path.startswith("/") or ":" in path or ".." in path.split("/"):
+        raise FirmwareRefused(Refusal.UNSAFE_ZIP)
+    if entry.flag_bits & _ENCRYPTED:
+        raise FirmwareRefused(Refusal.ENCRYPTED_ZIP)
+    if entry.compress_type not in _BOUNDED_COMPRESSIONS:
+        raise FirmwareRefused(Refusal.BAD_ZIP)
+
+
+def _is_image(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
+    with archive.open(entry) as file:
+        return file.read(4) == _MAGIC.to_bytes(4, "little")

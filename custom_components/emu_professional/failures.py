@@ -1,0 +1,36 @@
+"""What an owner reads of an error of the meter."""
+
+from homeassistant.exceptions import HomeAssistantError
+
+from .const import DOMAIN
+from .emu.errors import (
+    MeterDifferent,
+    MeterError,
+    MeterUnauthorized,
+    MeterUnexpectedAnswer,
+    MeterUnreachable,
+    MeterUnsupported,
+    MeterWithoutLogger,
+    UpdaterRefused,
+)
+
+_KEYS: dict[type[MeterError], str] = {
+    MeterUnreachable: "unreachable",
+    MeterUnauthorized: "unauthorized",
+    MeterUnexpectedAnswer: "unexpected_answer",
+    MeterUnsupported: "unsupported",
+    MeterWithoutLogger: "no_data_logger",
+    MeterDifferent: "different_meter",
+    UpdaterRefused: "updater_refused",
+}
+
+
+def failure[ErrorT: HomeAssistantError](
+    err: MeterError, error_class: type[ErrorT], url: str
+) -> ErrorT:
+    """Return an error of Home Assistant that says it in the owner's language."""
+    return error_class(
+        translation_domain=DOMAIN,
+        translation_key=_KEYS[type(err)],
+        translation_placeholders={"url": url, "error": str(err)},
+    )

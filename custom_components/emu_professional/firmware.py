@@ -1,0 +1,269 @@
+"""The firmware that the owner gave, kept once for all meters."""
+
+import asyncio
+import base64
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers.aiohttp_client import async_get_clientsession
+from homeassistant.helpers.event import async_track_time_interval
+from homeassistant.helpers.storage import Store
+from homeassistant.util import dt as dt_util
+from homeassistant.util.hass_dict import HassKey
+
+from .const import DOMAIN, LOGGER
+from .emu.errors import FirmwareRefused, Refusal
+from .emu.firmware import LARGEST_FILE, Image, read_firmware
+
+VENDOR_URL: Final = (
+    "https://www.emuag.ch/files/software/EMU_Professional_II_TCP_Updater.zip"
+)
+"""The manual's address, chapter "Firmware-Update"."""
+
+CHECK_INTERVAL: Final = timedelta(days=1)
+"""No two requests to the vendor's address follow each other faster."""
+
+TIME_LIMIT: Final = 120.0
+"""Seconds for a download."""
+
+_STORE_VERSION: Final = 1
+_STORE_KEY: Final = f"{DOMAIN}.firmware"
+# Short, so that a check which was due while Home Assistant was off is soon made up.
+_TICK: Final = timedelta(hours=1)
+_CHUNK: Final = 64 * 1024
+# Request header: header of the answer that it repeats
+_CONDITIONS: Final = {"If-None-Match": "ETag", "If-Modified-Since": "Last-Modified"}
+
+
+class Source(StrEnum):
+    """Where an image came from."""
+
+    UPLOAD = "upload"
+    DOWNLOAD = "download"
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    image: Image | None = None
+    source: Source | None = None
+    when: datetime | None = None
+    is_checked_daily: bool = False
+    checked: datetime | None = None
+    conditions: Mapping[str, str] = field(default_factory=dict)
+
+
+class FirmwareStore:
+    """One image for all meters, which outlives a restart.
+
+    Everything that is read, also at a restart, passes the same checks.
+    """
+
+    def __init__(self, hass: HomeAssistant) -> None:
+        """Begin without an image."""
+        self._hass = hass
+        self._state = _State()
+        self._store: Store[dict[str, Any]] = Store(
+            hass,
+            _STORE_VERSION,
+            _STORE_KEY,
+            atomic_writes=True,
+            serialize_in_event_loop=False,
+        )
+        self._listeners: list[Callable[[], None]] = []
+
+    @property
+    def image(self) -> Image | None:
+        """The image that meters can be updated to."""
+        return self._state.image
+
+    @property
+    def source(self) -> Source | None:
+        """Where the image came from."""
+        return self._state.source
+
+    @property
+    def when(self) -> datetime | None:
+        """When the image came, UTC."""
+        return self._state.when
+
+    @property
+    def is_checked_daily(self) -> bool:
+        """Whether the vendor's address is asked for newer firmware."""
+        return self._state.is_checked_daily
+
+    async def async_load(self) -> None:
+        """Recall what was kept; a damaged file is as good as none."""
+        try:
+            if stored := await self._store.async_load():
+                self._state = await self._hass.async_add_executor_job(_parse, stored)
+        except (
+            AttributeError,
+            FirmwareRefused,
+            HomeAssistantError,
+            KeyError,
+            TypeError,
+            ValueError,
+        ) as err:
+            LOGGER.warning("The firmware that was kept can't be used: %r", err)
+        self._tell_listeners()
+
+    @callback
+    def async_start(self) -> None:
+        """Check the vendor's address from now on, if the owner wants that."""
+        async_track_time_interval(
+            self._hass, self._check_if_due, _TICK, cancel_on_shutdown=True
+        )
+
+    async def async_keep(self, image: Image, source: Source) -> None:
+        """Keep an image instead of the one before."""
+        await self._async_change(image=image, source=source, when=dt_util.utcnow())
+        self._tell_listeners()
+
+    async def async_remove(self) -> None:
+        """Forget the image; a daily check may bring the vendor's again."""
+        await self._async_change(image=None, source=None, when=None, conditions={})
+        self._tell_listeners()
+
+    async def async_check_daily(self, *, wanted: bool) -> None:
+        """Set whether the vendor's address is asked; do it at once if it is due."""
+        await self._async_change(is_checked_daily=wanted)
+        self._check_if_due()
+
+    async def async_delete(self) -> None:
+        """Forget everything, for there are no meters any more."""
+        self._state = _State()
+        await self._store.async_remove()
+
+    @callback
+    def async_add_listener(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call a function whenever the image is another; return how to end that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def _tell_listeners(self) -> None:
+        for listener in self._listeners.copy():
+            listener()
+
+    async def _async_change(self, **changes: Any) -> None:
+        self._state = replace(self._state, **changes)
+        await self._store.async_save(_serialize(self._state))
+
+    @callback
+    def _check_if_due(self, _now: datetime | None = None) -> None:
+        now = dt_util.utcnow()
+        checked = self._state.checked
+        is_early = checked and timedelta(0) <= now - checked < CHECK_INTERVAL
+        if is_early or not self.is_checked_daily or not self._has_meters():
+            return
+        self._state = replace(self._state, checked=now)
+        self._hass.async_create_background_task(
+            self._async_check(), "emu_professional firmware check"
+        )
+
+    def _has_meters(self) -> bool:
+        return bool(self._hass.config_entries.async_loaded_entries(DOMAIN))
+
+    async def _async_check(self) -> None:
+        """Take over what is newer; whatever fails may succeed on another day."""
+        # Also a check that fails, or that a restart interrupts, was the day's only one.
+        await self._async_change()
+        try:
+            await self._async_download()
+        except (aiohttp.ClientError, TimeoutError) as err:
+            LOGGER.debug("No answer from %s: %r", VENDOR_URL, err)
+        except FirmwareRefused as err:
+            LOGGER.warning("What %s offers can't be used: %s", VENDOR_URL, err)
+
+    async def _async_download(self) -> None:
+        session = async_get_clientsession(self._hass)
+        headers = {"Accept-Encoding": "identity", **self._state.conditions}
+        async with (
+            asyncio.timeout(TIME_LIMIT),
+            session.get(VENDOR_URL, headers=headers) as response,
+        ):
+            if response.status == HTTPStatus.NOT_MODIFIED:
+                return
+            response.raise_for_status()
+            content = await _bounded(response.content)
+        image = await self._hass.async_add_executor_job(read_firmware, content)
+        conditions = {
+            condition: response.headers[header]
+            for condition, header in _CONDITIONS.items()
+            if header in response.headers
+        }
+        await self._async_change(conditions=conditions)
+        if self.image is None or image.version > self.image.version:
+            await self.async_keep(image, Source.DOWNLOAD)
+            LOGGER.info("Firmware %s is there: %s", image.version, VENDOR_URL)
+
+
+_FIRMWARE_STORE: HassKey[FirmwareStore] = HassKey(_STORE_KEY)
+
+
+@callback
+def firmware_store(hass: HomeAssistant) -> FirmwareStore:
+    """Return the only firmware store."""
+    return hass.data.setdefault(_FIRMWARE_STORE, FirmwareStore(hass))
+
+
+def read_firmware_file(path: Path) -> Image:
+    """Return the image of a firmware file.
+
+    Blocks, and reads no more than a firmware file can have. Raises OSError and
+    FirmwareRefused.
+    """
+    with path.open("rb") as file:
+        content = file.read(LARGEST_FILE + 1)
+    return read_firmware(content)
+
+
+async def _bounded(stream: aiohttp.StreamReader) -> bytes:
+    content = bytearray()
+    async for chunk in stream.iter_chunked(_CHUNK):
+        content += chunk
+        if len(content) > LARGEST_FILE:
+            raise FirmwareRefused(Refusal.TOO_LARGE)
+    return bytes(content)
+
+
+def _serialize(state: _State) -> dict[str, Any]:
+    image = base64.b64encode(state.image.data).decode() if state.image else None
+    return {
+        "image": image,
+        "source": state.source,
+        "when": state.when and state.when.isoformat(),
+        "is_checked_daily": state.is_checked_daily,
+        "checked": state.checked and state.checked.isoformat(),
+        "conditions": dict(state.conditions),
+    }
+
+
+def _parse(stored: Mapping[str, Any]) -> _State:
+    state = _State(
+        is_checked_daily=stored["is_checked_daily"] is True,
+        checked=_time(stored["checked"]),
+        conditions={
+            str(key): str(value) for key, value in stored["conditions"].items()
+        },
+    )
+    if stored["image"] is None:
+        return state
+    return replace(
+        state,
+        image=read_firmware(base64.b64decode(stored["image"])),
+        source=Source(stored["source"]),
+        when=_time(stored["when"]),
+    )
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else dt_util.as_utc(datetime.fromisoformat(text))

@@ -1,0 +1,283 @@
+"""A meter's firmware being changed: while it goes on, and after an interruption.
+
+Chapter "Firmware-Update". What goes on here outlives a reload of the config entry,
+for instance because the meter has got another address while it restarted. What is
+left of an update when Home Assistant stops is found again at its next start.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, Final
+
+from homeassistant.config_entries import ConfigEntry, ConfigEntryState
+from homeassistant.const import CONF_HOST, CONF_PASSWORD, CONF_PORT
+from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers.aiohttp_client import async_get_clientsession
+from homeassistant.helpers.storage import Store
+from homeassistant.util.hass_dict import HassKey
+
+from .const import DOMAIN, LOGGER
+from .emu.client import MeterClient
+from .emu.errors import MeterError
+from .emu.firmware import Image
+from .emu.smp import DEFAULT_PORT, Slot
+from .emu.update import Access, Patience, Reason, Step, Update, UpdateFailed
+from .failures import failure
+
+PATIENCE: Final = Patience()
+
+_INSTALLATIONS: Final[HassKey[dict[str, Installation]]] = HassKey(
+    f"{DOMAIN}.installations"
+)
+_STORE_VERSION: Final = 1
+_LOOK_BACK_PAUSE: Final = 60
+"""Seconds."""
+
+
+class Installation:
+    """What is done to the firmware of one meter, one thing at a time.
+
+    Every method that asks the meter raises HomeAssistantError with what its owner
+    should know.
+    """
+
+    def __init__(self, hass: HomeAssistant, entry: ConfigEntry) -> None:
+        """Begin with nothing going on."""
+        self.step: Step | None = None
+        self.percent: int | None = None
+        """Of an upload, 0 to 100."""
+        self._hass = hass
+        self._entry = entry
+        self.is_busy = False
+        """Whether its module is busy with it, or may be restarting."""
+        self._listeners: set[CALLBACK_TYPE] = set()
+        self._store = update_store(hass, entry)
+        assert entry.unique_id
+        self._update = Update(self._find, entry.unique_id, PATIENCE, self._show)
+
+    @callback
+    def async_add_listener(self, listener: CALLBACK_TYPE) -> CALLBACK_TYPE:
+        """Call a listener whenever `step` or `percent` changes, until it is removed."""
+        self._listeners.add(listener)
+        return lambda: self._listeners.discard(listener)
+
+    async def async_install(self, image: Image) -> None:
+        """Bring an image into the meter; it goes on even if the caller gives up."""
+        await self._async_alone(self._async_install(image))
+
+    async def async_finish(self) -> None:
+        """Go on with the update that was interrupted."""
+        await self._async_alone(self._async_finish())
+
+    async def async_revert(self) -> None:
+        """Go back from the firmware on trial to the one before."""
+        await self._async_alone(self._async_revert())
+
+    async def async_restart(self) -> None:
+        """Restart the communication module; the meter goes on measuring."""
+        await self._async_alone(self._update.restart())
+
+    async def async_erase(self) -> None:
+        """Delete the firmware that does not run."""
+        await self._async_alone(self._update.erase())
+        self._delete_issue("delete_firmware")
+
+    async def async_slots(self) -> tuple[Slot, ...]:
+        """Return what is in the slots."""
+        return await self._async_alone(self._update.slots())
+
+    async def async_remove(self) -> None:
+        """Forget everything, for the meter was removed."""
+        self._hass.data[_INSTALLATIONS].pop(self._entry.entry_id)
+        await self._async_forget()
+        for key in ("delete_firmware", "online_update_off"):
+            self._delete_issue(key)
+
+    @callback
+    def async_look_back(self) -> None:
+        """Find out in the background what became of an interrupted update."""
+        if not self.is_busy:
+            self._entry.async_create_background_task(
+                self._hass, self._async_look_back(), f"{self._entry.title} look back"
+            )
+
+    async def _async_install(self, image: Image) -> None:
+        begun = {"hash": image.hash.hex(), "version": str(image.version)}
+        before = await self._store.async_load()
+        await self._store.async_save(begun)
+        await self._async_settle(self._update.install(image), before)
+
+    async def _async_finish(self) -> None:
+        if (begun := await self._store.async_load()) is None:
+            raise UpdateFailed(Reason.NOTHING_ON_TRIAL)
+        work = self._update.finish(bytes.fromhex(begun["hash"]))
+        await self._async_settle(work, begun)
+
+    async def _async_revert(self) -> None:
+        await self._async_settle(self._update.revert(), await self._store.async_load())
+
+    async def _async_settle(
+        self, work: Coroutine[Any, Any, None], before: dict[str, str] | None
+    ) -> None:
+        """Do work, and remember the update only if it may not be at its end.
+
+        `before` is what was remembered, which is right where nothing was changed.
+        """
+        try:
+            await work
+        except MeterError as err:
+            reason = err.reason if isinstance(err, UpdateFailed) else None
+            if reason and reason.unfinished:
+                raise
+            if before and (reason is None or reason.untouched):
+                await self._store.async_save(before)
+                raise
+            await self._async_forget()
+            raise
+        await self._async_forget()
+
+    async def _async_forget(self) -> None:
+        """Forget an update that is at its end."""
+        await self._store.async_remove()
+        for key in ("firmware_on_trial", "firmware_pending"):
+            self._delete_issue(key)
+
+    async def _async_alone[ResultT](
+        self, work: Coroutine[Any, Any, ResultT]
+    ) -> ResultT:
+        """Do work that Home Assistant's stop ends, but not that of its caller."""
+        if self.is_busy:
+            work.close()
+            raise _error("update_running", self._entry)
+        self.is_busy = True
+        task = self._hass.async_create_background_task(
+            work, f"{self._entry.title} firmware"
+        )
+        task.add_done_callback(self._ended)
+        try:
+            return await asyncio.shield(task)
+        except UpdateFailed as err:
+            self._tell(err)
+            raise _error(f"update_{err.reason}", self._entry) from err
+        except MeterError as err:
+            raise failure(err, HomeAssistantError, self._find().client.url) from err
+
+    def _tell(self, err: UpdateFailed) -> None:
+        LOGGER.warning("%s: firmware: %s", self._entry.title, err)
+        if err.reason is Reason.ONLINE_UPDATE_OFF:
+            ir.async_create_issue(
+                self._hass,
+                DOMAIN,
+                f"online_update_off_{self._entry.entry_id}",
+                is_fixable=False,
+                learn_more_url=self._find().client.url,
+                severity=ir.IssueSeverity.WARNING,
+                translation_key="online_update_off",
+                translation_placeholders={"meter": self._entry.title},
+            )
+
+    @callback
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self.is_busy = False
+        self._show(None, None)
+        # Whoever waited for it may have gone.
+        err = None if task.cancelled() else task.exception()
+        is_loaded = self._entry.state is ConfigEntryState.LOADED
+        if isinstance(err, UpdateFailed) and err.reason.unfinished and is_loaded:
+            self.async_look_back()
+
+    @callback
+    def _show(self, step: Step | None, percent: int | None) -> None:
+        if (step, percent) == (self.step, self.percent) and self.is_busy:
+            return
+        self.step, self.percent = step, percent
+        for listener in [*self._listeners]:
+            listener()
+
+    async def _async_look_back(self) -> None:
+        if (begun := await self._store.async_load()) is None:
+            return
+        slots = await self._async_slots_at_last()
+        new = bytes.fromhex(begun["hash"])
+        active = next((slot for slot in slots if slot.active), None)
+        if active and active.hash == new and not active.confirmed:
+            self._offer("firmware_on_trial", begun["version"])
+        elif any(slot.pending and slot.hash == new for slot in slots):
+            self._offer("firmware_pending", begun["version"])
+        else:
+            await self._async_forget()
+            LOGGER.warning(
+                "%s: the update to %s was interrupted; firmware %s runs and is there"
+                " to stay",
+                self._entry.title,
+                begun["version"],
+                active.version if active else "of unknown version",
+            )
+
+    async def _async_slots_at_last(self) -> tuple[Slot, ...]:
+        """Return what is in the slots once the meter answers."""
+        while True:
+            if not self.is_busy:
+                with suppress(MeterError):
+                    return await self._update.slots()
+            await asyncio.sleep(_LOOK_BACK_PAUSE)
+
+    @callback
+    def async_offer_erase(self) -> None:
+        """Ask the owner, as an issue, whether to delete the firmware that does not run."""
+        self._offer("delete_firmware", "", ir.IssueSeverity.WARNING)
+
+    def _offer(
+        self,
+        key: str,
+        version: str,
+        severity: ir.IssueSeverity = ir.IssueSeverity.ERROR,
+    ) -> None:
+        ir.async_create_issue(
+            self._hass,
+            DOMAIN,
+            f"{key}_{self._entry.entry_id}",
+            is_fixable=True,
+            severity=severity,
+            translation_key=key,
+            translation_placeholders={"meter": self._entry.title, "version": version},
+        )
+
+    def _delete_issue(self, key: str) -> None:
+        ir.async_delete_issue(self._hass, DOMAIN, f"{key}_{self._entry.entry_id}")
+
+    def _find(self) -> Access:
+        """Return where the meter is by what its config entry says now."""
+        data = self._entry.data
+        client = MeterClient(
+            async_get_clientsession(self._hass),
+            data[CONF_HOST],
+            data[CONF_PORT],
+            data.get(CONF_PASSWORD),
+        )
+        return Access(client, data[CONF_HOST], DEFAULT_PORT)
+
+
+@callback
+def installation_of(hass: HomeAssistant, entry: ConfigEntry) -> Installation:
+    """Return what is done to the firmware of an entry's meter."""
+    installations = hass.data.setdefault(_INSTALLATIONS, {})
+    if entry.entry_id not in installations:
+        installations[entry.entry_id] = Installation(hass, entry)
+    return installations[entry.entry_id]
+
+
+def update_store(hass: HomeAssistant, entry: ConfigEntry) -> Store[dict[str, str]]:
+    """Return where an update that is not at its end outlives a restart."""
+    return Store(hass, _STORE_VERSION, f"{DOMAIN}.{entry.entry_id}.update")
+
+
+def _error(key: str, entry: ConfigEntry) -> HomeAssistantError:
+    return HomeAssistantError(
+        translation_domain=DOMAIN,
+        translation_key=key,
+        translation_placeholders={"meter": entry.title},
+    )

@@ -1,0 +1,106 @@
+"""What an owner can do about an issue, in a dialog. Chapter "Firmware-Update"."""
+
+from collections.abc import Awaitable, Callable
+
+from homeassistant.components.repairs import (
+    ConfirmRepairFlow,
+    RepairsFlow,
+    RepairsFlowResult,
+)
+from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers import issue_registry as ir
+
+from .const import DOMAIN
+from .installation import Installation, installation_of
+
+
+class FirmwareFlow(RepairsFlow):
+    """Brings a meter's firmware into order, or says why that failed."""
+
+    def __init__(self, meter: Installation) -> None:
+        """Name the meter."""
+        self._meter = meter
+
+    async def _async_do(self, work: Awaitable[None]) -> RepairsFlowResult:
+        try:
+            await work
+        except HomeAssistantError as err:
+            return self.async_abort(
+                reason="failed", description_placeholders={"error": str(err)}
+            )
+        return self.async_create_entry(data={})
+
+    def _placeholders(self) -> dict[str, str] | None:
+        issue = ir.async_get(self.hass).async_get_issue(DOMAIN, self.issue_id)
+        return issue.translation_placeholders if issue else None
+
+
+class OnTrialFlow(FirmwareFlow):
+    """Lets the owner choose what becomes of a firmware on trial."""
+
+    async def async_step_init(
+        self, user_input: dict[str, str] | None = None
+    ) -> RepairsFlowResult:
+        """Ask."""
+        return self.async_show_menu(
+            menu_options=["confirm_firmware", "revert_firmware"],
+            description_placeholders=self._placeholders(),
+        )
+
+    async def async_step_confirm_firmware(
+        self, user_input: dict[str, str] | None = None
+    ) -> RepairsFlowResult:
+        """Confirm it, if the meter serves its readings."""
+        return await self._async_do(self._meter.async_finish())
+
+    async def async_step_revert_firmware(
+        self, user_input: dict[str, str] | None = None
+    ) -> RepairsFlowResult:
+        """Go back to the firmware before."""
+        return await self._async_do(self._meter.async_revert())
+
+
+class ConfirmFlow(FirmwareFlow):
+    """Does one thing once the owner has confirmed that."""
+
+    def __init__(
+        self, meter: Installation, work: Callable[[Installation], Awaitable[None]]
+    ) -> None:
+        """Name the meter, and what is to be done."""
+        super().__init__(meter)
+        self._work = work
+
+    async def async_step_init(
+        self, user_input: dict[str, str] | None = None
+    ) -> RepairsFlowResult:
+        """Begin; the input is not the owner's."""
+        return await self.async_step_confirm()
+
+    async def async_step_confirm(
+        self, user_input: dict[str, str] | None = None
+    ) -> RepairsFlowResult:
+        """Ask, and do it."""
+        if user_input is None:
+            return self.async_show_form(
+                step_id="confirm", description_placeholders=self._placeholders()
+            )
+        return await self._async_do(self._work(self._meter))
+
+
+async def async_create_fix_flow(
+    hass: HomeAssistant, issue_id: str, data: dict[str, str | int | float | None] | None
+) -> RepairsFlow:
+    """Return the dialog of an issue."""
+    key, _, entry_id = issue_id.rpartition("_")
+    if (entry := hass.config_entries.async_get_entry(entry_id)) is None:
+        return ConfirmRepairFlow()
+    meter = installation_of(hass, entry)
+    match key:
+        case "firmware_on_trial":
+            return OnTrialFlow(meter)
+        case "firmware_pending":
+            return ConfirmFlow(meter, Installation.async_finish)
+        case "delete_firmware":
+            return ConfirmFlow(meter, Installation.async_erase)
+    return ConfirmRepairFlow()
