@@ -10,8 +10,9 @@ from pathlib import Path
 import sys
 
 from custom_components.emu_professional.binary_sensor import BINARY_SENSORS
-from custom_components.emu_professional.button import FILL_STATISTICS
+from custom_components.emu_professional.button import BUTTONS
 from custom_components.emu_professional.sensor import BACKFILL_SENSORS, SENSORS
+from custom_components.emu_professional.update import FIRMWARE
 from homeassistant.helpers.entity import EntityDescription
 
 ROOT = Path(__file__).parent.parent
@@ -22,7 +23,8 @@ END = "<!-- /entities -->\n"
 PLATFORMS: dict[str, Sequence[EntityDescription]] = {
     "sensor": (*SENSORS, *BACKFILL_SENSORS),
     "binary_sensor": BINARY_SENSORS,
-    "button": (FILL_STATISTICS,),
+    "button": BUTTONS,
+    "update": (FIRMWARE,),
 }
 
 

@@ -37,11 +37,13 @@ ENABLED = {
     *(f"voltage_l{phase}" for phase in (1, 2, 3)),
     *(f"energy_{d}{t}" for d in ("import", "export") for t in ("", "_t1", "_t2")),
     *("backfill", "backfill_progress", "fill_statistics"),
+    "firmware",
     "clock_offset",
     "modbus",
     "ntp",
     "ntp_server",
     "online_update",
+    "restart",
 }
 
 pytestmark = pytest.mark.usefixtures("impatient")
@@ -80,6 +82,7 @@ async def test_every_value_of_the_manual_is_an_entity(
         *("clock", "clock_offset", "ip_address", "modbus_port", "ntp_server"),
         *("dhcp", "modbus", "ntp", "online_update"),
         *("backfill", "backfill_progress", "fill_statistics"),
+        *("firmware", "restart", "delete_firmware"),
     }
     assert unique_ids([e for e in entities if not e.disabled]) == ENABLED
 

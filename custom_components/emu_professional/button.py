@@ -9,10 +9,8 @@ from homeassistant.components.button.const import ButtonDeviceClass
 from homeassistant.const import EntityCategory
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
-from homeassistant.helpers.update_coordinator import CoordinatorEntity
 
-from .coordinator import EmuCoordinator
-from .entity import BackfillEntity, device_info
+from .entity import BackfillEntity, ModuleEntity
 from .installation import Installation
 from .runtime import EmuConfigEntry
 
@@ -51,6 +49,8 @@ DELETE_FIRMWARE = FirmwareButtonDescription(
     press_fn=_offer_erase,
 )
 
+BUTTONS = (FILL_STATISTICS, RESTART, DELETE_FIRMWARE)
+
 
 async def async_setup_entry(
     hass: HomeAssistant,
@@ -77,20 +77,10 @@ class FillStatisticsButton(BackfillEntity, ButtonEntity):
         self.coordinator.async_fill_now()
 
 
-class FirmwareButton(CoordinatorEntity[EmuCoordinator], ButtonEntity):
+class FirmwareButton(ModuleEntity, ButtonEntity):
     """Does something to the meter's communication module."""
 
-    _attr_has_entity_name = True
     entity_description: FirmwareButtonDescription
-
-    def __init__(
-        self, coordinator: EmuCoordinator, description: FirmwareButtonDescription
-    ) -> None:
-        """Initialize the button."""
-        super().__init__(coordinator)
-        self.entity_description = description
-        self._attr_unique_id = f"{coordinator.serial_number}_{description.key}"
-        self._attr_device_info = device_info(coordinator)
 
     @override
     async def async_press(self) -> None:

@@ -134,6 +134,12 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
                 if isinstance(err, MeterUnauthorized)
                 else UpdateFailed
             )
+            if self.installation.is_busy:
+                raise UpdateFailed(
+                    translation_domain=DOMAIN,
+                    translation_key="updating",
+                    translation_placeholders={"meter": self.name},
+                ) from err
             raise self.failure(err, failure) from err
         self._heard = dt_util.utcnow()
         self._interrupted = False

@@ -62,6 +62,30 @@ class EmuEntity(CoordinatorEntity[EmuCoordinator]):
         self.async_write_ha_state()
 
 
+class ModuleEntity(CoordinatorEntity[EmuCoordinator]):
+    """An entity of a meter's communication module, which no poll changes."""
+
+    _attr_has_entity_name = True
+
+    def __init__(
+        self, coordinator: EmuCoordinator, description: EntityDescription
+    ) -> None:
+        """Initialize the entity."""
+        super().__init__(coordinator)
+        self.entity_description = description
+        self._attr_unique_id = f"{coordinator.serial_number}_{description.key}"
+        self._attr_device_info = device_info(coordinator)
+        self._was_available = self.available
+
+    @callback
+    @override
+    def _handle_coordinator_update(self) -> None:
+        """Write the state if it is another one."""
+        if self.available is not self._was_available:
+            self._was_available = self.available
+            self.async_write_ha_state()
+
+
 class BackfillEntity(CoordinatorEntity[BackfillCoordinator]):
     """An entity of a meter's back-fill."""
 

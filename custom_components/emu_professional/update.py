@@ -13,20 +13,21 @@ from homeassistant.exceptions import ServiceValidationError
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.translation import async_get_translations
-from homeassistant.helpers.update_coordinator import CoordinatorEntity
 
 from .const import DOMAIN, MODEL
 from .coordinator import EmuCoordinator
 from .emu.firmware import Image, Version
 from .emu.update import Step
-from .entity import device_info
+from .entity import ModuleEntity
 from .firmware import firmware_store
 from .runtime import EmuConfigEntry
 
 PARALLEL_UPDATES = 0
 
 FIRMWARE = UpdateEntityDescription(
-    key="firmware", device_class=UpdateDeviceClass.FIRMWARE
+    key="firmware",
+    translation_key="firmware",
+    device_class=UpdateDeviceClass.FIRMWARE,
 )
 
 # The update page shows how far an update is by one figure: an upload takes longest.
@@ -48,10 +49,9 @@ async def async_setup_entry(
     async_add_entities([EmuUpdate(entry.runtime_data.meter)])
 
 
-class EmuUpdate(CoordinatorEntity[EmuCoordinator], UpdateEntity):
+class EmuUpdate(ModuleEntity, UpdateEntity):
     """Installs the firmware that the owner has given to Home Assistant."""
 
-    _attr_has_entity_name = True
     _attr_supported_features = (
         UpdateEntityFeature.INSTALL
         | UpdateEntityFeature.PROGRESS
@@ -59,14 +59,11 @@ class EmuUpdate(CoordinatorEntity[EmuCoordinator], UpdateEntity):
         | UpdateEntityFeature.SPECIFIC_VERSION
     )
     _attr_title = MODEL
-    entity_description = FIRMWARE
 
     def __init__(self, coordinator: EmuCoordinator) -> None:
         """Initialize the entity."""
-        super().__init__(coordinator)
-        self._attr_unique_id = f"{coordinator.serial_number}_{FIRMWARE.key}"
-        self._attr_device_info = device_info(coordinator)
         self._installation = coordinator.installation
+        super().__init__(coordinator, FIRMWARE)
         self._store = firmware_store(coordinator.hass)
         self._show()
 
@@ -115,14 +112,13 @@ class EmuUpdate(CoordinatorEntity[EmuCoordinator], UpdateEntity):
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
-        before = self._attr_installed_version, self._was_available
         status = self.coordinator.data.status
         if status.online_update:
             entry_id = self.coordinator.config_entry.entry_id
             ir.async_delete_issue(self.hass, DOMAIN, f"online_update_off_{entry_id}")
-        self._show()
-        if before != (self._attr_installed_version, self._was_available):
-            self.async_write_ha_state()
+        if status.software_version != self._attr_installed_version:
+            self._changed()
+        super()._handle_coordinator_update()
 
     @callback
     def _changed(self) -> None:
@@ -131,7 +127,6 @@ class EmuUpdate(CoordinatorEntity[EmuCoordinator], UpdateEntity):
 
     def _show(self) -> None:
         installed = self.coordinator.data.status.software_version
-        self._was_available = self.available
         self._attr_installed_version = installed
         self._attr_latest_version = _latest(installed, self._store.image)
         step = self._installation.step
