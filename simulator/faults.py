@@ -59,7 +59,8 @@ type Respond = Callable[[], Awaitable[web.Response]]
 """Gives the answer that the meter would give without a fault."""
 
 DATA = "/data/"
-TABLES = frozenset({DATA})
+LOGBOOK = "/logbook/"
+TABLES = frozenset({DATA, LOGBOOK})
 """Paths that answer with CSV."""
 
 _BLOCK = 65_536
@@ -537,10 +538,11 @@ def _line_numbers(lines: list[bytes], records: Indices) -> list[int]:
 
 def _indices(lines: list[bytes]) -> Iterator[tuple[int, int]]:
     for number, line in enumerate(lines):
-        fields = line.split(_separator(line), 2)
-        # A header line has a name there.
-        if len(fields) > 1 and fields[1].isdigit():
-            yield number, int(fields[1])
+        # Column 2 of the data logger, 3 of the logbook; a header line has names there.
+        fields = line.split(_separator(line), 3)[1:3]
+        index = next(filter(bytes.isdigit, fields), None)
+        if index is not None:
+            yield number, int(index)
 
 
 def _middle_of_line(response: web.Response, records: Indices) -> int | None:

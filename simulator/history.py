@@ -9,7 +9,7 @@ now takes no record back. Live values of that second are those after the event.
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntFlag
 from itertools import pairwise
 from typing import NamedTuple
@@ -40,6 +40,25 @@ class Status(IntFlag):
 
 
 @dataclass(frozen=True, slots=True)
+class LoggedSettings:
+    """Settings of the meter whose changes its logbook keeps (chapter "Read-Out Logbook").
+
+    The defaults are the manual's example before its change.
+    """
+
+    ct_primary: int = 5
+    """A, like `ct_secondary`"""
+    ct_secondary: int = 5
+    vt_primary: int = 100
+    """V, like `vt_secondary`"""
+    vt_secondary: int = 100
+    s0_pulse_value: int = 10
+    """Impulses per kWh"""
+    s0_pulse_width: int = 40
+    """ms"""
+
+
+@dataclass(frozen=True, slots=True)
 class PowerFailure:
     """The house and its meter have no power; both ends are moved on to full steps of 5 s.
 
@@ -54,7 +73,7 @@ class PowerFailure:
 
 @dataclass(frozen=True, slots=True)
 class ClockChange:
-    """The meter's clock is set; the next record has bit 0.
+    """The meter's clock is set; the next record has bit 0, and the logbook a record.
 
     Set back, the meter stamps some records with times it had stamped before; set
     forward, it leaves some out.
@@ -87,7 +106,8 @@ class IntervalChange:
 class CurrentRatioChange:
     """Other current transformers are set; the next record has bit 1.
 
-    The registers go on: they count what the house takes.
+    The logbook has a record of it, also where they were the same before. The
+    registers go on: they count what the house takes.
     """
 
     at: Instant
@@ -99,7 +119,7 @@ class CurrentRatioChange:
 
 @dataclass(frozen=True, slots=True)
 class VoltageRatioChange:
-    """Other voltage transformers are set; the next record has bit 2."""
+    """Like `CurrentRatioChange`, of voltage transformers and with bit 2."""
 
     at: Instant
     primary: int = 200
@@ -110,15 +130,15 @@ class VoltageRatioChange:
 
 @dataclass(frozen=True, slots=True)
 class ImpulseLengthChange:
-    """The S0 output has another pulse width; the next record has bit 3."""
+    """Like `CurrentRatioChange`, of the S0 output's pulse width and with bit 3."""
 
     at: Instant
-    milliseconds: int = 40
+    milliseconds: int = 2
 
 
 @dataclass(frozen=True, slots=True)
 class ImpulseRatioChange:
-    """The S0 output has another pulse value; the next record has bit 4."""
+    """Like `CurrentRatioChange`, of the S0 output's pulse value and with bit 4."""
 
     at: Instant
     impulses: int = 1000
@@ -135,7 +155,10 @@ class NoSynchronization:
 
 @dataclass(frozen=True, slots=True)
 class LogbookFull:
-    """The logbook is full from a moment on; records after it have bit 7."""
+    """The logbook is full from a moment on; records after it have bit 7.
+
+    As if other records had filled it: what it has stays, and is all it gets.
+    """
 
     at: Instant
 
@@ -187,6 +210,13 @@ class Change(NamedTuple):
     value: int
 
 
+class SettingsChange(NamedTuple):
+    """From an epoch second of true time on, the logged settings are these."""
+
+    at: int
+    settings: LoggedSettings
+
+
 class Stretch(NamedTuple):
     """A time in which the meter records in equal intervals by an even clock."""
 
@@ -204,12 +234,18 @@ class History:
     """Everything that happened to a meter, in order."""
 
     def __init__(
-        self, events: Iterable[Event], *, clock_offset: int, interval: int
+        self,
+        events: Iterable[Event],
+        *,
+        clock_offset: int,
+        interval: int,
+        logged_settings: LoggedSettings,
     ) -> None:
         """Take events in any order; the clock begins `clock_offset` seconds ahead.
 
-        `interval` is the minutes between two records at first. Of two events at
-        the same second the one given first happens first.
+        `interval` is the minutes between two records, `logged_settings` the meter's
+        settings at first. Of two events at the same second the one given first
+        happens first.
         """
         events = sorted(events, key=_begin)
         self.failures = _spans(
@@ -227,11 +263,13 @@ class History:
         self.moves = [event for event in events if isinstance(event, ModuleMoved)]
         self.offsets = list(_offsets(events, clock_offset))
         self.intervals = list(_intervals(events, interval))
+        self.settings_changes = list(_settings_changes(events, logged_settings))
+        """The first one is that of the beginning."""
         self.flags = [*self._clock_flags(), *self._failure_flags(), *_flags(events)]
         """Bits of the first record after a moment."""
         full = [epoch(event.at) for event in events if isinstance(event, LogbookFull)]
         self.logbook_full = min(full, default=LAST)
-        """Epoch second since which the logbook is full."""
+        """Epoch second since which the logbook is full by an event."""
 
     def has_power(self, at: int) -> bool:
         """Return whether the meter has power at an epoch second."""
@@ -241,6 +279,11 @@ class History:
     def offset(self, at: int) -> int:
         """Return by how many seconds the meter's clock is ahead at an epoch second."""
         return _value(self.offsets, at)
+
+    def logged_settings(self, at: int) -> LoggedSettings:
+        """Return the settings that the logbook keeps at an epoch second."""
+        later = bisect_right(self.settings_changes, at, key=lambda change: change.at)
+        return self.settings_changes[later - 1].settings
 
     def stretches(self, installed: int) -> Iterator[Stretch]:
         """Yield the stretches after an epoch second, in order."""
@@ -307,6 +350,26 @@ def _intervals(events: Iterable[Event], first: int) -> Iterator[Change]:
     for event in events:
         if isinstance(event, IntervalChange):
             yield Change(epoch(event.at), _checked_interval(event.minutes))
+
+
+def _settings_changes(
+    events: Iterable[Event], settings: LoggedSettings
+) -> Iterator[SettingsChange]:
+    yield SettingsChange(_EVER, settings)
+    for event in events:
+        values: dict[str, int] = {}
+        match event:
+            case CurrentRatioChange(_, primary, secondary):
+                values = {"ct_primary": primary, "ct_secondary": secondary}
+            case VoltageRatioChange(_, primary, secondary):
+                values = {"vt_primary": primary, "vt_secondary": secondary}
+            case ImpulseRatioChange(_, impulses):
+                values = {"s0_pulse_value": impulses}
+            case ImpulseLengthChange(_, milliseconds):
+                values = {"s0_pulse_width": milliseconds}
+        if values:
+            settings = replace(settings, **values)
+            yield SettingsChange(_begin(event), settings)
 
 
 def _checked_interval(minutes: int) -> int:

@@ -130,14 +130,22 @@ class Logger:
     """Knows every record that a meter ever makes, also those of the future."""
 
     def __init__(
-        self, config: LoggerConfig, history: History, modules: Sequence[Module]
+        self,
+        config: LoggerConfig,
+        history: History,
+        modules: Sequence[Module],
+        logbook_full: int,
     ) -> None:
-        """Record what the meters of `modules` measure, the present one last."""
+        """Record what the meters of `modules` measure, the present one last.
+
+        Records after the epoch second `logbook_full` have bit 7.
+        """
         if config.depth < 1:
             raise ValueError(f"A logger holds a record or more, not {config.depth}")
         self.config = config
         self._history = history
         self._modules = modules
+        self._logbook_full = logbook_full
         installed = modules[0].metrology.installed
         self._runs = list(_runs(history, installed))
         self._run_rows = np.array(self._runs, dtype=np.int64).T
@@ -223,7 +231,7 @@ class Logger:
         for begin, end in self._history.unsynchronized:
             span = slice(*np.searchsorted(ats, (begin, end), side="right"))
             status[span] |= Status.NO_SYNCHRONIZATION
-        status[ats > self._history.logbook_full] |= Status.LOGBOOK_FULL
+        status[ats > self._logbook_full] |= Status.LOGBOOK_FULL
         return status
 
     def _measured(self, begins: Counts, ats: Counts) -> tuple[list[str], Counts]:

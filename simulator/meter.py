@@ -2,15 +2,16 @@
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 
 from . import documents, tables
 from .clock import Clock, Instant, epoch
 from .documents import Document
-from .history import LAST, ClockSet, Event, History
+from .history import LAST, ClockSet, Event, History, LoggedSettings
 from .load import household
+from .logbook import Logbook, LogbookConfig, LogbookRecord, printed
 from .logger import FIFTEEN_MINUTES, Logger, LoggerConfig, Module, Record
 from .measuring import Extreme, Extremes, Metrology, Registers, Snapshot, Span
 from .tables import TableConfig
@@ -59,7 +60,11 @@ class MeterConfig:
     events: tuple[Event, ...] = ()
     """What happens to it, in any order."""
     logger: LoggerConfig | None = field(default_factory=LoggerConfig)
-    """None: a meter without load profile."""
+    """None: a meter without load profile, and so without logbook."""
+    logbook: LogbookConfig | None = field(default_factory=LogbookConfig)
+    """None: a meter without logbook, whether it has a load profile or not."""
+    logged_settings: LoggedSettings = field(default_factory=LoggedSettings)
+    """What the logbook keeps changes of, as it was at first; events change it."""
     tables: TableConfig = field(default_factory=TableConfig)
 
 
@@ -238,6 +243,58 @@ class Meter:
         columns = [column[::step] for column in (tables.stamps(block.stamps), *others)]
         return tables.rendered(tables.LOGGER_COLUMNS, columns, self.tables)
 
+    @property
+    def logged_settings(self) -> LoggedSettings:
+        """The settings that the logbook keeps changes of, now; events change them."""
+        return self._history.logged_settings(self.now())
+
+    @property
+    def logbook(self) -> Logbook:
+        """The logbook, with all records of past and future."""
+        if self._logbook is None:
+            raise LookupError("The meter has no logbook")
+        return self._logbook
+
+    @property
+    def has_logbook(self) -> bool:
+        """Whether it is a meter with load profile, and has a logbook."""
+        return self._logbook is not None
+
+    def logbook_records(
+        self, first: int | None = None, last: int | None = None
+    ) -> list[LogbookRecord]:
+        """Return the logbook's records between two indices (oldest, newest)."""
+        now = self.now()
+        oldest = self.logbook.oldest_index(now)
+        newest = self.logbook.newest_index(now)
+        return self.logbook.records(
+            oldest if first is None else max(first, oldest),
+            newest if last is None else min(last, newest),
+            self.logger,
+        )
+
+    def logbook_data(self, query: Mapping[str, str]) -> bytes | None:
+        """Return `/logbook/` (chapter "Read-Out Logbook"); None if it has no record.
+
+        It raises `tables.NotANumber` if `tables.garbage_status` says so.
+        """
+        now, logbook = self.now(), self.logbook
+        config = replace(
+            self.tables, most=min(self.tables.most, tables.MOST_LOGBOOK_RECORDS)
+        )
+        chosen = tables.selection(
+            query, logbook.oldest_index(now), logbook.newest_index(now), config
+        )
+        if chosen.last < chosen.first:
+            return None
+        records = logbook.records(chosen.first, chosen.last, self.logger)
+        rows = [
+            printed(record, logbook.config.unchanged)
+            for record in (reversed(records) if chosen.descending else records)
+        ]
+        columns = list(zip(*rows, strict=True))
+        return tables.rendered(tables.LOGBOOK_COLUMNS, columns, config)
+
     def meter_data(self, at: Instant | None = None) -> Document:
         """Return `/meterdata.json` at a true time (now), overrides included."""
         second = self.now() if at is None else epoch(at)
@@ -291,15 +348,28 @@ class Meter:
         config = self.config
         minutes = config.logger.interval if config.logger else FIFTEEN_MINUTES
         self._history = History(
-            events, clock_offset=config.clock_offset, interval=minutes
+            events,
+            clock_offset=config.clock_offset,
+            interval=minutes,
+            logged_settings=config.logged_settings,
         )
         self._events = events
         self._modules = list(self._made_modules())
-        self._logger = (
-            Logger(config.logger, self._history, self._modules)
-            if config.logger
-            else None
-        )
+        self._logbook = self._made_logbook()
+        self._logger = self._made_logger()
+
+    def _made_logbook(self) -> Logbook | None:
+        config = self.config
+        if config.logger is None or config.logbook is None:
+            return None
+        return Logbook(config.logbook, self._history, self._modules)
+
+    def _made_logger(self) -> Logger | None:
+        if self.config.logger is None:
+            return None
+        book = self._logbook
+        full = self._history.logbook_full if book is None else book.full_since
+        return Logger(self.config.logger, self._history, self._modules, full)
 
     def _made_modules(self) -> Iterator[Module]:
         config = self.config

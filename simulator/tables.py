@@ -1,7 +1,7 @@
 """The CSV tables: which records a request asks for, and how they are printed.
 
-The manual leaves much of it open (chapter "Read-Out Data Logger"); `TableConfig`
-has every reading of it.
+The manual leaves much of it open (chapters "Read-Out Data Logger" and "Read-Out
+Logbook"); `TableConfig` has every reading of it, the same for both tables.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,8 @@ import numpy as np
 from .load import Counts
 
 MOST_RECORDS = 3000
+"""Of the data logger, in one answer."""
+MOST_LOGBOOK_RECORDS = 2048
 """In one answer."""
 
 LOGGER_COLUMNS = (
@@ -30,6 +32,19 @@ LOGGER_COLUMNS = (
 )
 """As the manual calls them."""
 
+LOGBOOK_COLUMNS = (
+    *("Time stamp", "Time stamp after change", "Index", "Serial Number"),
+    *("Active Energy Import L123 T1", "Active Energy Import L123 T2"),
+    *("Active Energy Export L123 T1", "Active Energy Export L123 T2"),
+    "Index of corresponding load profile entry",
+    *("CT setting primary actual", "CT setting primary pre change(if)"),
+    *("CT setting secondary actual", "CT setting secondary pre change(if)"),
+    *("VT setting primary actual", "VT setting primary pre change(if)"),
+    *("VT setting secondary actual", "VT setting secondary pre change(if)"),
+    *("S0 pulse value actual", "S0 pulse value pre change(if)"),
+    *("S0 pulse width actual", "S0 pulse width pre change(if)"),
+)
+"""As the manual calls them."""
 
 LARGEST_NUMBER = 2**32 - 1
 """That a small server understands."""
@@ -79,9 +94,9 @@ class TableConfig:
     empty_status: int = 200
     """HTTP status of an answer without a record, which has the header line at most."""
     missing_status: int = 404
-    """HTTP status of a meter without logger."""
+    """HTTP status of a table that the meter does not have."""
     most: int = MOST_RECORDS
-    """Records in one answer."""
+    """Records in one answer; of the logbook there are at most 2048."""
 
 
 class Selection(NamedTuple):

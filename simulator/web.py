@@ -2,6 +2,7 @@
 
 import asyncio
 from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, cast, override
@@ -10,9 +11,15 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from .documents import Document, rendered
-from .faults import CHALLENGE, DATA, ConnectionReset, Faults, reset
+from .faults import CHALLENGE, DATA, LOGBOOK, ConnectionReset, Faults, reset
 from .meter import USER, Meter
-from .tables import LOGGER_COLUMNS, NotANumber, TableConfig, rendered as rendered_table
+from .tables import (
+    LOGBOOK_COLUMNS,
+    LOGGER_COLUMNS,
+    NotANumber,
+    TableConfig,
+    rendered as rendered_table,
+)
 
 HOST = "127.0.0.1"
 
@@ -180,6 +187,7 @@ class MeterServer:
         application.router.add_get("/meterdata.json", self._meter_data)
         application.router.add_get("/status.json", self._status)
         application.router.add_get(DATA, self._data)
+        application.router.add_get(LOGBOOK, self._logbook)
         return application
 
     @web.middleware
@@ -240,14 +248,16 @@ class MeterServer:
         return _json(self.meter.status())
 
     async def _data(self, request: web.Request) -> web.Response:
-        meter, config = self.meter, self.meter.tables
+        meter = self.meter
         if meter.config.logger is None:
-            return web.Response(status=config.missing_status)
-        try:
-            table = meter.data(request.query)
-        except NotANumber as err:
-            return web.Response(status=config.garbage_status or 400, text=str(err))
-        return _table(table, config)
+            return web.Response(status=meter.tables.missing_status)
+        return _table(meter.data, request, LOGGER_COLUMNS, meter.tables)
+
+    async def _logbook(self, request: web.Request) -> web.Response:
+        meter = self.meter
+        if not meter.has_logbook:
+            return web.Response(status=meter.tables.missing_status)
+        return _table(meter.logbook_data, request, LOGBOOK_COLUMNS, meter.tables)
 
 
 class _Connection(asyncio.Protocol):
@@ -303,10 +313,19 @@ def _json(document: Document) -> web.Response:
     return web.Response(text=rendered(document), content_type="application/json")
 
 
-def _table(table: bytes | None, config: TableConfig) -> web.Response:
+def _table(
+    answer: Callable[[Mapping[str, str]], bytes | None],
+    request: web.Request,
+    names: Sequence[str],
+    config: TableConfig,
+) -> web.Response:
+    try:
+        table = answer(request.query)
+    except NotANumber as err:
+        return web.Response(status=config.garbage_status or 400, text=str(err))
     status = config.empty_status if table is None else 200
     if table is None and status == 200:
-        table = rendered_table(LOGGER_COLUMNS, [[] for _ in LOGGER_COLUMNS], config)
+        table = rendered_table(names, [[] for _ in names], config)
     response = web.Response(
         status=status, body=table or b"", content_type=config.content_type
     )

@@ -20,16 +20,17 @@ from .errors import (
     MeterUnexpectedAnswer,
     MeterUnreachable,
     MeterUnsupported,
+    MeterWithoutLogbook,
     MeterWithoutLogger,
 )
-from .logs import Page, RecordReader
+from .logs import LogbookReader, LogbookRecord, Page, Record, RecordReader, TableReader
 from .readings import Readings, Status, parse_readings, parse_status
 
 TIME_LIMIT: Final = 4.0
 """Seconds for one document, a retry included: less than the poll interval."""
 
 PAGE_TIME_LIMIT: Final = 15.0
-"""Seconds for one page of the data logger; live polls wait for no longer."""
+"""Seconds for a page of data logger or logbook; live polls wait for no longer."""
 
 # A connection that drops before the answer begins is tried again by aiohttp.
 _NOT_RETRIED_BY_AIOHTTP: Final = (
@@ -41,6 +42,11 @@ _LARGEST_PAGE: Final = 4 * 1024 * 1024
 # Long enough for another client's request to end, if it held the only connection.
 _PAUSE: Final = 0.25
 _LOGGER_PATH: Final = "/data/"
+_LOGBOOK_PATH: Final = "/logbook/"
+_UNSUPPORTED: Final = {
+    _LOGGER_PATH: MeterWithoutLogger,
+    _LOGBOOK_PATH: MeterWithoutLogbook,
+}
 _USER: Final = "admin"
 
 
@@ -89,7 +95,7 @@ class MeterClient:
         Chapter "Read-Out Data Logger". Raises MeterWithoutLogger if the meter
         has none, or no data logger.
         """
-        return await self._page({"last": str(count)})
+        return await self._page(_LOGGER_PATH, _newest(count), RecordReader())
 
     async def records(self, first: int, last: int) -> Page:
         """Return the records with these indices, both included, at most 3000.
@@ -97,7 +103,24 @@ class MeterClient:
         The page is empty where the logger has none of them any more. Raises
         MeterWithoutLogger if the meter has no data logger.
         """
-        return await self._page({"from": str(first), "to": str(last)})
+        return await self._page(_LOGGER_PATH, _range(first, last), RecordReader())
+
+    async def newest_logbook_records(self, count: int) -> Page[LogbookRecord]:
+        """Return the newest records of the logbook, 1 to 2048 of them.
+
+        Chapter "Read-Out Logbook", whose examples print the data logger's
+        addresses. The page is empty where nothing was logged yet. Raises
+        MeterWithoutLogbook if the meter has none, or no logbook.
+        """
+        return await self._page(_LOGBOOK_PATH, _newest(count), LogbookReader())
+
+    async def logbook_records(self, first: int, last: int) -> Page[LogbookRecord]:
+        """Return the logbook's records with these indices, both included.
+
+        At most 2048; the page is empty where the logbook has none of them any
+        more. Raises MeterWithoutLogbook if the meter has no logbook.
+        """
+        return await self._page(_LOGBOOK_PATH, _range(first, last), LogbookReader())
 
     async def _document(self, path: str) -> Mapping[str, Any]:
         body = await self._get(path)
@@ -132,7 +155,9 @@ class MeterClient:
             await _collect(response.content, chunks, _LARGEST_DOCUMENT)
         return b"".join(chunks)
 
-    async def _page(self, query: Mapping[str, str]) -> Page:
+    async def _page[R: Record | LogbookRecord](
+        self, path: str, query: Mapping[str, str], reader: TableReader[R]
+    ) -> Page[R]:
         chunks: list[bytes] = []
         complete = False
         lost: Exception | None = None
@@ -140,17 +165,18 @@ class MeterClient:
             try:
                 async with (
                     asyncio.timeout(PAGE_TIME_LIMIT),
-                    self._answer(_LOGGER_PATH, query) as response,
+                    self._answer(path, query) as response,
                 ):
                     await _collect(response.content, chunks, _LARGEST_PAGE)
                     complete = _has_length(response)
             except (TimeoutError, MeterUnreachable) as err:
                 lost = err
         loop = asyncio.get_running_loop()
-        page = await loop.run_in_executor(None, _parse, chunks, complete, lost is None)
+        whole = lost is None
+        page = await loop.run_in_executor(None, _parse, reader, chunks, complete, whole)
         # What came before the connection was lost is not asked for again.
         if lost and not page.records:
-            raise MeterUnreachable("the data logger does not answer") from lost
+            raise MeterUnreachable(f"{path} does not answer") from lost
         return page
 
     @asynccontextmanager
@@ -174,14 +200,21 @@ class MeterClient:
             raise MeterUnreachable(_reason(err)) from err
 
 
+def _newest(count: int) -> Mapping[str, str]:
+    return {"last": str(count)}
+
+
+def _range(first: int, last: int) -> Mapping[str, str]:
+    return {"from": str(first), "to": str(last)}
+
+
 def _check(status: int, path: str) -> None:
     if status == 200:
         return
     if status in (401, 403):
         raise MeterUnauthorized("the password is missing or wrong")
     if status == 404 or 300 <= status < 400:
-        is_logger = path == _LOGGER_PATH
-        error = MeterWithoutLogger if is_logger else MeterUnsupported
+        error = _UNSUPPORTED.get(path, MeterUnsupported)
         raise error(f"there is no {path} (HTTP {status})")
     raise MeterUnexpectedAnswer(f"HTTP {status} for {path}")
 
@@ -197,8 +230,9 @@ async def _collect(
             raise MeterUnexpectedAnswer(f"more than {largest} bytes")
 
 
-def _parse(chunks: Iterable[bytes], complete: bool, whole: bool) -> Page:
-    reader = RecordReader()
+def _parse[R: Record | LogbookRecord](
+    reader: TableReader[R], chunks: Iterable[bytes], complete: bool, whole: bool
+) -> Page[R]:
     records = [record for chunk in chunks for record in reader.feed(chunk)]
     records += reader.close(complete=complete)
     if records and records[0].index > records[-1].index:

@@ -30,6 +30,10 @@ class MeterWithoutLogger(MeterUnsupported):
     """The meter has no data logger, or nothing in it yet."""
 
 
+class MeterWithoutLogbook(MeterUnsupported):
+    """The meter has no logbook, or nothing in it yet."""
+
+
 class MeterDifferent(MeterError):
     """Another meter, by its serial number, answers at this address."""
 

@@ -1,20 +1,21 @@
-"""Reading the meter's data logger.
+"""Reading the meter's data logger and its logbook.
 
-Chapters "Read-Out Data Logger" and "CSV-File Structure of the data logger". The
-manual leaves open what separates the fields, whether there is a header line, and
-how lines end: all that is found out from the data. All times are UTC.
+Chapters "Read-Out Data Logger" and "Read-Out Logbook". The manual leaves open what
+separates the fields, whether there is a header line, and how lines end: all that
+is found out from the data. All times are UTC.
 """
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import IntFlag
+from enum import IntFlag, StrEnum
 import re
 from typing import Final
 
-from .registers import QUANTITIES, Kind
+from .registers import QUANTITIES, Kind, Measurand
 
 LAST_COLUMN: Final = 28
+LAST_LOGBOOK_COLUMN: Final = 21
 
 COLUMNS: Final = tuple(
     sorted((q for q in QUANTITIES if q.column), key=lambda q: q.column or 0)
@@ -23,6 +24,16 @@ COLUMNS: Final = tuple(
 
 REGISTERS: Final = sum(column.kind is Kind.REGISTER for column in COLUMNS)
 """How many of a record's values, the first ones, are registers."""
+
+LOGBOOK_REGISTERS: Final = tuple(
+    column
+    for column in COLUMNS
+    if column.kind is Kind.REGISTER and column.measurand is Measurand.ENERGY
+)
+"""The quantities of a logbook record in the order of its `registers`.
+
+They have the same columns in both tables.
+"""
 
 _SEPARATORS: Final = ",;\t"
 _PATIENCE: Final = 2
@@ -59,6 +70,77 @@ class Record:
     values: tuple[int, ...]
 
 
+class ChangeKind(StrEnum):
+    """What a logbook record says to have changed."""
+
+    TIME = "time"
+    CT_PRIMARY = "ct_primary"
+    CT_SECONDARY = "ct_secondary"
+    VT_PRIMARY = "vt_primary"
+    VT_SECONDARY = "vt_secondary"
+    S0_PULSE_VALUE = "s0_pulse_value"
+    S0_PULSE_WIDTH = "s0_pulse_width"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The columns, counted from 1, of a setting now and before the change."""
+
+    kind: ChangeKind
+    actual: int
+    before: int
+    unit: str
+    """The manual names none for the transformers; theirs are the usual ones."""
+
+
+SETTINGS: Final = (
+    Pair(ChangeKind.CT_PRIMARY, 10, 11, "A"),
+    Pair(ChangeKind.CT_SECONDARY, 12, 13, "A"),
+    Pair(ChangeKind.VT_PRIMARY, 14, 15, "V"),
+    Pair(ChangeKind.VT_SECONDARY, 16, 17, "V"),
+    Pair(ChangeKind.S0_PULSE_VALUE, 18, 19, "P/kWh"),
+    Pair(ChangeKind.S0_PULSE_WIDTH, 20, 21, "ms"),
+)
+"""The settings of a logbook record in the order of its `settings`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a value was before a change and is after it.
+
+    Times are seconds since 1970-01-01 UTC by the meter's clock, settings whole
+    numbers in the unit of `SETTINGS`.
+    """
+
+    kind: ChangeKind
+    before: int
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogbookRecord:
+    """One record of the logbook.
+
+    `at` is what the meter's clock showed at that moment, before it was set if it
+    was, in seconds since 1970-01-01 UTC. `registers` are those of
+    `LOGBOOK_REGISTERS` at that moment in Wh, `settings` those of `SETTINGS` after
+    it. `logger_index` is the index of the corresponding record in the data logger.
+
+    `changes` are in the order of `ChangeKind`; none where everything is as it was.
+    The manual leaves open what stands in "pre change(if)" where nothing changed: the
+    same value again, nothing, and 0, which no setting can have been, are all no
+    change. So is a "time stamp after change" that is empty or the begin of 1970.
+    """
+
+    at: int
+    index: int
+    serial_number: str
+    registers: tuple[int, ...]
+    logger_index: int
+    settings: tuple[int, ...]
+    changes: tuple[Change, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """A line that is no record, and why; never guessed at."""
@@ -68,32 +150,45 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """One answer of the data logger, in the order of the index.
+class Page[R: Record | LogbookRecord = Record]:
+    """One answer of the data logger or the logbook, in the order of the index.
 
     `whole` is false where the connection was lost before the end: to be gone on
     with behind the last record.
     """
 
-    records: tuple[Record, ...]
+    records: tuple[R, ...]
     refusals: tuple[Refusal, ...]
     whole: bool
 
 
-class RecordReader:
+class TableReader[R]:
     """Reads records from the bytes of an answer as they come.
 
     Holds one unfinished line and nothing else.
     """
 
-    def __init__(self) -> None:
-        """Begin before the first byte."""
+    def __init__(
+        self,
+        columns: int,
+        pattern: Callable[[str], re.Pattern[str]],
+        record: Callable[[int, list[str]], R],
+    ) -> None:
+        """Begin before the first byte.
+
+        `pattern` makes, for a separator, the pattern of a line, which begins with a
+        time stamp. `record` makes the record of that time and the line's fields, or
+        raises ValueError with the reason not to.
+        """
         self.refusals: list[Refusal] = []
+        self._columns = columns
+        self._pattern = pattern
+        self._make = record
         self._rest = b""
         self._match: Callable[[str], re.Match[str] | None] | None = None
         self._separator = ""
 
-    def feed(self, data: bytes) -> list[Record]:
+    def feed(self, data: bytes) -> list[R]:
         """Return the records whose lines end in these bytes."""
         *lines, self._rest = (self._rest + data).replace(b"\r", b"\n").split(b"\n")
         if len(self._rest) > _LONGEST_LINE:
@@ -101,7 +196,7 @@ class RecordReader:
             self._rest = b""
         return self._read(lines)
 
-    def close(self, *, complete: bool) -> list[Record]:
+    def close(self, *, complete: bool) -> list[R]:
         """Return the record of a last line without an end, if all of it came.
 
         `complete` says whether the transfer is known to be whole: half a number is
@@ -115,43 +210,60 @@ class RecordReader:
         self._refuse(rest.decode("ascii", "replace"), "cut off")
         return []
 
-    def _read(self, lines: Iterable[bytes]) -> list[Record]:
+    def _read(self, lines: Iterable[bytes]) -> list[R]:
         records = []
         for line in lines:
-            text = line.decode("utf-8", "replace").strip().removeprefix("\ufeff")
+            # A tab may separate a last field that is empty.
+            text = line.decode("utf-8", "replace").strip(" ").removeprefix("\ufeff")
             if text and (record := self._record(text)):
                 records.append(record)
         return records
 
-    def _record(self, text: str) -> Record | None:
+    def _record(self, text: str) -> R | None:
         first = self._match is None
         if self._match is None:
             self._separator = max(_SEPARATORS, key=text.count)
-            self._match = _pattern(self._separator).fullmatch
+            self._match = self._pattern(self._separator).fullmatch
         if not self._match(text):
             if not (first and _is_header(text)):
                 self._refuse(text, self._reason(text))
             return None
-        stamp, index, status, serial_number, *values = text.split(self._separator)
+        fields = text.split(self._separator)
         try:
-            at = int(datetime.fromisoformat(stamp).timestamp())
+            at = int(datetime.fromisoformat(fields[0]).timestamp())
         except ValueError:
             self._refuse(text, "time stamp")
             return None
-        numbers = tuple(map(int, values))
-        if min(numbers[:REGISTERS]) < 0:
-            self._refuse(text, "negative register")
+        try:
+            return self._make(at, fields)
+        except ValueError as err:
+            self._refuse(text, str(err))
             return None
-        return Record(at, int(index), int(status), serial_number, numbers)
 
     def _reason(self, text: str) -> str:
         fields = text.count(self._separator) + 1
-        if fields != LAST_COLUMN:
-            return f"{fields} columns instead of {LAST_COLUMN}"
+        if fields != self._columns:
+            return f"{fields} columns instead of {self._columns}"
         return "a field is no number"
 
     def _refuse(self, text: str, reason: str) -> None:
         self.refusals.append(Refusal(text[:80], reason))
+
+
+class RecordReader(TableReader[Record]):
+    """Reads the data logger ("CSV-File Structure of the data logger")."""
+
+    def __init__(self) -> None:
+        """Begin before the first byte."""
+        super().__init__(LAST_COLUMN, _pattern, _record)
+
+
+class LogbookReader(TableReader[LogbookRecord]):
+    """Reads the logbook ("CSV-File Structure of the Logbook")."""
+
+    def __init__(self) -> None:
+        """Begin before the first byte."""
+        super().__init__(LAST_LOGBOOK_COLUMN, _logbook_pattern, _logbook_record)
 
 
 def _pattern(separator: str) -> re.Pattern[str]:
@@ -162,6 +274,58 @@ def _pattern(separator: str) -> re.Pattern[str]:
         rf"(?:{value}){{{len(COLUMNS)}}}+",
         re.ASCII,
     )
+
+
+def _record(at: int, fields: list[str]) -> Record:
+    _, index, status, serial_number, *values = fields
+    numbers = tuple(map(int, values))
+    if min(numbers[:REGISTERS]) < 0:
+        raise ValueError("negative register")
+    return Record(at, int(index), int(status), serial_number, numbers)
+
+
+def _logbook_pattern(separator: str) -> re.Pattern[str]:
+    index = rf"{separator}\d{{1,10}}+"
+    return re.compile(
+        rf"{_STAMP}{separator}(?:{_STAMP})?+{index}{separator}\w{{1,32}}+"
+        rf"(?:{separator}-?+\d{{1,12}}+){{{len(LOGBOOK_REGISTERS)}}}+"
+        rf"{index}(?:{separator}\d{{1,10}}+{separator}\d{{0,10}}+){{{len(SETTINGS)}}}+",
+        re.ASCII,
+    )
+
+
+def _logbook_record(at: int, fields: list[str]) -> LogbookRecord:
+    _, stamp_after, index, serial_number, *rest = fields
+    registers = tuple(map(int, rest[: len(LOGBOOK_REGISTERS)]))
+    if min(registers) < 0:
+        raise ValueError("negative register")
+    return LogbookRecord(
+        at=at,
+        index=int(index),
+        serial_number=serial_number,
+        registers=registers,
+        logger_index=int(rest[len(LOGBOOK_REGISTERS)]),
+        settings=tuple(int(fields[pair.actual - 1]) for pair in SETTINGS),
+        changes=tuple(_changes(at, stamp_after, fields)),
+    )
+
+
+def _changes(at: int, stamp_after: str, fields: Sequence[str]) -> Iterator[Change]:
+    after = _seconds(stamp_after) if stamp_after else at
+    if after not in (at, 0):
+        yield Change(ChangeKind.TIME, at, after)
+    for pair in SETTINGS:
+        actual = int(fields[pair.actual - 1])
+        before = int(fields[pair.before - 1] or 0)
+        if before not in (actual, 0):
+            yield Change(pair.kind, before, actual)
+
+
+def _seconds(stamp: str) -> int:
+    try:
+        return int(datetime.fromisoformat(stamp).timestamp())
+    except ValueError as err:
+        raise ValueError("time stamp after change") from err
 
 
 def _is_header(text: str) -> bool:
