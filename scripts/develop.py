@@ -47,6 +47,7 @@ homeassistant:
   country: CH
   language: en
 
+automation: !include automations.yaml
 config:
 energy:
 frontend:
@@ -221,9 +222,11 @@ class Development:
         raise DevelopError(f"Home Assistant has stopped with exit code {exit_code}")
 
     def _configure(self) -> None:
-        link = self._folder / "custom_components"
-        if not link.is_symlink():
-            link.symlink_to(Path("../..", "custom_components"))
+        blueprints = self._folder / "blueprints" / "automation"
+        blueprints.mkdir(parents=True, exist_ok=True)
+        _link(self._folder / "custom_components", ROOT / "custom_components")
+        _link(blueprints / DOMAIN, ROOT / "blueprints" / "automation" / DOMAIN)
+        (self._folder / "automations.yaml").touch()
         configuration = CONFIGURATION
         if self._port != self._remembered.port:
             # It takes an address from the configuration only where it has none.
@@ -272,6 +275,11 @@ class Development:
 """,
             flush=True,
         )
+
+
+def _link(link: Path, target: Path) -> None:
+    if not link.is_symlink():
+        link.symlink_to(target.relative_to(link.parent, walk_up=True))
 
 
 async def _wait_for(session: ClientSession, url: str) -> None:

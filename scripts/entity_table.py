@@ -1,4 +1,4 @@
-"""Prints the README's table of entities, or writes it there with --write.
+"""Prints the README's tables of entities and events, or writes them with --write.
 
 .venv/bin/python -m scripts.entity_table [--write]
 """
@@ -9,35 +9,47 @@ import json
 from pathlib import Path
 import sys
 
-from custom_components.emu_professional.binary_sensor import BINARY_SENSORS
+from custom_components.emu_professional.binary_sensor import (
+    BINARY_SENSORS,
+    LOGGER_BINARY_SENSORS,
+)
 from custom_components.emu_professional.button import BUTTONS
+from custom_components.emu_professional.event import LOGBOOK
 from custom_components.emu_professional.sensor import BACKFILL_SENSORS, SENSORS
 from custom_components.emu_professional.update import FIRMWARE
 from homeassistant.helpers.entity import EntityDescription
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-BEGIN = "<!-- entities -->\n"
-END = "<!-- /entities -->\n"
+TEXTS = ROOT / "custom_components/emu_professional/translations/en.json"
 
 PLATFORMS: dict[str, Sequence[EntityDescription]] = {
     "sensor": (*SENSORS, *BACKFILL_SENSORS),
-    "binary_sensor": BINARY_SENSORS,
+    "binary_sensor": (*BINARY_SENSORS, *LOGGER_BINARY_SENSORS),
     "button": BUTTONS,
+    "event": (LOGBOOK,),
     "update": (FIRMWARE,),
 }
 
 
-def table() -> str:
-    """Return the table: entities of one name and kind share a row."""
-    path = ROOT / "custom_components/emu_professional/translations/en.json"
-    names = json.loads(path.read_text())["entity"]
+def entities() -> str:
+    """Return the table of entities: those of one name and kind share a row."""
+    names = json.loads(TEXTS.read_text())["entity"]
     rows = ["| Entity | Unit | Enabled by default |", "| --- | --- | --- |"]
     for platform, descriptions in PLATFORMS.items():
         groups = defaultdict(list)
         for description in descriptions:
             groups[description.translation_key].append(description)
         rows += (_row(names[platform][key]["name"], groups[key]) for key in groups)
+    return "\n".join(rows) + "\n"
+
+
+def events() -> str:
+    """Return the table of the logbook's events."""
+    texts = json.loads(TEXTS.read_text())["entity"]["event"]["logbook"]
+    names = texts["state_attributes"]["event_type"]["state"]
+    rows = ["| Event type | Meaning |", "| --- | --- |"]
+    rows += (f"| `{key}` | {names[key]} |" for key in LOGBOOK.event_types or ())
     return "\n".join(rows) + "\n"
 
 
@@ -50,15 +62,18 @@ def _row(name: str, alike: Sequence[EntityDescription]) -> str:
     return f"| {name} | {unit} | {enabled} |"
 
 
-def with_table(readme: str) -> str:
-    """Return the README with the table of today."""
-    before, _, rest = readme.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}{table()}{END}{after}"
+def with_tables(readme: str) -> str:
+    """Return the README with the tables of today."""
+    for name, table in (("entities", entities()), ("events", events())):
+        begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->\n"
+        before, _, rest = readme.partition(begin)
+        _, _, after = rest.partition(end)
+        readme = f"{before}{begin}{table}{end}{after}"
+    return readme
 
 
 if __name__ == "__main__":
     if "--write" in sys.argv:
-        README.write_text(with_table(README.read_text()))
+        README.write_text(with_tables(README.read_text()))
     else:
-        print(table(), end="")
+        print(entities(), events(), sep="\n", end="")

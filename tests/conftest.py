@@ -120,7 +120,7 @@ async def server(
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nobody wait long for a meter that is silent."""
-    monkeypatch.setattr(client, "TIME_LIMIT", 0.5)
+    monkeypatch.setattr(client, "TIME_LIMIT", 1.0)
     monkeypatch.setattr(client, "_PAUSE", 0)
 
 

@@ -1,9 +1,38 @@
 """The README says what the code does."""
 
-from scripts.entity_table import README, with_table
+import re
+
+import pytest
+
+from custom_components.emu_professional import services
+from custom_components.emu_professional.const import DOMAIN
+from scripts.entity_table import README, with_tables
+
+ACTIONS = {
+    services.SERVICE_BACKFILL: services._BACKFILL_SCHEMA,
+    services.SERVICE_GET: services._GET_SCHEMA,
+    services.SERVICE_EXPORT: services._EXPORT_SCHEMA,
+    services.SERVICE_LOGBOOK: services._LOGBOOK_SCHEMA,
+    services.SERVICE_SLOTS: services._SLOTS_SCHEMA,
+}
 
 
-def test_entities_are_those_of_the_code() -> None:
-    """The table of entities is today's; `python -m scripts.entity_table --write` renews it."""
+def test_tables_are_those_of_the_code() -> None:
+    """Entities and events are today's; `python -m scripts.entity_table --write` renews them."""
     readme = README.read_text()
-    assert readme == with_table(readme)
+    assert readme == with_tables(readme)
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_actions_are_those_of_the_code(action: str) -> None:
+    """Every action has a part of its own, and every field is named there."""
+    _, _, actions = README.read_text().partition("\n## Actions\n")
+    begin = f"`{DOMAIN}.{action}`"
+    assert actions.count(begin) == 1
+    text, _, _ = actions.partition(begin)[2].partition("\n### ")
+    fields = {str(key) for key in ACTIONS[action].schema}
+    # How to name a meter is said once for all; the export takes the fields above.
+    fields -= {"config_entry_id", "device_id"}
+    if action == services.SERVICE_EXPORT:
+        fields = {services.ATTR_PATH}
+    assert fields <= set(re.findall(r"`(\w+)`", text))

@@ -134,6 +134,7 @@ def shown(record: Record) -> Answer:
         "time": local(record.stamp),
         "index": record.index,
         "status": [],
+        "status_bits": 0,
         **dict(zip(KEYS, values, strict=True)),
     }
 
@@ -232,6 +233,7 @@ async def test_columns_of_choice(
         "time": local(expected.stamp),
         "index": 7,
         "status": [],
+        "status_bits": 0,
         "energy_import_t1": expected.active_import_t1 / 1000,
         "voltage_l2": expected.voltage_l2 / 10,
     }
@@ -826,6 +828,8 @@ async def test_actions_are_there_without_a_meter(
         GET,
         EXPORT,
         BACKFILL,
+        "get_logbook",
+        "firmware_slots",
     }
 
 
@@ -834,12 +838,18 @@ async def test_descriptions(
     hass: HomeAssistant, loaded: MockConfigEntry, language: str
 ) -> None:
     """Every field of every action is described, has a name, and is taken."""
+    # Those of others would need their requirements.
+    for domain, others in hass.services.async_services().items():
+        for service in others if domain != DOMAIN else ():
+            hass.services.async_remove(domain, service)
     described = (await async_get_all_descriptions(hass))[DOMAIN]
     texts = await async_get_translations(hass, language, "services", {DOMAIN})
     schemas = {
         GET: services._GET_SCHEMA,
         EXPORT: services._EXPORT_SCHEMA,
         BACKFILL: services._BACKFILL_SCHEMA,
+        "get_logbook": services._LOGBOOK_SCHEMA,
+        "firmware_slots": services._SLOTS_SCHEMA,
     }
     expected = set()
     for action, schema in schemas.items():

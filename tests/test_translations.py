@@ -10,10 +10,14 @@ import pytest
 
 from custom_components.emu_professional.backfill.coordinator import BackfillState
 from custom_components.emu_professional.backfill.targets import TARGETS
-from custom_components.emu_professional.binary_sensor import BINARY_SENSORS
+from custom_components.emu_professional.binary_sensor import (
+    BINARY_SENSORS,
+    LOGGER_BINARY_SENSORS,
+)
 from custom_components.emu_professional.button import BUTTONS
 from custom_components.emu_professional.config_flow import _ERRORS
 from custom_components.emu_professional.emu.update import Reason
+from custom_components.emu_professional.event import LOGBOOK
 from custom_components.emu_professional.failures import _KEYS
 from custom_components.emu_professional.sensor import BACKFILL_SENSORS, SENSORS
 from custom_components.emu_professional.update import FIRMWARE
@@ -22,8 +26,9 @@ from homeassistant.helpers.entity import EntityDescription
 INTEGRATION = Path(__file__).parent.parent / "custom_components" / "emu_professional"
 DESCRIPTIONS: dict[str, tuple[EntityDescription, ...]] = {
     "sensor": (*SENSORS, *BACKFILL_SENSORS),
-    "binary_sensor": BINARY_SENSORS,
+    "binary_sensor": (*BINARY_SENSORS, *LOGGER_BINARY_SENSORS),
     "button": BUTTONS,
+    "event": (LOGBOOK,),
     "update": (FIRMWARE,),
 }
 LANGUAGES = sorted(path.stem for path in (INTEGRATION / "translations").glob("*.json"))

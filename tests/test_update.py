@@ -61,6 +61,8 @@ def quick(monkeypatch: pytest.MonkeyPatch, impatient: None) -> None:
     monkeypatch.setattr(installation_module, "PATIENCE", patience)
     monkeypatch.setattr(installation_module, "_LOOK_BACK_PAUSE", 0.05)
     monkeypatch.setattr(smp, "CONTACT_LIMIT", 0.6)
+    monkeypatch.setattr(smp, "STEP_LIMIT", 0.8)
+    monkeypatch.setattr(smp, "FLASH_LIMIT", 1.0)
     monkeypatch.setattr(smp, "_PAUSE", 0.02)
     for name, seconds in {"UNKNOWN": 0.05, "BUSY": 0.1, "SHORTEST": 0.02}.items():
         monkeypatch.setattr(RetransmissionTimer, name, seconds)
@@ -121,13 +123,14 @@ async def press(hass: HomeAssistant, button: str) -> None:
 
 
 def issues(hass: HomeAssistant) -> set[str]:
-    """Return the keys of the issues that are there."""
+    """Return the keys of the issues that are there, but for the missing password."""
     registry = ir.async_get(hass)
-    return {
+    keys = {
         issue.translation_key or ""
         for (domain, _), issue in registry.issues.items()
         if domain == DOMAIN and issue.active
     }
+    return keys - {"unprotected"}
 
 
 def interrupted(storage: dict[str, Any], entry: MockConfigEntry) -> None:
@@ -300,6 +303,45 @@ async def test_caller_gives_up(
     assert updater.running == "1.0.17"
     assert updater.bootloader.swap is Swap.NONE
     assert state_of(hass, FIRMWARE).attributes["in_progress"] is False
+
+
+@pytest.mark.parametrize(
+    ("step", "words", "left"),
+    [
+        (Step.CHECK, "does not answer. Check that", set()),
+        (Step.UPLOAD, "lost during the upload. The meter still runs its old", set()),
+        (Step.TEST, "may try the new one at its next restart", {"firmware_pending"}),
+        (Step.RESTART, "its updater has not come back", {"firmware_pending"}),
+        (Step.TRIAL, "does not answer that it will keep it", {"firmware_on_trial"}),
+        (Step.CONFIRM, "does not answer that it will keep it", {"firmware_on_trial"}),
+    ],
+)
+async def test_network_dies(
+    hass: HomeAssistant,
+    given: MockConfigEntry,
+    updater: UpdaterServer,
+    step: Step,
+    words: str,
+    left: set[str],
+) -> None:
+    """At every step the owner reads what is known, and what is not is found out."""
+    meter = installation_of(hass, given)
+
+    @callback
+    def die() -> None:
+        if meter.step is step and (step is not Step.UPLOAD or meter.percent):
+            updater.datagrams.answers.loss = 1
+
+    stop = meter.async_add_listener(die)
+    with pytest.raises(HomeAssistantError, match=words):
+        await install(hass)
+    assert state_of(hass, FIRMWARE).attributes["in_progress"] is False
+    stop()
+    updater.datagrams.answers.loss = 0
+    await hass.async_block_till_done(wait_background_tasks=True)
+    state = state_of(hass, FIRMWARE)
+    assert state.attributes["installed_version"] == updater.running
+    assert issues(hass) == left
 
 
 async def test_interrupted_on_trial(

@@ -5,11 +5,13 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.typing import ConfigType
 
+from . import issues
 from .backfill.coordinator import BackfillCoordinator, backfill_store
 from .const import DOMAIN
 from .coordinator import EmuCoordinator, registers_store
 from .firmware import firmware_store
 from .installation import installation_of
+from .meter_log import LogbookCoordinator, logbook_store
 from .runtime import EmuConfigEntry, EmuRuntime
 from .services import async_setup_services
 
@@ -17,6 +19,7 @@ CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 PLATFORMS = [
     Platform.BINARY_SENSOR,
     Platform.BUTTON,
+    Platform.EVENT,
     Platform.SENSOR,
     Platform.UPDATE,
 ]
@@ -36,9 +39,12 @@ async def async_setup_entry(hass: HomeAssistant, entry: EmuConfigEntry) -> bool:
     meter = EmuCoordinator(hass, entry)
     await meter.async_config_entry_first_refresh()
     backfill = BackfillCoordinator(hass, entry, meter)
-    entry.runtime_data = EmuRuntime(meter, backfill)
+    logbook = LogbookCoordinator(hass, entry, meter)
+    entry.runtime_data = EmuRuntime(meter, backfill, logbook)
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
     await backfill.async_start()
+    await logbook.async_start()
+    issues.async_watch(hass, entry)
     meter.installation.async_look_back()
     return True
 
@@ -52,6 +58,8 @@ async def async_remove_entry(hass: HomeAssistant, entry: EmuConfigEntry) -> None
     """Forget a meter."""
     await registers_store(hass, entry).async_remove()
     await backfill_store(hass, entry).async_remove()
+    await logbook_store(hass, entry).async_remove()
     await installation_of(hass, entry).async_remove()
+    issues.async_forget(hass, entry)
     if not hass.config_entries.async_entries(DOMAIN):
         await firmware_store(hass).async_delete()

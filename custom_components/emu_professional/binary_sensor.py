@@ -1,4 +1,4 @@
-"""Binary sensors of a meter: switches of its configuration."""
+"""Binary sensors of a meter: switches of its configuration, lasting problems."""
 
 from dataclasses import dataclass
 from typing import override
@@ -7,12 +7,20 @@ from homeassistant.components.binary_sensor import (
     BinarySensorEntity,
     BinarySensorEntityDescription,
 )
+from homeassistant.components.binary_sensor.const import BinarySensorDeviceClass
 from homeassistant.const import EntityCategory
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .entity import EmuEntity, EmuEntityDescription, add_when_reported
-from .runtime import EmuConfigEntry
+from .emu.logs import LoggerStatus
+from .entity import (
+    EmuEntity,
+    EmuEntityDescription,
+    ModuleEntity,
+    add_when_logged,
+    add_when_reported,
+)
+from .runtime import EmuConfigEntry, EmuRuntime
 
 # The coordinator does the polling.
 PARALLEL_UPDATES = 0
@@ -52,6 +60,31 @@ BINARY_SENSORS = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class LoggerBinarySensorDescription(BinarySensorEntityDescription):
+    """Describes a binary sensor of the data logger's status."""
+
+    bit: LoggerStatus
+
+
+LOGGER_BINARY_SENSORS = (
+    LoggerBinarySensorDescription(
+        key="no_time_synchronization",
+        translation_key="no_time_synchronization",
+        device_class=BinarySensorDeviceClass.PROBLEM,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        bit=LoggerStatus.NO_TIME_SYNCHRONIZATION,
+    ),
+    LoggerBinarySensorDescription(
+        key="logbook_full",
+        translation_key="logbook_full",
+        device_class=BinarySensorDeviceClass.PROBLEM,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        bit=LoggerStatus.LOGBOOK_FULL,
+    ),
+)
+
+
 async def async_setup_entry(
     hass: HomeAssistant,
     entry: EmuConfigEntry,
@@ -59,6 +92,13 @@ async def async_setup_entry(
 ) -> None:
     """Set up the binary sensors of a meter."""
     add_when_reported(entry, async_add_entities, EmuBinarySensor, BINARY_SENSORS)
+    add_when_logged(
+        entry,
+        lambda: async_add_entities(
+            LoggerBinarySensor(entry.runtime_data, description)
+            for description in LOGGER_BINARY_SENSORS
+        ),
+    )
 
 
 class EmuBinarySensor(EmuEntity, BinarySensorEntity):
@@ -69,3 +109,31 @@ class EmuBinarySensor(EmuEntity, BinarySensorEntity):
     @override
     def _show(self, value: bool | None) -> None:
         self._attr_is_on = value
+
+
+class LoggerBinarySensor(ModuleEntity, BinarySensorEntity):
+    """Shows a state that the newest record of the data logger reports."""
+
+    entity_description: LoggerBinarySensorDescription
+
+    def __init__(
+        self, runtime: EmuRuntime, description: LoggerBinarySensorDescription
+    ) -> None:
+        """Initialize the entity."""
+        super().__init__(runtime.meter, description)
+        self._logbook = runtime.logbook
+
+    @override
+    async def async_added_to_hass(self) -> None:
+        """Follow the data logger."""
+        await super().async_added_to_hass()
+        self.async_on_remove(
+            self._logbook.async_add_listener(self.async_write_ha_state)
+        )
+
+    @property
+    @override
+    def is_on(self) -> bool | None:
+        """Return whether there is the problem."""
+        status = self._logbook.data.status
+        return None if status is None else self.entity_description.bit in status

@@ -14,6 +14,7 @@ from homeassistant.helpers.update_coordinator import CoordinatorEntity
 from .backfill.coordinator import BackfillCoordinator
 from .const import DOMAIN, MANUFACTURER, MODEL, NAME
 from .coordinator import EmuCoordinator, MeterData
+from .meter_log import LogbookCoordinator
 from .runtime import EmuConfigEntry, EmuRuntime
 
 
@@ -99,6 +100,19 @@ class BackfillEntity(CoordinatorEntity[BackfillCoordinator]):
         self._attr_device_info = device_info(runtime.meter)
 
 
+class LogbookEntity(CoordinatorEntity[LogbookCoordinator]):
+    """An entity of what a meter has logged."""
+
+    _attr_has_entity_name = True
+
+    def __init__(self, runtime: EmuRuntime, description: EntityDescription) -> None:
+        """Initialize the entity."""
+        super().__init__(runtime.logbook)
+        self.entity_description = description
+        self._attr_unique_id = f"{runtime.meter.serial_number}_{description.key}"
+        self._attr_device_info = device_info(runtime.meter)
+
+
 def device_info(meter: EmuCoordinator) -> DeviceInfo:
     """Return what is known of a meter as a device."""
     serial_number = meter.serial_number
@@ -143,3 +157,19 @@ def add_when_reported[DescriptionT: EmuEntityDescription](
 
     add()
     entry.async_on_unload(coordinator.async_add_listener(add))
+
+
+def add_when_logged(entry: EmuConfigEntry, add: Callable[[], None]) -> None:
+    """Add entities of the meter's logs, once it is known to have any."""
+    logbook = entry.runtime_data.logbook
+    is_added = False
+
+    @callback
+    def add_once() -> None:
+        nonlocal is_added
+        data = logbook.data
+        if not is_added and (data.logger is not None or data.logbook is not None):
+            is_added = True
+            add()
+
+    entry.async_on_unload(logbook.async_add_listener(add_once))

@@ -10,6 +10,7 @@ from .emu.errors import (
     MeterUnexpectedAnswer,
     MeterUnreachable,
     MeterUnsupported,
+    MeterWithoutLogbook,
     MeterWithoutLogger,
     UpdaterRefused,
 )
@@ -19,6 +20,7 @@ _KEYS: dict[type[MeterError], str] = {
     MeterUnauthorized: "unauthorized",
     MeterUnexpectedAnswer: "unexpected_answer",
     MeterUnsupported: "unsupported",
+    MeterWithoutLogbook: "no_logbook",
     MeterWithoutLogger: "no_data_logger",
     MeterDifferent: "different_meter",
     UpdaterRefused: "updater_refused",

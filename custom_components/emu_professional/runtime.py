@@ -6,13 +6,15 @@ from homeassistant.config_entries import ConfigEntry
 
 from .backfill.coordinator import BackfillCoordinator
 from .coordinator import EmuCoordinator
+from .meter_log import LogbookCoordinator
 
 type EmuConfigEntry = ConfigEntry[EmuRuntime]
 
 
 @dataclass(frozen=True, slots=True)
 class EmuRuntime:
-    """The two things that go on with a meter: live readings and back-fill."""
+    """What goes on with a meter: live readings, back-fill, following its logs."""
 
     meter: EmuCoordinator
     backfill: BackfillCoordinator
+    logbook: LogbookCoordinator

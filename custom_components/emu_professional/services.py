@@ -1,6 +1,6 @@
-"""Actions: fill statistics, read the data logger, export it, read firmware slots.
+"""Actions: fill statistics, read data logger, logbook and firmware slots.
 
-Chapters "Read-Out Data Logger" and "Firmware-Update". A time without a time zone is meant in that of Home
+Chapters "Read-Out Data Logger", "Read-Out Logbook" and "Firmware-Update". A time without a time zone is meant in that of Home
 Assistant; every time that is returned is in it, with its offset from UTC.
 """
 
@@ -41,6 +41,7 @@ from .const import DOMAIN
 from .emu.errors import MeterError
 from .emu.logs import COLUMNS, LoggerStatus, Record
 from .emu.registers import Quantity
+from .meter_log import described
 from .runtime import EmuConfigEntry
 
 ATTR_COLUMNS: Final = "columns"
@@ -55,6 +56,7 @@ ATTR_START: Final = "start"
 SERVICE_BACKFILL: Final = "backfill_statistics"
 SERVICE_EXPORT: Final = "export_data_logger"
 SERVICE_GET: Final = "get_data_logger"
+SERVICE_LOGBOOK: Final = "get_logbook"
 SERVICE_SLOTS: Final = "firmware_slots"
 
 MOST_RECORDS: Final = 1000
@@ -94,6 +96,7 @@ _BACKFILL_SCHEMA: Final = vol.Schema(
     }
 )
 _GET_SCHEMA: Final = vol.Schema(_SELECTION)
+_LOGBOOK_SCHEMA: Final = vol.Schema({**_METER, **_WINDOW})
 _SLOTS_SCHEMA: Final = vol.Schema(_METER)
 _EXPORT_SCHEMA: Final = vol.Schema({**_SELECTION, vol.Required(ATTR_PATH): cv.string})
 
@@ -124,6 +127,13 @@ def async_setup_services(hass: HomeAssistant) -> None:
         SERVICE_GET,
         _async_get_data_logger,
         _GET_SCHEMA,
+        SupportsResponse.ONLY,
+    )
+    hass.services.async_register(
+        DOMAIN,
+        SERVICE_LOGBOOK,
+        _async_get_logbook,
+        _LOGBOOK_SCHEMA,
         SupportsResponse.ONLY,
     )
     hass.services.async_register(
@@ -187,6 +197,24 @@ async def _async_export_data_logger(call: ServiceCall) -> ServiceResponse:
         "refused": dict(readout.refused),
         "first_record": _maybe_shown(readout.first),
         "last_record": _maybe_shown(readout.last),
+    }
+
+
+async def _async_get_logbook(call: ServiceCall) -> ServiceResponse:
+    """Return the records of the logbook that were written in a window."""
+    entry = _entry(call)
+    window = _window(call)
+    read = entry.runtime_data.logbook.async_read()
+    records = await _async_while_loaded(call.hass, entry, read)
+    serial_number = entry.runtime_data.meter.serial_number
+    return {
+        "serial_number": serial_number,
+        "records": [
+            described(record)
+            for record in records
+            if record.serial_number == serial_number
+            and window.since < record.at <= window.until
+        ],
     }
 
 
@@ -388,6 +416,7 @@ def _objects(records: Iterable[Record], columns: _Columns) -> list[JsonObjectTyp
             "time": _shown(record.at),
             "index": record.index,
             "status": [*_names(record.status)],
+            "status_bits": record.status,
             **{
                 quantity.key: record.values[position] / 10**quantity.decimals
                 for position, quantity in columns

@@ -7,6 +7,7 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.emu_professional.backfill import coordinator, pages
+from custom_components.emu_professional.meter_log import LogbookCoordinator
 from homeassistant.components.recorder.core import Recorder
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
@@ -29,6 +30,16 @@ def impatient_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pages, "_PATIENCE", (0, 0))
     monkeypatch.setattr(pages, "_LONGEST_PAUSE", 0)
     monkeypatch.setattr(coordinator, "_CATCH_UP_PAUSE", 0)
+
+
+@pytest.fixture(autouse=True)
+def nobody_follows_the_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the back-fill be the only one who asks the data logger."""
+
+    async def stay_away(self: LogbookCoordinator) -> None:
+        """Do not begin."""
+
+    monkeypatch.setattr(LogbookCoordinator, "async_start", stay_away)
 
 
 @pytest.fixture

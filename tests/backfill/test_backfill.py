@@ -215,8 +215,8 @@ async def test_logger_that_has_forgotten(house: House) -> None:
     house.move_to(house.now + timedelta(days=3))
     await house.compile(house.now - PERIOD)
     await house.load()
-    issues = list(ir.async_get(house.hass).issues.values())
-    (issue,) = [issue for issue in issues if issue.domain == DOMAIN]
+    issues = ir.async_get(house.hass).issues.values()
+    (issue,) = [issue for issue in issues if issue.translation_key == "lost_hours"]
     assert issue.translation_placeholders == {
         "meter": house.entry.title,
         "since": "2060-06-01 02:40",

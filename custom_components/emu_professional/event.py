@@ -1,0 +1,74 @@
+"""What a meter's logbook and data logger have to tell."""
+
+from typing import Any, override
+
+from homeassistant.components.event import EventEntity, EventEntityDescription
+from homeassistant.const import EntityCategory
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+from homeassistant.util import dt as dt_util
+
+from .emu.events import MeterEvent
+from .emu.logs import LogbookRecord, LoggerStatus
+from .entity import LogbookEntity, add_when_logged
+from .meter_log import described
+from .runtime import EmuConfigEntry
+
+PARALLEL_UPDATES = 0
+
+LOGBOOK = EventEntityDescription(
+    key="logbook",
+    translation_key="logbook",
+    entity_category=EntityCategory.DIAGNOSTIC,
+    event_types=[(bit.name or "").lower() for bit in LoggerStatus],
+)
+
+
+async def async_setup_entry(
+    hass: HomeAssistant,
+    entry: EmuConfigEntry,
+    async_add_entities: AddConfigEntryEntitiesCallback,
+) -> None:
+    """Set up the logbook of a meter, once it is known to have one."""
+    add_when_logged(
+        entry,
+        lambda: async_add_entities([LogbookEvent(entry.runtime_data, LOGBOOK)]),
+    )
+
+
+class LogbookEvent(LogbookEntity, EventEntity):
+    """Fires once for each thing that the meter has logged."""
+
+    entity_description: EventEntityDescription
+
+    @property
+    @override
+    def available(self) -> bool:
+        """Return true: what happened is known, whether the meter answers or not."""
+        return True
+
+    @override
+    async def async_added_to_hass(self) -> None:
+        """Fire what happened before the entity was there."""
+        await super().async_added_to_hass()
+        # Until this has returned, all of them would be one change of the state.
+        self.hass.loop.call_soon(self._fire)
+
+    @callback
+    @override
+    def _handle_coordinator_update(self) -> None:
+        self._fire()
+
+    @callback
+    def _fire(self) -> None:
+        for event in self.coordinator.take_events():
+            self._trigger_event(event.name, _attributes(event))
+            self.async_write_ha_state()
+
+
+def _attributes(event: MeterEvent) -> dict[str, Any]:
+    record = event.record
+    if isinstance(record, LogbookRecord):
+        return described(record)
+    time = dt_util.as_local(dt_util.utc_from_timestamp(record.at))
+    return {"time": time.isoformat(), "logger_index": record.index}

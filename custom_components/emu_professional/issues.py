@@ -1,0 +1,116 @@
+"""What an owner should hear of a meter: issues that go away once it is mended."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from homeassistant.const import CONF_PASSWORD
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers import issue_registry as ir
+
+from .const import DOMAIN
+from .emu.firmware import Version
+from .emu.logs import LoggerStatus
+from .emu.update import OLDEST
+from .runtime import EmuConfigEntry
+
+CLOCK_LIMIT: Final = timedelta(minutes=1)
+
+type _Placeholders = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Finds out whether there is an issue."""
+
+    key: str
+    find: Callable[[EmuConfigEntry], _Placeholders | None]
+    """Returns what its text needs, or None if everything is fine."""
+
+
+def _clock_off(entry: EmuConfigEntry) -> _Placeholders | None:
+    offset = entry.runtime_data.meter.data.clock_offset
+    if offset is None or abs(offset) <= CLOCK_LIMIT:
+        return None
+    return {"offset": str(int(offset.total_seconds()))}
+
+
+def _not_synchronized(entry: EmuConfigEntry) -> _Placeholders | None:
+    return _has_bit(entry, LoggerStatus.NO_TIME_SYNCHRONIZATION)
+
+
+def _logbook_full(entry: EmuConfigEntry) -> _Placeholders | None:
+    return _has_bit(entry, LoggerStatus.LOGBOOK_FULL)
+
+
+def _has_bit(entry: EmuConfigEntry, bit: LoggerStatus) -> _Placeholders | None:
+    status = entry.runtime_data.logbook.data.status
+    return {} if status and bit in status else None
+
+
+def _firmware_old(entry: EmuConfigEntry) -> _Placeholders | None:
+    version = entry.runtime_data.meter.data.status.software_version
+    try:
+        is_old = version is not None and Version.parse(version) < OLDEST
+    except ValueError:
+        return None
+    return {"version": str(version), "oldest": str(OLDEST)} if is_old else None
+
+
+def _unprotected(entry: EmuConfigEntry) -> _Placeholders | None:
+    return None if entry.data.get(CONF_PASSWORD) else {}
+
+
+CHECKS: Final = (
+    Check("clock_off", _clock_off),
+    Check("not_synchronized", _not_synchronized),
+    Check("logbook_full", _logbook_full),
+    Check("firmware_old", _firmware_old),
+    Check("unprotected", _unprotected),
+)
+
+
+@callback
+def async_watch(hass: HomeAssistant, entry: EmuConfigEntry) -> None:
+    """Raise and delete issues as the meter reports them, until it is unloaded."""
+    raised: set[str] = set()
+
+    @callback
+    def check_all() -> None:
+        for check in CHECKS:
+            placeholders = check.find(entry)
+            issue_id = f"{check.key}_{entry.entry_id}"
+            if placeholders is None:
+                ir.async_delete_issue(hass, DOMAIN, issue_id)
+                raised.discard(check.key)
+            elif check.key not in raised:
+                raised.add(check.key)
+                _raise(hass, entry, check.key, placeholders)
+
+    runtime = entry.runtime_data
+    for coordinator in (runtime.meter, runtime.logbook):
+        entry.async_on_unload(coordinator.async_add_listener(check_all))
+    check_all()
+
+
+@callback
+def async_forget(hass: HomeAssistant, entry: EmuConfigEntry) -> None:
+    """Delete the issues of a meter that was removed."""
+    for check in CHECKS:
+        ir.async_delete_issue(hass, DOMAIN, f"{check.key}_{entry.entry_id}")
+
+
+def _raise(
+    hass: HomeAssistant, entry: EmuConfigEntry, key: str, placeholders: _Placeholders
+) -> None:
+    ir.async_create_issue(
+        hass,
+        DOMAIN,
+        f"{key}_{entry.entry_id}",
+        is_fixable=False,
+        learn_more_url=entry.runtime_data.meter.client.url,
+        severity=ir.IssueSeverity.WARNING,
+        translation_key=key,
+        translation_placeholders={"meter": entry.title, **placeholders},
+    )

@@ -1,0 +1,402 @@
+"""From what the meter logs to the automation that hears of it."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import pytest
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    async_fire_time_changed,
+)
+
+from custom_components.emu_professional import meter_log
+from custom_components.emu_professional.const import DOMAIN
+from homeassistant.core import Event, HomeAssistant, callback
+from homeassistant.helpers import issue_registry as ir
+from homeassistant.setup import async_setup_component
+from simulator import faults
+from simulator.clock import ManualClock
+from simulator.history import (
+    ClockChange,
+    CurrentRatioChange,
+    Event as MeterEvent,
+    ImpulseLengthChange,
+    ImpulseRatioChange,
+    LogbookFull,
+    NoSynchronization,
+    PowerFailure,
+    VoltageRatioChange,
+)
+from simulator.meter import MeterConfig
+from simulator.web import MeterServer
+from tests.conftest import SERIAL_NUMBER, Pass, state_of
+
+LOGBOOK: Final = f"event.emu_professional_ii_{SERIAL_NUMBER}_logbook"
+NOT_SYNCHRONIZED: Final = (
+    f"binary_sensor.emu_professional_ii_{SERIAL_NUMBER}_time_not_synchronized"
+)
+FULL: Final = f"binary_sensor.emu_professional_ii_{SERIAL_NUMBER}_logbook_full"
+
+type Look = Callable[..., Awaitable[list[dict[str, Any]]]]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch, impatient: None) -> None:
+    """Let nobody pause between pages."""
+    monkeypatch.setattr(meter_log, "_PAUSE", 0)
+
+
+@pytest.fixture
+def heard(hass: HomeAssistant) -> list[dict[str, Any]]:
+    """Return what an automation hears of the logbook."""
+    events: list[dict[str, Any]] = []
+
+    @callback
+    def note(event: Event[dict[str, Any]]) -> None:
+        events.append(event.data["said"])
+
+    hass.bus.async_listen("heard", note)
+    return events
+
+
+@pytest.fixture
+def look(hass: HomeAssistant, clock: ManualClock, heard: list[dict[str, Any]]) -> Look:
+    """Return a function that lets time pass and returns what was heard since."""
+
+    async def look(minutes: int = 0) -> list[dict[str, Any]]:
+        clock.advance(60 * minutes)
+        before = len(heard)
+        async_fire_time_changed(hass, datetime.now(UTC) + timedelta(seconds=310))
+        await hass.async_block_till_done(wait_background_tasks=True)
+        return heard[before:]
+
+    return look
+
+
+async def listen(hass: HomeAssistant) -> None:
+    """Set up an automation that repeats what the logbook says."""
+    automation = {
+        "triggers": [{"trigger": "state", "entity_id": LOGBOOK}],
+        "conditions": [
+            {
+                "condition": "template",
+                "value_template": "{{ trigger.from_state is not none"
+                " and trigger.from_state.state != 'unavailable' }}",
+            }
+        ],
+        "actions": [
+            {
+                "event": "heard",
+                "event_data": {"said": "{{ dict(trigger.to_state.attributes) }}"},
+            }
+        ],
+        "mode": "queued",
+        "max": 100,
+    }
+    assert await async_setup_component(hass, "automation", {"automation": [automation]})
+
+
+@pytest.fixture
+async def followed(
+    hass: HomeAssistant, loaded: MockConfigEntry, look: Look
+) -> MockConfigEntry:
+    """Return the entry of a meter whose logs are followed by an automation."""
+    assert await look() == []
+    await listen(hass)
+    assert await look() == []
+    return loaded
+
+
+BITS: Final[dict[str, Callable[[datetime], MeterEvent]]] = {
+    "power_failure": lambda at: PowerFailure(at, at + timedelta(minutes=3)),
+    "no_time_synchronization": lambda at: NoSynchronization(
+        at, at + timedelta(hours=2)
+    ),
+    "logbook_full": LogbookFull,
+}
+
+CHANGES: Final = (
+    (ClockChange, {"seconds": 150}, "time_changed", {"time": None}),
+    (
+        CurrentRatioChange,
+        {"primary": 500, "secondary": 1},
+        "current_transformer_changed",
+        {"ct_primary": (5, 500, "A"), "ct_secondary": (5, 1, "A")},
+    ),
+    (
+        VoltageRatioChange,
+        {"primary": 200, "secondary": 110},
+        "voltage_transformer_changed",
+        {"vt_primary": (100, 200, "V"), "vt_secondary": (100, 110, "V")},
+    ),
+    (
+        ImpulseLengthChange,
+        {"milliseconds": 2},
+        "impulse_length_changed",
+        {"s0_pulse_width": (40, 2, "ms")},
+    ),
+    (
+        ImpulseRatioChange,
+        {"impulses": 1000},
+        "impulse_ratio_changed",
+        {"s0_pulse_value": (10, 1000, "P/kWh")},
+    ),
+)
+
+
+def now(clock: ManualClock) -> datetime:
+    """Return the time of the simulated world."""
+    return datetime.fromtimestamp(clock.now(), UTC)
+
+
+@pytest.mark.usefixtures("followed")
+@pytest.mark.parametrize("bit", BITS)
+async def test_status_bit(
+    look: Look, server: MeterServer, clock: ManualClock, bit: str
+) -> None:
+    """A status bit of the data logger is heard with the first record that has it."""
+    server.meter.happens(BITS[bit](now(clock)))
+    (event,) = await look(minutes=46)
+    assert event["event_type"] == bit
+    assert event["logger_index"] == server.meter.newest_index - 2
+    assert event["time"]
+    assert await look(minutes=30) == []
+
+
+@pytest.mark.usefixtures("followed")
+@pytest.mark.parametrize(("change", "values", "kind", "pairs"), CHANGES)
+async def test_change(
+    look: Look,
+    server: MeterServer,
+    clock: ManualClock,
+    change: Callable[..., MeterEvent],
+    values: dict[str, int],
+    kind: str,
+    pairs: dict[str, tuple[int, int, str] | None],
+) -> None:
+    """A changed setting is heard once, with what it was and is: its bit adds nothing."""
+    server.meter.happens(change(now(clock) + timedelta(minutes=2), **values))
+    (event,) = await look(minutes=4)
+    assert event["event_type"] == kind
+    for name, pair in pairs.items():
+        if pair is None:
+            before, after = event[f"{name}_before"], event[f"{name}_after"]
+            passed = datetime.fromisoformat(after) - datetime.fromisoformat(before)
+            assert passed.total_seconds() == values["seconds"]
+            continue
+        keys = (f"{name}_before", f"{name}_after", f"{name}_unit")
+        assert tuple(event[key] for key in keys) == pair
+    others = {key for key in event if key.endswith("_after")}
+    assert others == {f"{name}_after" for name in pairs}
+    registers = server.meter.registers(now(clock) - timedelta(minutes=2))
+    assert event["energy_import_t1"] == registers.active_import_t1 / 1000
+    assert await look(minutes=30) == []
+
+
+@pytest.mark.usefixtures("followed")
+async def test_changed_to_the_same(
+    look: Look, server: MeterServer, clock: ManualClock
+) -> None:
+    """Where a logbook record names no change, the status bit is heard."""
+    at = now(clock) + timedelta(minutes=2)
+    server.meter.happens(CurrentRatioChange(at, primary=5, secondary=5))
+    (event,) = await look(minutes=16)
+    assert event["event_type"] == "current_transformer_changed"
+    assert "logger_index" in event
+
+
+async def test_off_for_a_day(
+    hass: HomeAssistant,
+    followed: MockConfigEntry,
+    look: Look,
+    server: MeterServer,
+    clock: ManualClock,
+) -> None:
+    """What was logged meanwhile is heard after the start, in order, and once."""
+    assert await hass.config_entries.async_unload(followed.entry_id)
+    for number in range(5):
+        at = now(clock) + timedelta(hours=4 * number + 1)
+        server.meter.happens(CurrentRatioChange(at, primary=100 + number))
+    clock.advance(24 * 3600)
+    assert await hass.config_entries.async_setup(followed.entry_id)
+    events = await look()
+    assert [event["ct_primary_after"] for event in events] == [100, 101, 102, 103, 104]
+    assert await look(minutes=5) == []
+    assert await hass.config_entries.async_reload(followed.entry_id)
+    assert await look() == []
+
+
+async def test_history_before_is_not_news(
+    hass: HomeAssistant,
+    world_time: None,
+    entry: MockConfigEntry,
+    server: MeterServer,
+    clock: ManualClock,
+    heard: list[dict[str, Any]],
+    look: Look,
+) -> None:
+    """What a meter logged before it was added is not told as if it had just happened."""
+    for days in range(1, 6):
+        at = now(clock) - timedelta(days=days)
+        server.meter.happens(CurrentRatioChange(at, primary=100 + days))
+    await listen(hass)
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    assert await look() == []
+    assert state_of(hass, LOGBOOK).state == "unknown"
+    assert await look(minutes=20) == []
+
+
+@pytest.mark.usefixtures("followed")
+async def test_first_record_of_an_empty_logbook(
+    look: Look, server: MeterServer, clock: ManualClock
+) -> None:
+    """The first record of all is news, if the logbook was seen to be empty before."""
+    server.meter.happens(ImpulseRatioChange(now(clock) + timedelta(seconds=10)))
+    (event,) = await look(minutes=1)
+    assert event["event_type"] == "impulse_ratio_changed"
+
+
+@pytest.mark.usefixtures("followed")
+async def test_lost_in_the_middle(
+    look: Look, server: MeterServer, clock: ManualClock
+) -> None:
+    """What could not be read is told later, nothing twice."""
+    server.meter.happens(ImpulseRatioChange(now(clock) + timedelta(seconds=10)))
+    server.faults.set(faults.ConnectionReset(), path="/logbook/")
+    assert await look(minutes=1) == []
+    server.faults.clear()
+    assert len(await look()) == 1
+    assert await look() == []
+
+
+async def test_meter_without_logs(
+    hass: HomeAssistant,
+    world_time: None,
+    config: MeterConfig,
+    server: MeterServer,
+    entry: MockConfigEntry,
+    look: Look,
+) -> None:
+    """A meter without logs has no entities for them."""
+    for path in ("/logbook/", "/data/"):
+        server.faults.set(faults.Status(404), path=path)
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await look()
+    for entity_id in (LOGBOOK, NOT_SYNCHRONIZED, FULL):
+        assert hass.states.get(entity_id) is None
+    server.faults.clear()
+    await look()
+    assert state_of(hass, LOGBOOK)
+
+
+@pytest.mark.usefixtures("followed")
+async def test_lasting_problems(
+    hass: HomeAssistant, look: Look, server: MeterServer, clock: ManualClock
+) -> None:
+    """They last as long as records say so, as do the issues about them."""
+    assert state_of(hass, NOT_SYNCHRONIZED).state == "off"
+    at = now(clock)
+    server.meter.happens(NoSynchronization(at, at + timedelta(minutes=40)))
+    server.meter.happens(LogbookFull(at))
+    await look(minutes=16)
+    assert state_of(hass, NOT_SYNCHRONIZED).state == "on"
+    assert state_of(hass, FULL).state == "on"
+    assert issues(hass) == {"not_synchronized", "logbook_full", "unprotected"}
+    await look(minutes=60)
+    assert state_of(hass, NOT_SYNCHRONIZED).state == "off"
+    assert state_of(hass, FULL).state == "on"
+    assert issues(hass) == {"logbook_full", "unprotected"}
+
+
+async def test_clock_is_off(
+    hass: HomeAssistant, loaded: MockConfigEntry, server: MeterServer, pass_time: Pass
+) -> None:
+    """More than a minute is an issue, until the clock is right again."""
+    server.meter.set_clock_offset(50)
+    await pass_time(20)
+    assert issues(hass) == {"unprotected"}
+    server.meter.set_clock_offset(-90)
+    await pass_time(20)
+    assert issues(hass) == {"clock_off", "unprotected"}
+    server.meter.set_clock_offset(0)
+    await pass_time(20)
+    assert issues(hass) == {"unprotected"}
+
+
+async def test_old_firmware(
+    hass: HomeAssistant, loaded: MockConfigEntry, server: MeterServer, pass_time: Pass
+) -> None:
+    """A firmware that can't be updated over the network is an issue."""
+    for version, expected in (
+        ("1.0.5", {"firmware_old"}),
+        ("1.0.6", set()),
+        ("unknown", set()),
+    ):
+        server.meter.settings = replace(server.meter.settings, software_version=version)
+        await pass_time(16 * 60)
+        assert issues(hass) - {"unprotected"} == expected
+
+
+async def test_password(
+    hass: HomeAssistant, server: MeterServer, world_time: None
+) -> None:
+    """With access protection there is no issue; with the meter its issues go."""
+    server.meter.password = "secret"
+    entry = MockConfigEntry(
+        domain=DOMAIN,
+        unique_id=SERIAL_NUMBER,
+        data={"host": server.host, "port": server.port, "password": "secret"},
+    )
+    entry.add_to_hass(hass)
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    assert not issues(hass)
+    hass.config_entries.async_update_entry(
+        entry, data={key: entry.data[key] for key in ("host", "port")}
+    )
+    server.meter.password = None
+    await hass.config_entries.async_reload(entry.entry_id)
+    assert issues(hass) == {"unprotected"}
+    await hass.config_entries.async_remove(entry.entry_id)
+    assert not issues(hass)
+
+
+@pytest.mark.usefixtures("followed")
+async def test_get_logbook(
+    hass: HomeAssistant,
+    loaded: MockConfigEntry,
+    server: MeterServer,
+    clock: ManualClock,
+) -> None:
+    """The action returns the records of a window."""
+    times = [now(clock) + timedelta(minutes=5 * number) for number in range(1, 4)]
+    for number, at in enumerate(times):
+        server.meter.happens(CurrentRatioChange(at, primary=100 + number))
+    clock.advance(3600)
+
+    async def ask(**data: Any) -> list[int]:
+        answer = await hass.services.async_call(
+            DOMAIN,
+            "get_logbook",
+            {"config_entry_id": loaded.entry_id, **data},
+            blocking=True,
+            return_response=True,
+        )
+        assert answer
+        assert answer["serial_number"] == SERIAL_NUMBER
+        records: Any = answer["records"]
+        return [record["ct_primary_after"] for record in records]
+
+    assert await ask() == [100, 101, 102]
+    assert await ask(start=times[0], end=times[1]) == [101]
+
+
+def issues(hass: HomeAssistant) -> set[str]:
+    """Return the keys of the issues that are there."""
+    registry = ir.async_get(hass)
+    return {
+        issue.translation_key or ""
+        for (domain, _), issue in registry.issues.items()
+        if domain == DOMAIN and issue.active
+    }
