@@ -377,6 +377,17 @@ def _fill_slot(updater: UpdaterServer) -> None:
     updater.bootloader.write(0, signed_image("1.0.15", size=6 * 1024))
 
 
+async def test_damaged_on_its_way(updater: UpdaterServer, owner: Owner) -> None:
+    """What the meter does not list as ours is not tried."""
+
+    def damage() -> None:
+        updater.bootloader.write(0, bytes(4))
+
+    owner.happens[Step.UPLOAD] = damage
+    assert await owner.install() is Reason.UPLOAD_DAMAGED
+    await assert_safe(updater, Reason.UPLOAD_DAMAGED)
+
+
 async def test_too_large(updater: UpdaterServer, owner: Owner) -> None:
     """An image that is larger than the slot is refused by the meter."""
     reason = await owner.install(signed_image("1.0.17", size=400 * 1024))
