@@ -16,10 +16,11 @@ from custom_components.emu_professional.const import CONF_AUTOMATIC
 from homeassistant.components.recorder.statistics import StatisticsRow
 from homeassistant.core import callback
 from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.recorder import session_scope
 from simulator import faults
 
-from .house import A_POLL, EXACT, SENSORS, House
+from .house import A_POLL, EXACT, SENSORS, House, worst
 
 DAY = 24 * 3600
 MIDDLE = 5 * 96 // 2
@@ -148,6 +149,23 @@ async def test_meter_unloaded_in_the_middle(manual: House) -> None:
     await manual.live(12)
     await manual.fill()
     assert await manual.worst_error() < EXACT
+
+
+async def test_renamed_in_the_middle(manual: House) -> None:
+    """The owner reads it, and history follows to the new names."""
+    registry = er.async_get(manual.hass)
+
+    def rename() -> None:
+        for sensor in SENSORS:
+            registry.async_update_entity(sensor, new_entity_id=f"{sensor}_new")
+
+    at_progress(manual, 50, lambda: manual.hass.loop.call_soon(rename))
+    with pytest.raises(HomeAssistantError, match="was renamed"):
+        await manual.fill()
+    await manual.settle()
+    await manual.fill()
+    for sensor, register in SENSORS.items():
+        assert worst(await manual.errors(f"{sensor}_new", register)) < EXACT
 
 
 async def test_disk_full(recorder_db_url: str, manual: House) -> None:

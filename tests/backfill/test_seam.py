@@ -202,12 +202,14 @@ def test_off_for_some_hours() -> None:
 
 
 def test_sum_that_began_anew_a_moment_ago() -> None:
-    """Short-term rows purged by hand: the next live row goes on all the same."""
+    """Short-term rows purged by hand: those of the hour move, no older row does."""
     home = Home().live(DAY + 2, 100)
+    home.back_fill()
     home.recorder.periods.clear()
     home.live(3, 100)
     plan = home.back_fill()
     assert plan.shift > 20_000
+    assert plan.shift_from == START + 24 * HOUR
     home.live(DAY, 100)
     assert worst(home.errors(START + HOUR)) <= 6
 

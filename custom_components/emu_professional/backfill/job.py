@@ -31,7 +31,7 @@ from .targets import Target
 
 _DAY: Final = 24 * HOUR
 _FIRST_PART: Final = 30 * _DAY
-_PART: Final = 120 * _DAY
+_PART: Final = 60 * _DAY
 """Hours of so many seconds are in memory at a time, whatever the logger holds."""
 
 _MARGIN: Final = 2 * HOUR
