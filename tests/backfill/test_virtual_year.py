@@ -1289,6 +1289,10 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
         {},
         (Live(7), Interval(7), Off(5 * DAY)),
     ),
+    "no sensor, and the end of the newest hour is not logged yet": (
+        {"keys": [EXTERNAL], "interval": 45},
+        (Live(3),),
+    ),
     "first heard while no record ends with the hour": (
         {"interval": 7, "depth": 400},
         (Live(3),),
