@@ -51,6 +51,12 @@ async def all_rows(house: House) -> dict[str, dict[int, StatisticsRow]]:
     return {sensor: await house.rows(sensor) for sensor in SENSORS}
 
 
+async def all_changes(house: House) -> dict[tuple[str, int], float | None]:
+    """Return what each hour of all registers counts."""
+    rows = await all_rows(house)
+    return {(s, at): row["change"] for s in SENSORS for at, row in rows[s].items()}
+
+
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
@@ -180,6 +186,23 @@ async def test_disk_full(recorder_db_url: str, manual: House) -> None:
     assert await new_errors(manual) == 0
     await manual.fill()
     assert await manual.worst_error() < EXACT
+
+
+async def test_no_row_can_be_written(recorder_db_url: str, manual: House) -> None:
+    """What was moved to make room for them is moved back."""
+    if not recorder_db_url.startswith("sqlite"):
+        pytest.skip("other databases' triggers are written otherwise")
+    before = await all_changes(manual)
+    with session_scope(hass=manual.hass) as session:
+        session.execute(
+            text(
+                "CREATE TRIGGER refuse BEFORE INSERT ON statistics"
+                " BEGIN SELECT RAISE(ABORT, 'refused'); END"
+            )
+        )
+    with pytest.raises(HomeAssistantError, match="did not write"):
+        await manual.fill()
+    assert await all_changes(manual) == pytest.approx(before, abs=EXACT)
 
 
 def limit_pages(house: House, more: int) -> None:

@@ -1325,6 +1325,21 @@ async def test_life_to_remember(world: World, name: str) -> None:
     await life.end()
 
 
+async def test_hours_that_nobody_noted(world: World) -> None:
+    """Where the energy of an hour was wrong, its means are taken for wrong as well."""
+    life = await Life(world, ["energy_export", "active_power"]).begin()
+    for step in (Live(14), Fill(), Live(13), Off(5 * HOUR), Live(14)):
+        await life.take(step)
+    noted = sorted(life.partial)
+    life.partial.clear()
+    await life.take(Fill())
+    rows = (await life.stored())["active_power"].rows
+    logged = life.log().hours
+    for start in noted[1:-1]:
+        assert _is_like(rows[start].mean, logged[start]["active_power"])
+    await life.end()
+
+
 async def test_middle_that_is_left_out(world: World) -> None:
     """It is what the recorder itself makes of a long time off."""
     found = []

@@ -218,8 +218,17 @@ async def _async_take_back(
     """
     newest = max(plan.rows, key=lambda row: row.start)
     now = await async_held(hass, statistic, newest.start, newest.start + HOUR)
-    if all(abs(row.sum - newest.sum) > _EQUAL for row in now.rows):
+    if not any(_is_like(row, newest) for row in now.rows):
         await _async_adjust(hass, statistic, held, plan, sign=-1)
+
+
+def _is_like(row: Row, other: Row) -> bool:
+    """Whether both say the same: a shift alone may make the sums equal."""
+    return (
+        row.start == other.start
+        and abs(row.sum - other.sum) <= _EQUAL
+        and abs((row.state or 0) - (other.state or 0)) <= _EQUAL
+    )
 
 
 async def _async_write[R: Row | Mean](
