@@ -53,8 +53,9 @@ ENGLISH = texts("en")
 
 
 def test_languages() -> None:
-    """English and German are there."""
-    assert {"en", "de"} <= set(LANGUAGES)
+    """Those of the meter's web page are there, and those of Switzerland."""
+    of_the_meter = {"en", "de", "fi", "sv", "nb", "cs", "es", "pt", "pl"}
+    assert set(LANGUAGES) == of_the_meter | {"fr", "it"}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

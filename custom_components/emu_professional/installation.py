@@ -252,12 +252,16 @@ class Installation:
     def _find(self) -> Access:
         """Return where the meter is by what its config entry says now."""
         data = self._entry.data
-        client = MeterClient(
-            async_get_clientsession(self._hass),
-            data[CONF_HOST],
-            data[CONF_PORT],
-            data.get(CONF_PASSWORD),
-        )
+        if self._entry.state is ConfigEntryState.LOADED:
+            # The one that polls: a meter gets one request at a time.
+            client = self._entry.runtime_data.meter.client
+        else:
+            client = MeterClient(
+                async_get_clientsession(self._hass),
+                data[CONF_HOST],
+                data[CONF_PORT],
+                data.get(CONF_PASSWORD),
+            )
         return Access(client, data[CONF_HOST], DEFAULT_PORT)
 
 

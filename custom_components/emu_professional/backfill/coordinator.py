@@ -173,7 +173,8 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
     @callback
     def _reconcile_soon(self, hass: HomeAssistant) -> None:
         is_started = hass.state is CoreState.running
-        if self._is_automatic and is_started and not self._is_running:
+        is_busy = self._is_running or self._meter.installation.is_busy
+        if self._is_automatic and is_started and not is_busy:
             self.config_entry.async_create_background_task(
                 hass, self._async_reconcile(), f"{self.name} back-fill"
             )
