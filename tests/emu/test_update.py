@@ -21,6 +21,7 @@ from custom_components.emu_professional.emu.datagrams import RetransmissionTimer
 from custom_components.emu_professional.emu.errors import (
     MeterDifferent,
     MeterUnreachable,
+    UpdaterRefused,
 )
 from custom_components.emu_professional.emu.firmware import read_firmware
 from custom_components.emu_professional.emu.update import (
@@ -37,6 +38,7 @@ from simulator.updater import (
     Age,
     Closed,
     Moment,
+    Rc,
     UpdaterConfig,
     UpdateRequest,
     UpdaterServer,
@@ -375,6 +377,28 @@ async def test_full_slot_is_no_hindrance(updater: UpdaterServer, owner: Owner) -
 
 def _fill_slot(updater: UpdaterServer) -> None:
     updater.bootloader.write(0, signed_image("1.0.15", size=6 * 1024))
+
+
+async def test_test_refused(updater: UpdaterServer, owner: Owner) -> None:
+    """What the meter does not want to try is not started."""
+    owner.happens[Step.TEST] = lambda: updater.refusals.append(Rc.BAD_STATE)
+    assert await owner.install() is Reason.TEST_REFUSED
+    await assert_safe(updater, Reason.TEST_REFUSED)
+
+
+async def test_erase_refused(updater: UpdaterServer, owner: Owner) -> None:
+    """What was asked for is not done, and not said to be."""
+    _fill_slot(updater)
+
+    def refuse_the_next(request: UpdateRequest, moment: Moment) -> bool:
+        if moment is Moment.DONE:
+            updater.refusals.append(Rc.BAD_STATE)
+        return False
+
+    updater.cut_power_when = refuse_the_next
+    with pytest.raises(UpdaterRefused):
+        await owner.update.erase()
+    assert len(updater.bootloader.slots) == 2
 
 
 async def test_damaged_on_its_way(updater: UpdaterServer, owner: Owner) -> None:

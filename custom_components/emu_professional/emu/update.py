@@ -198,10 +198,7 @@ class Update:
         """Delete the image in slot 1, which does not run."""
         slots = await self.slots()
         _refuse_change_by_restart(slots)
-        try:
-            await self._ask(UpdaterSession.erase)
-        except UpdaterRefused as err:
-            raise UpdateFailed(Reason.UPLOAD_REFUSED, err) from err
+        await self._ask(UpdaterSession.erase)
 
     async def _check_meter(self) -> None:
         status = await self._find().client.status()
