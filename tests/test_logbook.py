@@ -196,15 +196,61 @@ async def test_change(
 
 
 @pytest.mark.usefixtures("followed")
+@pytest.mark.parametrize(
+    ("change", "values", "kind"),
+    [
+        (
+            CurrentRatioChange,
+            {"primary": 5, "secondary": 5},
+            "current_transformer_changed",
+        ),
+        (
+            VoltageRatioChange,
+            {"primary": 100, "secondary": 100},
+            "voltage_transformer_changed",
+        ),
+        (ImpulseLengthChange, {"milliseconds": 40}, "impulse_length_changed"),
+        (ImpulseRatioChange, {"impulses": 10}, "impulse_ratio_changed"),
+    ],
+)
 async def test_changed_to_the_same(
-    look: Look, server: MeterServer, clock: ManualClock
+    look: Look,
+    server: MeterServer,
+    clock: ManualClock,
+    change: Callable[..., MeterEvent],
+    values: dict[str, int],
+    kind: str,
 ) -> None:
     """Where a logbook record names no change, the status bit is heard."""
-    at = now(clock) + timedelta(minutes=2)
-    server.meter.happens(CurrentRatioChange(at, primary=5, secondary=5))
+    server.meter.happens(change(now(clock) + timedelta(minutes=2), **values))
     (event,) = await look(minutes=16)
-    assert event["event_type"] == "current_transformer_changed"
-    assert "logger_index" in event
+    assert event["event_type"] == kind
+    assert event["logger_index"] == server.meter.newest_index
+    assert await look(minutes=30) == []
+
+
+@pytest.mark.parametrize(("change", "values", "kind", "_pairs"), CHANGES)
+async def test_meter_without_logbook(
+    hass: HomeAssistant,
+    world_time: None,
+    server: MeterServer,
+    entry: MockConfigEntry,
+    clock: ManualClock,
+    look: Look,
+    change: Callable[..., MeterEvent],
+    values: dict[str, int],
+    kind: str,
+    _pairs: object,
+) -> None:
+    """Of a change that only the data logger knows, its status bit is heard."""
+    server.faults.set(faults.Status(404), path="/logbook/")
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await look()
+    await listen(hass)
+    server.meter.happens(change(now(clock) + timedelta(minutes=2), **values))
+    (event,) = await look(minutes=16)
+    assert event["event_type"] == kind
+    assert await look(minutes=30) == []
 
 
 async def test_off_for_a_day(

@@ -306,6 +306,19 @@ async def test_fault_at_step(
     await assert_safe(updater, outcome)
 
 
+@pytest.mark.parametrize("step", Step)
+async def test_corrupted_requests(
+    updater: UpdaterServer, owner: Owner, step: Step
+) -> None:
+    """What UDP's own checksum would have to miss: the meter is safe all the same."""
+
+    def corrupt() -> None:
+        updater.datagrams.requests.corruption = 0.2
+
+    owner.happens[step] = corrupt
+    await assert_safe(updater, await owner.install())
+
+
 @pytest.mark.parametrize("closed", Closed)
 async def test_nobody_listens(
     updater: UpdaterServer, owner: Owner, closed: Closed
