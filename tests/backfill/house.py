@@ -1,6 +1,7 @@
 """A Home Assistant with a simulated meter, through which time passes as it is told."""
 
 from datetime import UTC, datetime, timedelta
+from math import inf
 
 from freezegun.api import FrozenDateTimeFactory
 from pytest_homeassistant_custom_component.common import (
@@ -182,8 +183,15 @@ class House:
             errors[start] = (change or 0) - (end - begin)
         return errors
 
-    async def worst_error(self) -> float:
-        """Return by how much a bar of any sensor is wrong at most, in Wh."""
+    async def worst_error(self, *, until: datetime | None = None) -> float:
+        """Return by how much a bar of any sensor is wrong at most, in Wh.
+
+        Only hours that begin before a time count, if one is given: live ones behind
+        it are short of what the last poll did not see.
+        """
+        end = until.timestamp() if until else inf
+        errors = [await self.errors(*sensor) for sensor in SENSORS.items()]
         return max(
-            [worst(await self.errors(*sensor)) for sensor in SENSORS.items()],
+            worst({start: error for start, error in one.items() if start < end})
+            for one in errors
         )
