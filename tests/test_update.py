@@ -483,9 +483,11 @@ async def test_repair_that_fails(
     updater.bootloader.mark_pending()
     await set_up(hass, entry)
     updater.datagrams.requests.loss = 1
-    shown = await fix(f"firmware_pending_{entry.entry_id}", {})
-    assert (shown["type"], shown["reason"]) == ("abort", "failed")
-    assert "does not answer" in shown["description_placeholders"]["error"]
+    for language, words in (("en", "does not answer"), ("de", "antwortet nicht")):
+        hass.config.language = language
+        shown = await fix(f"firmware_pending_{entry.entry_id}", {})
+        assert (shown["type"], shown["reason"]) == ("abort", "failed")
+        assert words in shown["description_placeholders"]["error"]
     assert issues(hass) == {"firmware_pending"}
 
 

@@ -10,6 +10,7 @@ from homeassistant.components.repairs import (
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers.translation import async_get_translations
 
 from .const import DOMAIN
 from .installation import Installation, installation_of
@@ -26,10 +27,19 @@ class FirmwareFlow(RepairsFlow):
         try:
             await work
         except HomeAssistantError as err:
+            text = await self._async_text(err)
             return self.async_abort(
-                reason="failed", description_placeholders={"error": str(err)}
+                reason="failed", description_placeholders={"error": text}
             )
         return self.async_create_entry(data={})
+
+    async def _async_text(self, err: HomeAssistantError) -> str:
+        """Return what an error says in the owner's language; by itself it is English."""
+        texts = await async_get_translations(
+            self.hass, self.hass.config.language, "exceptions", {DOMAIN}
+        )
+        key = f"component.{DOMAIN}.exceptions.{err.translation_key}.message"
+        return texts[key].format(**err.translation_placeholders or {})
 
     def _placeholders(self) -> dict[str, str] | None:
         issue = ir.async_get(self.hass).async_get_issue(DOMAIN, self.issue_id)
