@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from io import BytesIO
 import logging
 from typing import Any, Protocol
+from uuid import uuid4
 import zipfile
 
 from aiohttp import FormData, web
@@ -31,6 +32,7 @@ from custom_components.emu_professional.firmware import (
     Source,
     firmware_store,
 )
+from homeassistant.components import file_upload
 from homeassistant.config_entries import ConfigFlowResult
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
@@ -60,6 +62,12 @@ class Submit(Protocol):
         self, answers: dict[str, Any], content: bytes | None = None
     ) -> ConfigFlowResult:
         """Return what comes next."""
+
+
+@pytest.fixture(autouse=True)
+def uploads_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep tests that run at the same time from deleting each other's files."""
+    monkeypatch.setattr(file_upload, "TEMP_DIR_NAME", f"test-{uuid4().hex}")
 
 
 @pytest.fixture
