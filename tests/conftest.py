@@ -17,13 +17,15 @@ from pytest_socket import socket_allow_hosts
 from sqlalchemy import NullPool, create_engine, make_url, text
 
 from custom_components.emu_professional.const import DOMAIN
-from custom_components.emu_professional.emu import client
+from custom_components.emu_professional.emu import client, smp
+from custom_components.emu_professional.emu.datagrams import RetransmissionTimer
 from homeassistant.const import CONF_HOST, CONF_PORT
 from homeassistant.core import HomeAssistant, State
 from homeassistant.helpers.entity import Entity
 from homeassistant.util import dt as dt_util
 from simulator.clock import ManualClock
 from simulator.meter import Meter, MeterConfig
+from simulator.updater import UpdaterServer
 from simulator.web import MeterServer
 
 settings.register_profile(
@@ -54,6 +56,13 @@ def state_of(hass: HomeAssistant, entity_id: str) -> State:
     state = hass.states.get(entity_id)
     assert state
     return state
+
+
+def put_on_trial(updater: UpdaterServer, image: bytes) -> None:
+    """Let a module run an image that somebody has uploaded, tested and started."""
+    updater.bootloader.write(0, image)
+    updater.bootloader.mark_pending()
+    updater.bootloader.power_cycle()
 
 
 def pytest_collection_modifyitems(
@@ -122,6 +131,23 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nobody wait long for a meter that is silent."""
     monkeypatch.setattr(client, "TIME_LIMIT", 1.0)
     monkeypatch.setattr(client, "_PAUSE", 0)
+
+
+@pytest.fixture
+def quick_updater(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody wait for an updater as long as a real network may need."""
+    for name, seconds in {
+        "CONTACT_LIMIT": 0.6,
+        "REFUSED_LIMIT": 0.3,
+        "STEP_LIMIT": 0.8,
+        "FLASH_LIMIT": 1.0,
+        "RESET_LIMIT": 0.2,
+        "ERASE_WAIT": 0.2,
+        "_PAUSE": 0.02,
+    }.items():
+        monkeypatch.setattr(smp, name, seconds)
+    for name, seconds in {"UNKNOWN": 0.05, "BUSY": 0.1, "SHORTEST": 0.02}.items():
+        monkeypatch.setattr(RetransmissionTimer, name, seconds)
 
 
 @pytest.fixture

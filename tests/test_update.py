@@ -17,8 +17,6 @@ from pytest_homeassistant_custom_component.typing import (
 
 from custom_components.emu_professional import installation as installation_module
 from custom_components.emu_professional.const import DOMAIN
-from custom_components.emu_professional.emu import smp
-from custom_components.emu_professional.emu.datagrams import RetransmissionTimer
 from custom_components.emu_professional.emu.firmware import read_firmware
 from custom_components.emu_professional.emu.update import Patience, Step
 from custom_components.emu_professional.firmware import Source, firmware_store
@@ -41,7 +39,7 @@ from simulator.bootloader import Swap
 from simulator.images import signed_image
 from simulator.updater import UpdaterConfig, UpdaterServer
 from simulator.web import MeterServer
-from tests.conftest import SERIAL_NUMBER, Pass, state_of
+from tests.conftest import SERIAL_NUMBER, Pass, put_on_trial, state_of
 
 FIRMWARE: Final = f"update.emu_professional_ii_{SERIAL_NUMBER}_firmware"
 RESTART: Final = f"button.emu_professional_ii_{SERIAL_NUMBER}_restart_tcp_ip_module"
@@ -55,17 +53,13 @@ type Fix = Callable[..., Awaitable[dict[str, Any]]]
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch, impatient: None) -> None:
+def quick(
+    monkeypatch: pytest.MonkeyPatch, impatient: None, quick_updater: None
+) -> None:
     """Let nobody wait as long as a real network may need."""
     patience = Patience(restart=3, readings=2, confirm=2, grace=0.4, look=0.02)
     monkeypatch.setattr(installation_module, "PATIENCE", patience)
     monkeypatch.setattr(installation_module, "_LOOK_BACK_PAUSE", 0.05)
-    monkeypatch.setattr(smp, "CONTACT_LIMIT", 0.6)
-    monkeypatch.setattr(smp, "STEP_LIMIT", 0.8)
-    monkeypatch.setattr(smp, "FLASH_LIMIT", 1.0)
-    monkeypatch.setattr(smp, "_PAUSE", 0.02)
-    for name, seconds in {"UNKNOWN": 0.05, "BUSY": 0.1, "SHORTEST": 0.02}.items():
-        monkeypatch.setattr(RetransmissionTimer, name, seconds)
 
 
 @pytest.fixture(autouse=True)
@@ -354,9 +348,7 @@ async def test_interrupted_on_trial(
 ) -> None:
     """After a restart the owner is asked whether to keep a firmware on trial."""
     interrupted(hass_storage, entry)
-    updater.bootloader.write(0, NEW)
-    updater.bootloader.mark_pending()
-    updater.bootloader.power_cycle()
+    put_on_trial(updater, NEW)
     await set_up(hass, entry)
     assert issues(hass) == {"firmware_on_trial"}
     issue = f"firmware_on_trial_{entry.entry_id}"
@@ -379,9 +371,7 @@ async def test_revert(
 ) -> None:
     """The owner may go back instead."""
     interrupted(hass_storage, entry)
-    updater.bootloader.write(0, NEW)
-    updater.bootloader.mark_pending()
-    updater.bootloader.power_cycle()
+    put_on_trial(updater, NEW)
     await set_up(hass, entry)
     issue = f"firmware_on_trial_{entry.entry_id}"
     shown = await fix(issue, {"next_step_id": "revert_firmware"})

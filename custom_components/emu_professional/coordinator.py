@@ -184,6 +184,8 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
         status = await self.client.status()
         if status.serial_number != self.serial_number:
             raise MeterDifferent(f"meter {status.serial_number} answers instead")
+        if status.online_update:
+            self.installation.async_updates_allowed()
         self._status_due = now + STATUS_INTERVAL
         self._update_device(status)
         return status

@@ -9,7 +9,10 @@ from homeassistant.core import callback
 from homeassistant.helpers.device_registry import CONNECTION_NETWORK_MAC, DeviceInfo
 from homeassistant.helpers.entity import EntityDescription
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
-from homeassistant.helpers.update_coordinator import CoordinatorEntity
+from homeassistant.helpers.update_coordinator import (
+    CoordinatorEntity,
+    DataUpdateCoordinator,
+)
 
 from .backfill.coordinator import BackfillCoordinator
 from .const import DOMAIN, MANUFACTURER, MODEL, NAME
@@ -26,20 +29,36 @@ class EmuEntityDescription(EntityDescription):
     """Returns the value, or None while the meter reports none."""
 
 
-class EmuEntity(CoordinatorEntity[EmuCoordinator]):
-    """An entity that shows one value of a meter."""
+class MeterEntity[CoordinatorT: DataUpdateCoordinator[Any]](
+    CoordinatorEntity[CoordinatorT]
+):
+    """An entity of a meter that follows one of its coordinators."""
 
     _attr_has_entity_name = True
+
+    def __init__(
+        self,
+        coordinator: CoordinatorT,
+        meter: EmuCoordinator,
+        description: EntityDescription,
+    ) -> None:
+        """Name the entity by the meter's serial number and its key."""
+        super().__init__(coordinator)
+        self.entity_description = description
+        self._attr_unique_id = f"{meter.serial_number}_{description.key}"
+        self._attr_device_info = _device_info(meter)
+
+
+class EmuEntity(MeterEntity[EmuCoordinator]):
+    """An entity that shows one value of a meter."""
+
     entity_description: EmuEntityDescription
 
     def __init__(
         self, coordinator: EmuCoordinator, description: EmuEntityDescription
     ) -> None:
         """Initialize the entity with the value that is known already."""
-        super().__init__(coordinator)
-        self.entity_description = description
-        self._attr_unique_id = f"{coordinator.serial_number}_{description.key}"
-        self._attr_device_info = device_info(coordinator)
+        super().__init__(coordinator, coordinator, description)
         self._value_fn = description.value_fn
         self._value = self._value_fn(coordinator.data)
         self._was_available = self.available
@@ -63,19 +82,14 @@ class EmuEntity(CoordinatorEntity[EmuCoordinator]):
         self.async_write_ha_state()
 
 
-class ModuleEntity(CoordinatorEntity[EmuCoordinator]):
+class ModuleEntity(MeterEntity[EmuCoordinator]):
     """An entity of a meter's communication module, which no poll changes."""
-
-    _attr_has_entity_name = True
 
     def __init__(
         self, coordinator: EmuCoordinator, description: EntityDescription
     ) -> None:
         """Initialize the entity."""
-        super().__init__(coordinator)
-        self.entity_description = description
-        self._attr_unique_id = f"{coordinator.serial_number}_{description.key}"
-        self._attr_device_info = device_info(coordinator)
+        super().__init__(coordinator, coordinator, description)
         self._was_available = self.available
 
     @callback
@@ -87,34 +101,23 @@ class ModuleEntity(CoordinatorEntity[EmuCoordinator]):
             self.async_write_ha_state()
 
 
-class BackfillEntity(CoordinatorEntity[BackfillCoordinator]):
+class BackfillEntity(MeterEntity[BackfillCoordinator]):
     """An entity of a meter's back-fill."""
 
-    _attr_has_entity_name = True
-
     def __init__(self, runtime: EmuRuntime, description: EntityDescription) -> None:
         """Initialize the entity."""
-        super().__init__(runtime.backfill)
-        self.entity_description = description
-        self._attr_unique_id = f"{runtime.meter.serial_number}_{description.key}"
-        self._attr_device_info = device_info(runtime.meter)
+        super().__init__(runtime.backfill, runtime.meter, description)
 
 
-class LogbookEntity(CoordinatorEntity[LogbookCoordinator]):
+class LogbookEntity(MeterEntity[LogbookCoordinator]):
     """An entity of what a meter has logged."""
 
-    _attr_has_entity_name = True
-
     def __init__(self, runtime: EmuRuntime, description: EntityDescription) -> None:
         """Initialize the entity."""
-        super().__init__(runtime.logbook)
-        self.entity_description = description
-        self._attr_unique_id = f"{runtime.meter.serial_number}_{description.key}"
-        self._attr_device_info = device_info(runtime.meter)
+        super().__init__(runtime.logbook, runtime.meter, description)
 
 
-def device_info(meter: EmuCoordinator) -> DeviceInfo:
-    """Return what is known of a meter as a device."""
+def _device_info(meter: EmuCoordinator) -> DeviceInfo:
     serial_number = meter.serial_number
     status = meter.data.status
     return DeviceInfo(

@@ -6,12 +6,11 @@ from homeassistant.components.event import EventEntity, EventEntityDescription
 from homeassistant.const import EntityCategory
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
-from homeassistant.util import dt as dt_util
 
 from .emu.events import MeterEvent
 from .emu.logs import LogbookRecord, LoggerStatus
 from .entity import LogbookEntity, add_when_logged
-from .meter_log import described
+from .meter_log import described, shown
 from .runtime import EmuConfigEntry
 
 PARALLEL_UPDATES = 0
@@ -70,5 +69,4 @@ def _attributes(event: MeterEvent) -> dict[str, Any]:
     record = event.record
     if isinstance(record, LogbookRecord):
         return described(record)
-    time = dt_util.as_local(dt_util.utc_from_timestamp(record.at))
-    return {"time": time.isoformat(), "logger_index": record.index}
+    return {"time": shown(record.at), "logger_index": record.index}

@@ -16,6 +16,7 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.event import async_track_time_interval
+from homeassistant.helpers.singleton import singleton
 from homeassistant.helpers.storage import Store
 from homeassistant.util import dt as dt_util
 from homeassistant.util.hass_dict import HassKey
@@ -209,10 +210,11 @@ class FirmwareStore:
 _FIRMWARE_STORE: HassKey[FirmwareStore] = HassKey(_STORE_KEY)
 
 
+@singleton(_FIRMWARE_STORE)
 @callback
 def firmware_store(hass: HomeAssistant) -> FirmwareStore:
     """Return the only firmware store."""
-    return hass.data.setdefault(_FIRMWARE_STORE, FirmwareStore(hass))
+    return FirmwareStore(hass)
 
 
 def read_firmware_file(path: Path) -> Image:

@@ -24,7 +24,17 @@ from .emu.client import MeterClient
 from .emu.errors import MeterError
 from .emu.firmware import Image
 from .emu.smp import DEFAULT_PORT, Slot
-from .emu.update import Access, Patience, Reason, Step, Update, UpdateFailed
+from .emu.update import (
+    Access,
+    Patience,
+    Reason,
+    Step,
+    Update,
+    UpdateFailed,
+    active_slot,
+    hash_on_trial,
+    is_pending,
+)
 from .failures import failure
 
 PATIENCE: Final = Patience()
@@ -95,6 +105,11 @@ class Installation:
         await self._async_forget()
         for key in ("delete_firmware", "online_update_off"):
             self._delete_issue(key)
+
+    @callback
+    def async_updates_allowed(self) -> None:
+        """Take back that the meter does not allow updates."""
+        self._delete_issue("online_update_off")
 
     @callback
     def async_look_back(self) -> None:
@@ -202,13 +217,13 @@ class Installation:
             return
         slots = await self._async_slots_at_last()
         new = bytes.fromhex(begun["hash"])
-        active = next((slot for slot in slots if slot.active), None)
-        if active and active.hash == new and not active.confirmed:
+        if hash_on_trial(slots) == new:
             self._offer("firmware_on_trial", begun["version"])
-        elif any(slot.pending and slot.hash == new for slot in slots):
+        elif is_pending(slots, new):
             self._offer("firmware_pending", begun["version"])
         else:
             await self._async_forget()
+            active = active_slot(slots)
             LOGGER.warning(
                 "%s: the update to %s was interrupted; firmware %s runs and is there"
                 " to stay",

@@ -10,9 +10,8 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import issue_registry as ir
 
 from .const import DOMAIN
-from .emu.firmware import Version
 from .emu.logs import LoggerStatus
-from .emu.update import OLDEST
+from .emu.update import OLDEST, is_too_old
 from .runtime import EmuConfigEntry
 
 CLOCK_LIMIT: Final = timedelta(minutes=1)
@@ -51,11 +50,9 @@ def _has_bit(entry: EmuConfigEntry, bit: LoggerStatus) -> _Placeholders | None:
 
 def _firmware_old(entry: EmuConfigEntry) -> _Placeholders | None:
     version = entry.runtime_data.meter.data.status.software_version
-    try:
-        is_old = version is not None and Version.parse(version) < OLDEST
-    except ValueError:
+    if not is_too_old(version):
         return None
-    return {"version": str(version), "oldest": str(OLDEST)} if is_old else None
+    return {"version": str(version), "oldest": str(OLDEST)}
 
 
 def _unprotected(entry: EmuConfigEntry) -> _Placeholders | None:
@@ -74,18 +71,20 @@ CHECKS: Final = (
 @callback
 def async_watch(hass: HomeAssistant, entry: EmuConfigEntry) -> None:
     """Raise and delete issues as the meter reports them, until it is unloaded."""
-    raised: set[str] = set()
+    was_fine: dict[str, bool] = {}
 
     @callback
     def check_all() -> None:
         for check in CHECKS:
             placeholders = check.find(entry)
-            issue_id = f"{check.key}_{entry.entry_id}"
+            is_fine = placeholders is None
+            # Readings come every 5 s: only a change is worth the registry's time.
+            if was_fine.get(check.key) is is_fine:
+                continue
+            was_fine[check.key] = is_fine
             if placeholders is None:
-                ir.async_delete_issue(hass, DOMAIN, issue_id)
-                raised.discard(check.key)
-            elif check.key not in raised:
-                raised.add(check.key)
+                _delete(hass, entry, check.key)
+            else:
                 _raise(hass, entry, check.key, placeholders)
 
     runtime = entry.runtime_data
@@ -98,7 +97,11 @@ def async_watch(hass: HomeAssistant, entry: EmuConfigEntry) -> None:
 def async_forget(hass: HomeAssistant, entry: EmuConfigEntry) -> None:
     """Delete the issues of a meter that was removed."""
     for check in CHECKS:
-        ir.async_delete_issue(hass, DOMAIN, f"{check.key}_{entry.entry_id}")
+        _delete(hass, entry, check.key)
+
+
+def _delete(hass: HomeAssistant, entry: EmuConfigEntry, key: str) -> None:
+    ir.async_delete_issue(hass, DOMAIN, f"{key}_{entry.entry_id}")
 
 
 def _raise(

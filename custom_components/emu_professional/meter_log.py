@@ -229,14 +229,14 @@ def described(record: LogbookRecord) -> dict[str, JsonValueType]:
     Energy is in kWh, a setting in the unit beside it, times are Home Assistant's.
     """
     data: dict[str, JsonValueType] = {
-        "time": _shown(record.at),
+        "time": shown(record.at),
         "index": record.index,
         "logger_index": record.logger_index,
     }
     for change in record.changes:
         is_time = change.kind is ChangeKind.TIME
         for name, value in (("before", change.before), ("after", change.after)):
-            data[f"{change.kind}_{name}"] = _shown(value) if is_time else value
+            data[f"{change.kind}_{name}"] = shown(value) if is_time else value
         if unit := _UNITS.get(change.kind):
             data[f"{change.kind}_unit"] = unit
     for quantity, value in zip(LOGBOOK_REGISTERS, record.registers, strict=True):
@@ -244,7 +244,8 @@ def described(record: LogbookRecord) -> dict[str, JsonValueType]:
     return data
 
 
-def _shown(at: int) -> str:
+def shown(at: int) -> str:
+    """Return seconds since 1970-01-01 UTC as Home Assistant's time, with its offset."""
     return dt_util.as_local(dt_util.utc_from_timestamp(at)).isoformat()
 
 

@@ -41,7 +41,7 @@ from .const import DOMAIN
 from .emu.errors import MeterError
 from .emu.logs import COLUMNS, LoggerStatus, Record
 from .emu.registers import Quantity
-from .meter_log import described
+from .meter_log import described, shown
 from .runtime import EmuConfigEntry
 
 ATTR_COLUMNS: Final = "columns"
@@ -413,7 +413,7 @@ async def _async_collect(
 def _objects(records: Iterable[Record], columns: _Columns) -> list[JsonObjectType]:
     return [
         {
-            "time": _shown(record.at),
+            "time": shown(record.at),
             "index": record.index,
             "status": [*_names(record.status)],
             "status_bits": record.status,
@@ -503,7 +503,7 @@ def _header(columns: _Columns) -> bytes:
 
 def _line(record: Record, columns: _Columns) -> str:
     fields = [
-        _shown(record.at),
+        shown(record.at),
         str(record.index),
         " ".join(_names(record.status)),
         record.serial_number,
@@ -536,11 +536,7 @@ def _names(status: int) -> list[str]:
 
 
 def _maybe_shown(at: int | None) -> str | None:
-    return None if at is None else _shown(at)
-
-
-def _shown(at: int) -> str:
-    return datetime.fromtimestamp(at, dt_util.get_default_time_zone()).isoformat()
+    return None if at is None else shown(at)
 
 
 def _invalid(key: str, **placeholders: str) -> ServiceValidationError:

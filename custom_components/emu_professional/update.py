@@ -10,7 +10,6 @@ from homeassistant.components.update import (
 )
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import ServiceValidationError
-from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.translation import async_get_translations
 
@@ -112,11 +111,8 @@ class EmuUpdate(ModuleEntity, UpdateEntity):
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
-        status = self.coordinator.data.status
-        if status.online_update:
-            entry_id = self.coordinator.config_entry.entry_id
-            ir.async_delete_issue(self.hass, DOMAIN, f"online_update_off_{entry_id}")
-        if status.software_version != self._attr_installed_version:
+        version = self.coordinator.data.status.software_version
+        if version != self._attr_installed_version:
             self._changed()
         super()._handle_coordinator_update()
 

@@ -15,9 +15,8 @@ import aiohttp
 from hypothesis import Phase, given, settings, strategies as st
 import pytest
 
-from custom_components.emu_professional.emu import client, smp
+from custom_components.emu_professional.emu import client
 from custom_components.emu_professional.emu.client import MeterClient
-from custom_components.emu_professional.emu.datagrams import RetransmissionTimer
 from custom_components.emu_professional.emu.errors import (
     MeterDifferent,
     MeterUnreachable,
@@ -44,7 +43,7 @@ from simulator.updater import (
     UpdaterServer,
 )
 from simulator.web import MeterServer
-from tests.conftest import SERIAL_NUMBER
+from tests.conftest import SERIAL_NUMBER, put_on_trial
 
 UPDATES: Final = int(os.environ.get("UPDATES") or 0)
 
@@ -71,22 +70,10 @@ OLD_RUNS: Final = frozenset(
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nobody wait as long as a real network may need."""
+def quick(monkeypatch: pytest.MonkeyPatch, quick_updater: None) -> None:
+    """Let nobody wait long for a web page either."""
     monkeypatch.setattr(client, "TIME_LIMIT", 0.5)
     monkeypatch.setattr(client, "_PAUSE", 0)
-    for name, seconds in {
-        "CONTACT_LIMIT": 0.6,
-        "REFUSED_LIMIT": 0.3,
-        "STEP_LIMIT": 0.8,
-        "FLASH_LIMIT": 1.0,
-        "RESET_LIMIT": 0.2,
-        "ERASE_WAIT": 0.2,
-        "_PAUSE": 0.02,
-    }.items():
-        monkeypatch.setattr(smp, name, seconds)
-    for name, seconds in {"UNKNOWN": 0.05, "BUSY": 0.1, "SHORTEST": 0.02}.items():
-        monkeypatch.setattr(RetransmissionTimer, name, seconds)
 
 
 @pytest.fixture
@@ -448,9 +435,7 @@ async def test_another_image_is_pending(updater: UpdaterServer, owner: Owner) ->
 
 async def test_another_image_is_on_trial(updater: UpdaterServer, owner: Owner) -> None:
     """Somebody else's trial is neither confirmed nor ended."""
-    _fill_slot(updater)
-    updater.bootloader.mark_pending()
-    updater.bootloader.power_cycle()
+    put_on_trial(updater, signed_image("1.0.15", size=6 * 1024))
     assert await owner.install() is Reason.OTHER_ON_TRIAL
     for doing in (owner.update.restart(), owner.update.erase()):
         with pytest.raises(UpdateFailed) as caught:
@@ -485,9 +470,7 @@ async def test_update_that_went_back_does_not_go_on(
 
 async def test_revert(updater: UpdaterServer, owner: Owner) -> None:
     """A trial is ended by one restart; without a trial nothing is done."""
-    updater.bootloader.write(0, NEW)
-    updater.bootloader.mark_pending()
-    updater.bootloader.power_cycle()
+    put_on_trial(updater, NEW)
     await owner.update.revert()
     await assert_safe(updater, Reason.WENT_BACK)
     with pytest.raises(UpdateFailed) as caught:
@@ -498,9 +481,7 @@ async def test_revert(updater: UpdaterServer, owner: Owner) -> None:
 
 async def test_revert_without_an_answer(updater: UpdaterServer, owner: Owner) -> None:
     """The owner does not read that the meter went back."""
-    updater.bootloader.write(0, NEW)
-    updater.bootloader.mark_pending()
-    updater.bootloader.power_cycle()
+    put_on_trial(updater, NEW)
     updater.config = replace(updater.config, old_answers=60)
     with pytest.raises(UpdateFailed) as caught:
         await owner.update.revert()

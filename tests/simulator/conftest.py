@@ -1,6 +1,8 @@
 """A simulated meter without Home Assistant."""
 
+import asyncio
 from collections.abc import AsyncGenerator
+import sys
 
 import aiohttp
 import pytest
@@ -25,3 +27,24 @@ async def session(socket_enabled: None) -> AsyncGenerator[aiohttp.ClientSession]
     """Return a client that keeps its connections."""
     async with aiohttp.ClientSession() as session:
         yield session
+
+
+@pytest.fixture
+async def started(
+    socket_enabled: None,
+) -> AsyncGenerator[list[asyncio.subprocess.Process]]:
+    """Return the processes that a test starts; none outlives it."""
+    processes: list[asyncio.subprocess.Process] = []
+    yield processes
+    for process in processes:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def run(*arguments: str) -> asyncio.subprocess.Process:
+    """Start the command."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "simulator", *arguments),
+        stderr=asyncio.subprocess.PIPE,
+    )

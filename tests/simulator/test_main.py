@@ -1,36 +1,15 @@
 """`python -m simulator` serves meters until it is told to stop."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 import json
 import signal
-import sys
 
 import aiohttp
 import pytest
 
 from simulator.__main__ import main
 
-
-@pytest.fixture
-async def started(
-    socket_enabled: None,
-) -> AsyncGenerator[list[asyncio.subprocess.Process]]:
-    """Return the processes that a test starts; none outlives it."""
-    processes: list[asyncio.subprocess.Process] = []
-    yield processes
-    for process in processes:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-
-async def run(*arguments: str) -> asyncio.subprocess.Process:
-    """Start the command."""
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "simulator", *arguments),
-        stderr=asyncio.subprocess.PIPE,
-    )
+from .conftest import run
 
 
 async def address(process: asyncio.subprocess.Process) -> tuple[str, str]:

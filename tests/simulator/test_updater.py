@@ -8,7 +8,6 @@ import hashlib
 import random
 import re
 import socket
-import sys
 from typing import Any, override
 
 import aiohttp
@@ -65,6 +64,8 @@ from simulator.updater import (
     UpdaterServer,
 )
 from simulator.web import MeterServer
+
+from .conftest import run
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
@@ -1027,27 +1028,6 @@ async def test_errors_that_pass(web: MeterServer, age: Age) -> None:
 
 
 # The command.
-
-
-@pytest.fixture
-async def started(
-    socket_enabled: None,
-) -> AsyncGenerator[list[asyncio.subprocess.Process]]:
-    """Return the processes that a test starts; none outlives it."""
-    processes: list[asyncio.subprocess.Process] = []
-    yield processes
-    for process in processes:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-
-async def run(*arguments: str) -> asyncio.subprocess.Process:
-    """Start the command."""
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "simulator", *arguments),
-        stderr=asyncio.subprocess.PIPE,
-    )
 
 
 async def test_command_serves_updates_of_every_meter(

@@ -169,7 +169,7 @@ class Update:
         await self._check_meter()
         slots = await self.slots()
         _refuse_another_update(slots, image.hash)
-        if _running(slots) != image.hash and not _is_pending(slots, image.hash):
+        if _running(slots) != image.hash and not is_pending(slots, image.hash):
             await self._upload(image, slots)
             await self._test(image.hash)
         await self._finish(image.hash)
@@ -178,26 +178,25 @@ class Update:
         """Go on with an update after its *test*, whether the module restarted or not."""
         slots = await self.slots()
         _refuse_another_update(slots, hash)
-        if _running(slots) != hash and not _is_pending(slots, hash):
+        if _running(slots) != hash and not is_pending(slots, hash):
             raise UpdateFailed(Reason.WENT_BACK)
         await self._finish(hash)
 
     async def revert(self) -> None:
         """End a trial by a restart, and return when the old firmware runs again."""
         slots = await self.slots()
-        if (on_trial := _on_trial(slots)) is None:
+        if (on_trial := hash_on_trial(slots)) is None:
             raise UpdateFailed(Reason.NOTHING_ON_TRIAL)
         await self._end_trial(on_trial, Reason.NOT_REVERTED)
 
     async def restart(self) -> None:
         """Restart the module; refused while that would begin or end a trial."""
-        _refuse_change_by_restart(await self.slots())
+        _refuse_another_update(await self.slots())
         await self._ask(UpdaterSession.reset)
 
     async def erase(self) -> None:
         """Delete the image in slot 1, which does not run."""
-        slots = await self.slots()
-        _refuse_change_by_restart(slots)
+        _refuse_another_update(await self.slots())
         await self._ask(UpdaterSession.erase)
 
     async def _check_meter(self) -> None:
@@ -206,7 +205,7 @@ class Update:
             raise MeterDifferent(f"meter {status.serial_number} answers instead")
         if status.online_update is False:
             raise UpdateFailed(Reason.ONLINE_UPDATE_OFF)
-        if _is_too_old(status.software_version):
+        if is_too_old(status.software_version):
             raise UpdateFailed(Reason.FIRMWARE_TOO_OLD, status.software_version)
 
     async def _look(self) -> tuple[Slot, ...]:
@@ -261,7 +260,7 @@ class Update:
         self._on_step(Step.RESTART, None)
 
         def pending(slots: Sequence[Slot]) -> bool:
-            return _is_pending(slots, hash)
+            return is_pending(slots, hash)
 
         async for slots in self._restarts(pending, Reason.NOT_RESTARTED):
             if _running(slots) == hash:
@@ -274,7 +273,7 @@ class Update:
         """Restart the module until the image on trial runs no longer."""
 
         def still_on_trial(slots: Sequence[Slot]) -> bool:
-            return _on_trial(slots) == on_trial
+            return hash_on_trial(slots) == on_trial
 
         async for slots in self._restarts(still_on_trial, failed):
             if _running(slots) != on_trial:
@@ -357,45 +356,43 @@ class Update:
             return await request(updater)
 
 
-def _is_too_old(version: str | None) -> bool:
+def is_too_old(version: str | None) -> bool:
+    """Return whether a firmware can't be updated; False for what is no version."""
     try:
         return version is not None and Version.parse(version) < OLDEST
     except ValueError:
         return False
 
 
-def _refuse_another_update(slots: Sequence[Slot], hash: bytes) -> None:
-    if _on_trial(slots) not in (None, hash):
+def _refuse_another_update(slots: Sequence[Slot], hash: bytes | None = None) -> None:
+    """Raise UpdateFailed while an update goes on, but for that of one image."""
+    if hash_on_trial(slots) not in (None, hash):
         raise UpdateFailed(Reason.OTHER_ON_TRIAL)
     if any(slot.pending and slot.hash != hash for slot in slots):
         raise UpdateFailed(Reason.OTHER_PENDING)
 
 
-def _refuse_change_by_restart(slots: Sequence[Slot]) -> None:
-    if _on_trial(slots):
-        raise UpdateFailed(Reason.OTHER_ON_TRIAL)
-    if any(slot.pending for slot in slots):
-        raise UpdateFailed(Reason.OTHER_PENDING)
-
-
-def _active(slots: Sequence[Slot]) -> Slot | None:
+def active_slot(slots: Sequence[Slot]) -> Slot | None:
+    """Return the slot of what runs."""
     return next((slot for slot in slots if slot.active), None)
 
 
 def _running(slots: Sequence[Slot]) -> bytes | None:
-    active = _active(slots)
+    active = active_slot(slots)
     return active.hash if active else None
 
 
-def _on_trial(slots: Sequence[Slot]) -> bytes | None:
-    active = _active(slots)
+def hash_on_trial(slots: Sequence[Slot]) -> bytes | None:
+    """Return the hash of what runs, if that is not confirmed."""
+    active = active_slot(slots)
     return active.hash if active and not active.confirmed else None
 
 
 def _is_confirmed(slots: Sequence[Slot]) -> bool:
-    active = _active(slots)
+    active = active_slot(slots)
     return active is not None and active.confirmed
 
 
-def _is_pending(slots: Sequence[Slot], hash: bytes) -> bool:
+def is_pending(slots: Sequence[Slot], hash: bytes) -> bool:
+    """Return whether an image will run on trial after the next restart."""
     return any(slot.pending and slot.hash == hash for slot in slots)
