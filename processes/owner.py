@@ -10,14 +10,15 @@ DOMAIN = "emu_professional"
 USER = "demo"
 PASSWORD = "demo"
 
+_ENTRIES = "/api/config/config_entries"
 _TRIES = 5
 
 
-class DemoOwnerError(Exception):
+class OwnerError(Exception):
     """Home Assistant did not do what its owner asked for."""
 
 
-class DemoOwner:
+class Owner:
     """The owner of one Home Assistant."""
 
     def __init__(self, session: ClientSession, url: str) -> None:
@@ -34,7 +35,7 @@ class DemoOwner:
             code = await self._create_account()
         else:
             code = await self._authorize()
-        tokens = await self._post(
+        tokens = await self.post(
             "/auth/token",
             data={
                 "client_id": self._client_id,
@@ -45,7 +46,7 @@ class DemoOwner:
         self._refresh_token = tokens["refresh_token"]
         self._headers = {"Authorization": f"Bearer {tokens['access_token']}"}
         for step in await self._onboarding_steps_to_do():
-            await self._post(
+            await self.post(
                 f"/api/onboarding/{step}",
                 json={"client_id": self._client_id, "redirect_uri": self._client_id}
                 if step == "integration"
@@ -54,27 +55,42 @@ class DemoOwner:
 
     async def log_out(self) -> None:
         """Leave no session behind."""
-        await self._post("/auth/revoke", data={"token": self._refresh_token})
+        await self.post("/auth/revoke", data={"token": self._refresh_token})
 
     async def wait_until_running(self) -> None:
         """Wait until Home Assistant has started everything."""
-        while (await self._get("/api/config"))["state"] != "RUNNING":
+        while (await self.get("/api/config"))["state"] != "RUNNING":
             await asyncio.sleep(0.2)
 
-    async def add_meter(self, host: str) -> None:
-        """Add the meter, unless there is one."""
-        entries = "/api/config/config_entries"
-        if await self._get(f"{entries}/entry?domain={DOMAIN}"):
-            return
-        step = await self._post(f"{entries}/flow", json={"handler": DOMAIN})
+    async def meters(self) -> list[dict[str, Any]]:
+        """Return the config entries of meters."""
+        entries = await self.get(f"{_ENTRIES}/entry?domain={DOMAIN}")
+        return list(entries)
+
+    async def add_meter(self, host: str, password: str = "") -> str:
+        """Add a meter and return the id of its config entry."""
+        answers = {"host": host, "password": password}
+        step = await self.post(f"{_ENTRIES}/flow", json={"handler": DOMAIN})
         # A machine that is busy starting may be late once or twice.
         for _ in range(_TRIES):
-            step = await self._post(
-                f"{entries}/flow/{step['flow_id']}", json={"host": host}
-            )
+            fields = {
+                field["name"]: answers[field["name"]] for field in step["data_schema"]
+            }
+            step = await self.post(f"{_ENTRIES}/flow/{step['flow_id']}", json=fields)
             if step["type"] == "create_entry":
-                return
-        raise DemoOwnerError(f"the meter at {host} can't be added: {step['errors']}")
+                return str(step["result"]["entry_id"])
+        raise OwnerError(f"the meter at {host} can't be added: {step['errors']}")
+
+    async def act(self, action: str, **data: Any) -> dict[str, Any]:
+        """Perform an action that has a response, and return that."""
+        path = f"/api/services/{action.replace('.', '/')}?return_response"
+        answer = await self.post(path, json=data)
+        return dict(answer["service_response"])
+
+    async def ask(self, command: str, **arguments: Any) -> Any:
+        """Return what the websocket answers to a command."""
+        async with self._socket() as socket:
+            return await socket.ask(command, **arguments)
 
     async def keep_address(self) -> None:
         """Confirm the address that Home Assistant was started with.
@@ -118,12 +134,12 @@ class DemoOwner:
 
     async def device_path(self, serial_number: str) -> str:
         """Return where the meter's page is."""
-        async with self._socket() as socket:
-            return next(
-                f"/config/devices/device/{device['id']}"
-                for device in await socket.ask("config/device_registry/list")
-                if [DOMAIN, serial_number] in device["identifiers"]
-            )
+        devices = await self.ask("config/device_registry/list")
+        return next(
+            f"/config/devices/device/{device['id']}"
+            for device in devices
+            if [DOMAIN, serial_number] in device["identifiers"]
+        )
 
     async def _onboarding_steps_to_do(self) -> list[str]:
         async with self._session.get(f"{self._url}/api/onboarding") as response:
@@ -133,7 +149,7 @@ class DemoOwner:
         return [step["step"] for step in steps if not step["done"]]
 
     async def _create_account(self) -> str:
-        answer = await self._post(
+        answer = await self.post(
             "/api/onboarding/users",
             json={
                 "client_id": self._client_id,
@@ -146,7 +162,7 @@ class DemoOwner:
         return str(answer["auth_code"])
 
     async def _authorize(self) -> str:
-        step = await self._post(
+        step = await self.post(
             "/auth/login_flow",
             json={
                 "client_id": self._client_id,
@@ -154,7 +170,7 @@ class DemoOwner:
                 "redirect_uri": self._client_id,
             },
         )
-        step = await self._post(
+        step = await self.post(
             f"/auth/login_flow/{step['flow_id']}",
             json={
                 "client_id": self._client_id,
@@ -163,16 +179,18 @@ class DemoOwner:
             },
         )
         if step["type"] != "create_entry":
-            raise DemoOwnerError(
+            raise OwnerError(
                 f"user {USER} with password {PASSWORD} can't log in: "
                 "start over with --fresh"
             )
         return str(step["result"])
 
-    async def _get(self, path: str) -> Any:
+    async def get(self, path: str) -> Any:
+        """Return what an address answers; OwnerError if it refuses."""
         return await self._request("GET", path)
 
-    async def _post(self, path: str, **body: Any) -> Any:
+    async def post(self, path: str, **body: Any) -> Any:
+        """Return what an address answers to `json` or `data`."""
         return await self._request("POST", path, **body)
 
     async def _request(self, method: str, path: str, **body: Any) -> Any:
@@ -180,9 +198,7 @@ class DemoOwner:
             method, self._url + path, headers=self._headers, **body
         ) as response:
             if not response.ok:
-                raise DemoOwnerError(
-                    f"{path}: {response.status} {await response.text()}"
-                )
+                raise OwnerError(f"{path}: {response.status} {await response.text()}")
             if response.content_type != "application/json":
                 return None
             return await response.json()
@@ -206,7 +222,7 @@ class _Socket:
         await self._socket.send_json({"type": "auth", "access_token": self._token})
         answer = await self._socket.receive_json()
         if answer["type"] != "auth_ok":
-            raise DemoOwnerError(f"no way in: {answer}")
+            raise OwnerError(f"no way in: {answer}")
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -219,12 +235,12 @@ class _Socket:
         while (answer := await self._socket.receive_json())["id"] != self._number:
             pass
         if not answer["success"]:
-            raise DemoOwnerError(f"{command}: {answer['error']['message']}")
+            raise OwnerError(f"{command}: {answer['error']['message']}")
         return answer["result"]
 
 
 async def _is_set_up(socket: _Socket) -> bool:
     try:
         return bool((await socket.ask("energy/get_prefs"))["energy_sources"])
-    except DemoOwnerError:
+    except OwnerError:
         return False

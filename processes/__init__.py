@@ -1,0 +1,1 @@
+"""Simulated meters and whole Home Assistants as processes of their own."""

@@ -1,0 +1,122 @@
+"""A whole Home Assistant with this integration, in a folder of its own."""
+
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+import json
+from pathlib import Path
+
+from aiohttp import ClientSession
+
+from .owner import DOMAIN, Owner
+from .running import ROOT, running, wait_for, while_running
+
+CONFIGURATION = """\
+# This file is written anew at every start.
+homeassistant:
+  name: Home
+  latitude: 47.1955
+  longitude: 8.5242
+  elevation: 440
+  time_zone: Europe/Zurich
+  unit_system: metric
+  currency: CHF
+  country: CH
+  language: en
+
+automation: !include automations.yaml
+config:
+energy:
+frontend:
+history:
+logbook:
+my:
+
+logger:
+  default: warning
+  logs:
+    custom_components.emu_professional: info
+"""
+ADDRESS = """
+http:
+  server_host: 127.0.0.1
+  server_port: {port}
+"""
+
+
+class HomeAssistant:
+    """One Home Assistant, which may be started again and again."""
+
+    def __init__(
+        self,
+        session: ClientSession,
+        folder: Path,
+        port: int,
+        configuration: str = CONFIGURATION,
+    ) -> None:
+        """Know its folder, which must exist, and its port on the loopback interface."""
+        self.folder = folder
+        self.url = f"http://127.0.0.1:{port}"
+        self.owner = Owner(session, self.url)
+        self._session = session
+        self._port = port
+        self._configuration = configuration
+
+    @property
+    def log(self) -> Path:
+        """The log since the last start."""
+        return self.folder / "home-assistant.log"
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[Process]:
+        """Start it, and stop it when this ends; everything is up and its owner logged in.
+
+        Raises ProgramError if it does not start.
+        """
+        self._configure()
+        async with running(
+            *("-P", "processes/start_home_assistant.py"), f"--config={self.folder}"
+        ) as process:
+            await while_running(process, self._enter())
+            yield process
+
+    async def _enter(self) -> None:
+        await wait_for(self._session, f"{self.url}/manifest.json")
+        await self.owner.log_in()
+        await self.owner.wait_until_running()
+        if not self._keeps_address():
+            await self.owner.keep_address()
+            self._write(self._configuration)
+
+    def _configure(self) -> None:
+        blueprints = self.folder / "blueprints" / "automation"
+        blueprints.mkdir(parents=True, exist_ok=True)
+        _link(self.folder / "custom_components", ROOT / "custom_components")
+        _link(blueprints / DOMAIN, ROOT / "blueprints" / "automation" / DOMAIN)
+        (self.folder / "automations.yaml").touch()
+        if self._keeps_address():
+            self._write(self._configuration)
+            return
+        # It takes an address from the configuration only where it has none.
+        self._address.unlink(missing_ok=True)
+        self._write(self._configuration + ADDRESS.format(port=self._port))
+
+    def _write(self, configuration: str) -> None:
+        (self.folder / "configuration.yaml").write_text(configuration)
+
+    @property
+    def _address(self) -> Path:
+        return self.folder / ".storage" / "http"
+
+    def _keeps_address(self) -> bool:
+        try:
+            data = json.loads(self._address.read_text())["data"]
+        except FileNotFoundError:
+            return False
+        stable = data["stable"]
+        return stable is not None and stable.get("server_port") == self._port
+
+
+def _link(link: Path, target: Path) -> None:
+    link.unlink(missing_ok=True)
+    link.symlink_to(target)

@@ -1,0 +1,92 @@
+"""Runs Python programs of this repository and leaves nothing of them behind."""
+
+import asyncio
+from asyncio.subprocess import DEVNULL, Process
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
+import os
+from pathlib import Path
+import signal
+import socket
+import sys
+from typing import Any
+
+from aiohttp import ClientError, ClientSession
+
+ROOT = Path(__file__).parent.parent
+
+PATIENCE = 600
+"""Seconds; at its first start Home Assistant installs what it is missing."""
+
+
+class ProgramError(Exception):
+    """A program has ended, or is not ready in time."""
+
+
+@asynccontextmanager
+async def running(*arguments: str) -> AsyncIterator[Process]:
+    """Run a Python program that has nothing left running when this ends."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *arguments,
+        cwd=ROOT,
+        stdin=DEVNULL,
+        # Ctrl-C must reach the calling program alone: the meter is to outlive
+        # Home Assistant.
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError, TimeoutError):
+            process.terminate()
+            async with asyncio.timeout(30):
+                await process.wait()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+async def while_running[ResultT](
+    process: Process, doing: Coroutine[Any, Any, ResultT]
+) -> ResultT:
+    """Do something for which a program must be running; ProgramError if it is not."""
+    task = asyncio.create_task(doing)
+    end = asyncio.create_task(process.wait())
+    try:
+        await asyncio.wait(
+            (task, end), timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED
+        )
+        if end.done():
+            raise ProgramError(f"a program ended with exit code {process.returncode}")
+        if not task.done():
+            raise ProgramError(f"not ready after {PATIENCE} s")
+        return await task
+    finally:
+        task.cancel()
+        end.cancel()
+
+
+async def wait_for(session: ClientSession, url: str) -> None:
+    """Wait until an address answers."""
+    while True:
+        with suppress(ClientError):
+            async with session.get(url) as response:
+                if response.ok:
+                    return
+        await asyncio.sleep(0.2)
+
+
+def free_port(first: int) -> int:
+    """Return the first free TCP port from this one on."""
+    return next(port for port in range(first, 2**16) if is_free(port))
+
+
+def is_free(port: int, kind: int = socket.SOCK_STREAM) -> bool:
+    """Return whether a port of the loopback interface is free."""
+    with socket.socket(type=kind) as candidate:
+        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            candidate.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
