@@ -81,6 +81,10 @@ class Owner:
                 return str(step["result"]["entry_id"])
         raise OwnerError(f"the meter at {host} can't be added: {step['errors']}")
 
+    async def remove_meter(self, entry_id: str) -> None:
+        """Remove a meter's config entry."""
+        await self._request("DELETE", f"{_ENTRIES}/entry/{entry_id}")
+
     async def act(self, action: str, **data: Any) -> dict[str, Any]:
         """Perform an action that has a response, and return that."""
         path = f"/api/services/{action.replace('.', '/')}?return_response"

@@ -1,0 +1,1 @@
+"""What an owner does in a browser: real Home Assistant, real frontend, real sockets."""

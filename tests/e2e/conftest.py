@@ -1,0 +1,160 @@
+"""A running Home Assistant, a browser in front of it, and meters."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from itertools import count
+import os
+from pathlib import Path
+import re
+
+from aiohttp import ClientSession
+from playwright.async_api import Page, ViewportSize, async_playwright, expect
+import pytest
+
+from processes.home_assistant import CONFIGURATION, HomeAssistant
+from processes.owner import PASSWORD, USER, Owner
+from processes.running import free_port
+from simulator.clock import RunningClock
+from simulator.meter import Meter, MeterConfig
+from simulator.updater import UpdaterConfig, UpdaterServer
+from simulator.web import MeterServer
+
+VIEWPORT: ViewportSize = {"width": 1280, "height": 900}
+PATIENCE = 20_000
+"""Milliseconds that a page may take to show what is expected."""
+HISTORY = timedelta(days=3)
+OURS = re.compile(r"(WARNING|ERROR|CRITICAL) .*emu_professional", re.DOTALL)
+OF_EVERY_CUSTOM_INTEGRATION = "We found a custom integration"
+
+# Chromium of its own accord asks for addresses outside, and as root for no sandbox.
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+type Install = Callable[..., Awaitable[UpdaterServer]]
+type Shot = Callable[[str], Awaitable[None]]
+
+_serial_numbers = count(22360001)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the pictures of the README be made."""
+    parser.addoption("--screenshots", type=Path, help="folder for the pictures")
+
+
+@pytest.fixture(scope="session")
+async def home_assistant(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncGenerator[HomeAssistant]:
+    """Return a Home Assistant of which the owner has just made an account."""
+    folder = tmp_path_factory.mktemp("home_assistant")
+    configuration = f"{CONFIGURATION}\ndhcp:\n"
+    async with ClientSession() as session:
+        home_assistant = HomeAssistant(session, folder, free_port(8223), configuration)
+        async with home_assistant.run():
+            yield home_assistant
+
+
+@pytest.fixture
+async def owner(home_assistant: HomeAssistant) -> AsyncGenerator[Owner]:
+    """Return the owner; the meters of a story are gone after it."""
+    owner = home_assistant.owner
+    yield owner
+    for entry in await owner.meters():
+        await owner.remove_meter(entry["entry_id"])
+
+
+@pytest.fixture
+def expected_in_log() -> list[str]:
+    """Return what the log may say of us; a story adds to it."""
+    return [OF_EVERY_CUSTOM_INTEGRATION]
+
+
+@pytest.fixture(autouse=True)
+async def log(
+    home_assistant: HomeAssistant, owner: Owner, expected_in_log: list[str]
+) -> AsyncGenerator[None]:
+    """Let a story fail if the log has a warning or an error of us."""
+    before = home_assistant.log.stat().st_size
+    yield
+    text = home_assistant.log.read_bytes()[before:].decode()
+    entries = re.split(r"^(?=\d{4}-\d\d-\d\d )", text, flags=re.MULTILINE)
+    unexpected = [
+        entry
+        for entry in entries
+        if OURS.search(entry) and not any(part in entry for part in expected_in_log)
+    ]
+    assert not unexpected
+
+
+@pytest.fixture
+async def install() -> AsyncGenerator[Install]:
+    """Return what installs a meter days ago and lets it serve, each with its number."""
+    async with AsyncExitStack() as stack:
+
+        async def install(
+            *, password: str | None = None, host: str = "", port: int = 0
+        ) -> UpdaterServer:
+            config = MeterConfig(
+                serial_number=str(next(_serial_numbers)),
+                password=password,
+                installed=datetime.now(UTC) - HISTORY,
+            )
+            web = MeterServer(Meter(config, RunningClock()), port=port)
+            web.host = host or web.host
+            await stack.enter_async_context(web)
+            return await stack.enter_async_context(UpdaterServer(web, UpdaterConfig()))
+
+        yield install
+
+
+@pytest.fixture(scope="session")
+async def logged_in(home_assistant: HomeAssistant) -> AsyncGenerator[Page]:
+    """Return a browser in which the owner has logged in."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=os.environ["CHROMIUM"], args=FLAGS
+        )
+        context = await browser.new_context(
+            viewport=VIEWPORT, locale="en-GB", timezone_id="Europe/Zurich"
+        )
+        context.set_default_timeout(PATIENCE)
+        expect.set_options(timeout=PATIENCE)
+        page = await context.new_page()
+        await page.goto(home_assistant.url)
+        await page.locator("input[name=username]").fill(USER)
+        await page.locator("input[name=password]").fill(PASSWORD)
+        await page.keyboard.press("Enter")
+        await expect(page.locator("ha-sidebar")).to_be_visible()
+        yield page
+        await browser.close()
+
+
+@pytest.fixture
+async def page(
+    logged_in: Page, request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncGenerator[Page]:
+    """Return the browser's page; if a story fails, its last picture is kept."""
+    failed = request.session.testsfailed
+    yield logged_in
+    if request.session.testsfailed > failed:
+        await logged_in.screenshot(path=tmp_path / "failed.png")
+    await logged_in.goto("about:blank")
+
+
+@pytest.fixture
+def shot(request: pytest.FixtureRequest, page: Page) -> Shot:
+    """Return what makes a picture of the README, where one is wanted."""
+    folder = request.config.getoption("--screenshots")
+
+    async def shot(name: str) -> None:
+        if folder:
+            await page.screenshot(path=folder / f"{name}.png")
+
+    return shot
