@@ -9,6 +9,7 @@ import random
 import socket
 import struct
 from typing import NoReturn, override
+import zlib
 
 from aiohttp import hdrs, web
 
@@ -20,6 +21,7 @@ __all__ = [
     "BrokenLine",
     "CloseHalfway",
     "CloseWithoutAnswer",
+    "CompressionBomb",
     "ConnectionReset",
     "ContentType",
     "CutLine",
@@ -282,6 +284,23 @@ class HugeBody(Fault):
         for begin in range(len(body), self.size, _BLOCK):
             await response.write(b" " * min(_BLOCK, self.size - begin))
         return response
+
+
+@dataclass(frozen=True, slots=True)
+class CompressionBomb(Fault):
+    """Blanks that nobody asked to be compressed: about a thousandth of `size` bytes."""
+
+    size: int = 1_000_000_000
+
+    @override
+    async def answer(
+        self, request: web.Request, respond: Respond
+    ) -> web.StreamResponse:
+        packed = zlib.compressobj(wbits=31)
+        block = b" " * 2**20
+        body = b"".join(packed.compress(block) for _ in range(self.size // len(block)))
+        headers = {hdrs.CONTENT_ENCODING: "gzip"}
+        return web.Response(body=body + packed.flush(), headers=headers)
 
 
 class _Changed(Fault):

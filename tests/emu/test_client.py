@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 import socket
+import tracemalloc
 
 import aiohttp
 import pytest
@@ -85,6 +86,17 @@ async def test_fault(
         await meter.status()
     server.faults.clear()
     await meter.readings()
+
+
+async def test_compression_bomb(meter: MeterClient, server: MeterServer) -> None:
+    """An answer is never larger in memory than what came over the line."""
+    server.faults.set(faults.CompressionBomb(100_000_000))
+    tracemalloc.start()
+    with pytest.raises(MeterUnexpectedAnswer):
+        await meter.readings()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10_000_000
 
 
 async def test_garbage_instead_of_http(
