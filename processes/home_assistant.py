@@ -53,14 +53,20 @@ class HomeAssistant:
         folder: Path,
         port: int,
         configuration: str = CONFIGURATION,
+        program: str = "processes/start_home_assistant.py",
     ) -> None:
-        """Know its folder, which must exist, and its port on the loopback interface."""
+        """Know its folder, which must exist, and its port on the loopback interface.
+
+        The integration is this repository's, unless there are others in the folder.
+        `program` starts it; it must not find this repository's own packages.
+        """
         self.folder = folder
         self.url = f"http://127.0.0.1:{port}"
         self.owner = Owner(session, self.url)
         self._session = session
         self._port = port
         self._configuration = configuration
+        self._program = program
 
     @property
     def log(self) -> Path:
@@ -74,9 +80,7 @@ class HomeAssistant:
         Raises ProgramError if it does not start.
         """
         self._configure()
-        async with running(
-            *("-P", "processes/start_home_assistant.py"), f"--config={self.folder}"
-        ) as process:
+        async with running("-P", self._program, f"--config={self.folder}") as process:
             await while_running(process, self._enter())
             yield process
 
@@ -91,7 +95,9 @@ class HomeAssistant:
     def _configure(self) -> None:
         blueprints = self.folder / "blueprints" / "automation"
         blueprints.mkdir(parents=True, exist_ok=True)
-        _link(self.folder / "custom_components", ROOT / "custom_components")
+        integrations = self.folder / "custom_components"
+        if integrations.is_symlink() or not integrations.exists():
+            _link(integrations, ROOT / "custom_components")
         _link(blueprints / DOMAIN, ROOT / "blueprints" / "automation" / DOMAIN)
         (self.folder / "automations.yaml").touch()
         if self._keeps_address():

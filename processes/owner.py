@@ -4,7 +4,7 @@ import asyncio
 from http import HTTPStatus
 from typing import Any, Self
 
-from aiohttp import ClientSession
+from aiohttp import ClientSession, FormData
 
 DOMAIN = "emu_professional"
 USER = "demo"
@@ -84,6 +84,50 @@ class Owner:
     async def remove_meter(self, entry_id: str) -> None:
         """Remove a meter's config entry."""
         await self._request("DELETE", f"{_ENTRIES}/entry/{entry_id}")
+
+    async def reconfigure_meter(self, entry_id: str, host: str) -> None:
+        """Tell where a meter is now."""
+        step = await self.post(
+            f"{_ENTRIES}/flow",
+            json={
+                "handler": DOMAIN,
+                "entry_id": entry_id,
+                "show_advanced_options": False,
+            },
+        )
+        step = await self.post(
+            f"{_ENTRIES}/flow/{step['flow_id']}", json={"host": host}
+        )
+        if step["type"] != "abort":
+            raise OwnerError(f"no meter at {host}: {step['errors']}")
+
+    async def give_firmware(self, entry_id: str, image: bytes) -> None:
+        """Give Home Assistant a firmware for all meters, in the options of one."""
+        form = FormData()
+        form.add_field("file", image, filename="firmware.bin")
+        file = await self.post("/api/file_upload", data=form)
+        flows = f"{_ENTRIES}/options/flow"
+        step = await self.post(flows, json={"handler": entry_id})
+        for answers in (
+            {"next_step_id": "firmware"},
+            {"firmware_file": file["file_id"], "check_for_firmware": False},
+        ):
+            step = await self.post(f"{flows}/{step['flow_id']}", json=answers)
+        if step["type"] != "create_entry":
+            raise OwnerError(f"the firmware is refused: {step['errors']}")
+
+    async def reload_meter(self, entry_id: str) -> None:
+        """Reload a meter's config entry."""
+        await self.post(f"{_ENTRIES}/entry/{entry_id}/reload")
+
+    async def fix(self, issue_id: str, **answers: str) -> None:
+        """Fix an issue of ours in its dialog."""
+        flows = "/api/repairs/issues/fix"
+        issue = {"handler": DOMAIN, "issue_id": issue_id}
+        step = await self.post(flows, json=issue)
+        step = await self.post(f"{flows}/{step['flow_id']}", json=answers)
+        if step["type"] != "create_entry":
+            raise OwnerError(f"{issue_id} is not fixed: {step}")
 
     async def act(self, action: str, **data: Any) -> dict[str, Any]:
         """Perform an action that has a response, and return that."""

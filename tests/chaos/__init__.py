@@ -1,0 +1,1 @@
+"""A site under random faults: real processes, and what must be true afterwards."""
