@@ -84,7 +84,10 @@ def free_port(first: int) -> int:
 def is_free(port: int, kind: int = socket.SOCK_STREAM) -> bool:
     """Return whether a port of the loopback interface is free."""
     with socket.socket(type=kind) as candidate:
-        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Of a connection that has just ended its port is free; a datagram socket that
+        # is asked to share its port shares it with one that is in use.
+        if kind == socket.SOCK_STREAM:
+            candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             candidate.bind(("127.0.0.1", port))
         except OSError:
