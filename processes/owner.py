@@ -83,7 +83,7 @@ class Owner:
 
     async def remove_meter(self, entry_id: str) -> None:
         """Remove a meter's config entry."""
-        await self._request("DELETE", f"{_ENTRIES}/entry/{entry_id}")
+        await self.delete(f"{_ENTRIES}/entry/{entry_id}")
 
     async def reconfigure_meter(self, entry_id: str, host: str) -> None:
         """Tell where a meter is now."""
@@ -99,6 +99,7 @@ class Owner:
             f"{_ENTRIES}/flow/{step['flow_id']}", json={"host": host}
         )
         if step["type"] != "abort":
+            await self.delete(f"{_ENTRIES}/flow/{step['flow_id']}")
             raise OwnerError(f"no meter at {host}: {step['errors']}")
 
     async def give_firmware(self, entry_id: str, image: bytes) -> None:
@@ -240,6 +241,10 @@ class Owner:
     async def post(self, path: str, **body: Any) -> Any:
         """Return what an address answers to `json` or `data`."""
         return await self._request("POST", path, **body)
+
+    async def delete(self, path: str) -> None:
+        """Remove what is at an address."""
+        await self._request("DELETE", path)
 
     async def _request(self, method: str, path: str, **body: Any) -> Any:
         async with self._session.request(
