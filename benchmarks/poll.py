@@ -160,7 +160,7 @@ async def ours(hass: HomeAssistant, port: int, *, every: bool = False) -> Poll:
             registry.async_update_entity(entity.entity_id, disabled_by=None)
         assert await hass.config_entries.async_reload(entry.entry_id)
     await hass.async_block_till_done()
-    coordinator = entry.runtime_data
+    coordinator = entry.runtime_data.meter
 
     async def poll() -> None:
         await coordinator.async_refresh()

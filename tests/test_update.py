@@ -26,6 +26,7 @@ from custom_components.emu_professional.installation import (
 )
 from homeassistant.components.button.const import DOMAIN as BUTTON, SERVICE_PRESS
 from homeassistant.components.update import DOMAIN as UPDATE, SERVICE_INSTALL
+from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import ATTR_ENTITY_ID, STATE_OFF, STATE_ON
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
@@ -36,7 +37,7 @@ from homeassistant.helpers import (
 )
 from homeassistant.setup import async_setup_component
 from simulator.bootloader import Swap
-from simulator.images import signed_image
+from simulator.images import Trait, signed_image
 from simulator.updater import UpdaterConfig, UpdaterServer
 from simulator.web import MeterServer
 from tests.conftest import SERIAL_NUMBER, Pass, put_on_trial, state_of
@@ -380,6 +381,33 @@ async def test_revert(
     assert not issues(hass)
 
 
+async def test_interrupted_on_trial_without_web_page(
+    hass: HomeAssistant,
+    world_time: None,
+    entry: MockConfigEntry,
+    updater: UpdaterServer,
+    hass_storage: dict[str, Any],
+    fix: Fix,
+) -> None:
+    """A firmware on trial that keeps a meter from being set up can be taken back."""
+    interrupted(hass_storage, entry)
+    put_on_trial(updater, signed_image("1.0.17", trait=Trait.NO_WEB_PAGE))
+    updater.web.away = True
+    hass_storage[f"{DOMAIN}.{entry.entry_id}.update"]["data"]["hash"] = (
+        updater.bootloader.slots[0].hash.hex()
+    )
+    assert not await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert entry.state is ConfigEntryState.SETUP_RETRY
+    assert issues(hass) == {"firmware_on_trial"}
+    issue = f"firmware_on_trial_{entry.entry_id}"
+    shown = await fix(issue, {"next_step_id": "revert_firmware"})
+    assert (shown["type"], updater.running) == ("create_entry", "1.0.16")
+    await hass.async_block_till_done()
+    assert not issues(hass)
+    assert hass.config_entries.async_loaded_entries(DOMAIN) == [entry]
+
+
 async def test_interrupted_before_the_restart(
     hass: HomeAssistant,
     world_time: None,
@@ -431,6 +459,26 @@ async def test_interrupted_and_silent(
     updater.datagrams.requests.loss = 0
     await hass.async_block_till_done(wait_background_tasks=True)
     assert await update_store(hass, entry).async_load() is None
+
+
+@pytest.mark.parametrize("way", ["async_unload", "async_remove"])
+async def test_interrupted_and_no_longer_wanted(
+    hass: HomeAssistant,
+    world_time: None,
+    entry: MockConfigEntry,
+    updater: UpdaterServer,
+    hass_storage: dict[str, Any],
+    way: str,
+) -> None:
+    """A meter that was disabled or removed is not asked any more."""
+    interrupted(hass_storage, entry)
+    updater.datagrams.requests.loss = 1
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done()
+    await getattr(hass.config_entries, way)(entry.entry_id)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    updater.datagrams.requests.loss = 0
+    assert not issues(hass)
 
 
 async def test_update_that_may_not_be_at_its_end(

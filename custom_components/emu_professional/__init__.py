@@ -36,6 +36,7 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
 
 async def async_setup_entry(hass: HomeAssistant, entry: EmuConfigEntry) -> bool:
     """Set up a meter."""
+    installation_of(hass, entry).async_look_back()
     meter = EmuCoordinator(hass, entry)
     await meter.async_config_entry_first_refresh()
     backfill = BackfillCoordinator(hass, entry, meter)
@@ -45,7 +46,6 @@ async def async_setup_entry(hass: HomeAssistant, entry: EmuConfigEntry) -> bool:
     await backfill.async_start()
     await logbook.async_start()
     issues.async_watch(hass, entry)
-    meter.installation.async_look_back()
     return True
 
 

@@ -45,6 +45,14 @@ _INSTALLATIONS: Final[HassKey[dict[str, Installation]]] = HassKey(
 _STORE_VERSION: Final = 1
 _LOOK_BACK_PAUSE: Final = 60
 """Seconds."""
+_WANTED: Final = frozenset(
+    {
+        ConfigEntryState.LOADED,
+        ConfigEntryState.SETUP_IN_PROGRESS,
+        ConfigEntryState.SETUP_RETRY,
+    }
+)
+"""States of a config entry whose meter is to be read."""
 
 
 class Installation:
@@ -64,6 +72,7 @@ class Installation:
         self.is_busy = False
         """Whether its module is busy with it, or may be restarting."""
         self._listeners: set[CALLBACK_TYPE] = set()
+        self._look_back: asyncio.Task[None] | None = None
         self._store = update_store(hass, entry)
         assert entry.unique_id
         self._update = Update(self._find, entry.unique_id, PATIENCE, self._show)
@@ -102,6 +111,8 @@ class Installation:
     async def async_remove(self) -> None:
         """Forget everything, for the meter was removed."""
         self._hass.data[_INSTALLATIONS].pop(self._entry.entry_id)
+        if self._look_back:
+            self._look_back.cancel()
         await self._async_forget()
         for key in ("delete_firmware", "online_update_off"):
             self._delete_issue(key)
@@ -113,10 +124,13 @@ class Installation:
 
     @callback
     def async_look_back(self) -> None:
-        """Find out in the background what became of an interrupted update."""
-        if not self.is_busy:
-            self._entry.async_create_background_task(
-                self._hass, self._async_look_back(), f"{self._entry.title} look back"
+        """Find out in the background what became of an interrupted update.
+
+        Also while the meter can't be set up: the firmware on trial may be the reason.
+        """
+        if not self.is_busy and (not self._look_back or self._look_back.done()):
+            self._look_back = self._hass.async_create_background_task(
+                self._async_look_back(), f"{self._entry.title} look back"
             )
 
     async def _async_install(self, image: Image) -> None:
@@ -200,9 +214,10 @@ class Installation:
         self._show(None, None)
         # Whoever waited for it may have gone.
         err = None if task.cancelled() else task.exception()
-        is_loaded = self._entry.state is ConfigEntryState.LOADED
-        if isinstance(err, UpdateFailed) and err.reason.unfinished and is_loaded:
+        if isinstance(err, UpdateFailed) and err.reason.unfinished:
             self.async_look_back()
+        if self._entry.state is ConfigEntryState.SETUP_RETRY:
+            self._hass.config_entries.async_schedule_reload(self._entry.entry_id)
 
     @callback
     def _show(self, step: Step | None, percent: int | None) -> None:
@@ -215,7 +230,8 @@ class Installation:
     async def _async_look_back(self) -> None:
         if (begun := await self._store.async_load()) is None:
             return
-        slots = await self._async_slots_at_last()
+        if (slots := await self._async_slots_at_last()) is None:
+            return
         new = bytes.fromhex(begun["hash"])
         if hash_on_trial(slots) == new:
             self._offer("firmware_on_trial", begun["version"])
@@ -232,13 +248,14 @@ class Installation:
                 active.version if active else "of unknown version",
             )
 
-    async def _async_slots_at_last(self) -> tuple[Slot, ...]:
-        """Return what is in the slots once the meter answers."""
-        while True:
+    async def _async_slots_at_last(self) -> tuple[Slot, ...] | None:
+        """Return what is in the slots once the meter answers, while it is wanted."""
+        while self._entry.state in _WANTED:
             if not self.is_busy:
                 with suppress(MeterError):
                     return await self._update.slots()
             await asyncio.sleep(_LOOK_BACK_PAUSE)
+        return None
 
     @callback
     def async_offer_erase(self) -> None:
