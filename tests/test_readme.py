@@ -6,7 +6,7 @@ import pytest
 
 from custom_components.emu_professional import services
 from custom_components.emu_professional.const import DOMAIN
-from scripts.entity_table import README, with_tables
+from scripts.entity_table import README, ROOT, with_tables
 
 ACTIONS = {
     services.SERVICE_BACKFILL: services._BACKFILL_SCHEMA,
@@ -15,6 +15,9 @@ ACTIONS = {
     services.SERVICE_LOGBOOK: services._LOGBOOK_SCHEMA,
     services.SERVICE_SLOTS: services._SLOTS_SCHEMA,
 }
+
+COMMAND = re.compile(r"(\bscripts/\w+|python -m [\w.]+)(?: --[a-z0-9]+)?")
+"""A program and its first option."""
 
 
 def test_tables_are_those_of_the_code() -> None:
@@ -36,3 +39,15 @@ def test_actions_are_those_of_the_code(action: str) -> None:
     if action == services.SERVICE_EXPORT:
         fields = {services.ATTR_PATH}
     assert fields <= set(re.findall(r"`(\w+)`", text))
+
+
+def test_every_command_is_run() -> None:
+    """What the README tells to type is typed before a change is taken in."""
+    readme = README.read_text()
+    blocks = re.findall(r"^```bash\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    told = COMMAND.finditer("\n".join([*blocks, *re.findall(r"`[^`\n]+`", readme)]))
+    typed: set[str] = set()
+    for script in (".ci/run", "scripts/newcomer"):
+        for command in COMMAND.finditer((ROOT / script).read_text()):
+            typed |= {command[0], command[1]}
+    assert {command[0] for command in told} - typed == set()
