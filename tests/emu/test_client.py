@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 import socket
 import tracemalloc
 
 import aiohttp
+from hypothesis import given, strategies as st
 import pytest
 
 from custom_components.emu_professional.emu import client as client_module
@@ -86,6 +88,15 @@ async def test_fault(
         await meter.status()
     server.faults.clear()
     await meter.readings()
+
+
+@given(
+    st.binary() | st.text(alphabet='{}[]":,0123456789eE+-.NaInfity\\u').map(str.encode)
+)
+def test_any_bytes_are_an_object_or_refused(body: bytes) -> None:
+    """Nothing but an object or the error comes of what a meter sends."""
+    with suppress(MeterUnexpectedAnswer):
+        assert isinstance(client_module._object("/meterdata.json", body), dict)
 
 
 async def test_compression_bomb(meter: MeterClient, server: MeterServer) -> None:

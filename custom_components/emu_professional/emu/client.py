@@ -123,14 +123,7 @@ class MeterClient:
         return await self._page(_LOGBOOK_PATH, _range(first, last), LogbookReader())
 
     async def _document(self, path: str) -> Mapping[str, Any]:
-        body = await self._get(path)
-        try:
-            document = json.loads(body)
-        except (ValueError, RecursionError) as err:
-            raise MeterUnexpectedAnswer(f"{path} is no JSON") from err
-        if not isinstance(document, dict):
-            raise MeterUnexpectedAnswer(f"{path} is no JSON object")
-        return document
+        return _object(path, await self._get(path))
 
     async def _get(self, path: str) -> bytes:
         async with self._turn:
@@ -198,6 +191,16 @@ class MeterClient:
         # A host name that can't exist is a ValueError of the resolver.
         except (aiohttp.ClientError, OSError, ValueError) as err:
             raise MeterUnreachable(_reason(err)) from err
+
+
+def _object(path: str, body: bytes) -> Mapping[str, Any]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as err:
+        raise MeterUnexpectedAnswer(f"{path} is no JSON") from err
+    if not isinstance(document, dict):
+        raise MeterUnexpectedAnswer(f"{path} is no JSON object")
+    return document
 
 
 def _newest(count: int) -> Mapping[str, str]:
