@@ -240,12 +240,13 @@ class Installation:
         else:
             await self._async_forget()
             active = active_slot(slots)
+            assert active
             LOGGER.warning(
                 "%s: the update to %s was interrupted; firmware %s runs and is there"
                 " to stay",
                 self._entry.title,
                 begun["version"],
-                active.version if active else "of unknown version",
+                active.version,
             )
 
     async def _async_slots_at_last(self) -> tuple[Slot, ...] | None:
@@ -253,7 +254,10 @@ class Installation:
         while self._entry.state in _WANTED:
             if not self.is_busy:
                 with suppress(MeterError):
-                    return await self._update.slots()
+                    slots = await self._update.slots()
+                    # Something runs: a list without it was garbled on its way.
+                    if active_slot(slots):
+                        return slots
             await asyncio.sleep(_LOOK_BACK_PAUSE)
         return None
 
