@@ -1,6 +1,7 @@
 """A simulated meter, and Home Assistant with the integration."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 import logging
 import os
@@ -48,6 +49,9 @@ SERIAL_NUMBER = "22350001"
 
 BETWEEN_POLLS = timedelta(seconds=6)
 """Home Assistant spreads polls over the second that follows the interval."""
+
+METERS = 8
+"""How many there are where one is not enough."""
 
 SQLITE = "sqlite:"
 
@@ -175,6 +179,27 @@ def entry(hass: HomeAssistant, server: MeterServer) -> MockConfigEntry:
     )
     entry.add_to_hass(hass)
     return entry
+
+
+@pytest.fixture
+async def meters(
+    hass: HomeAssistant, socket_enabled: None, clock: ManualClock
+) -> AsyncGenerator[list[MeterServer]]:
+    """Serve some meters and add their entries, not set up."""
+    async with AsyncExitStack() as stack:
+        servers = []
+        for number in range(METERS):
+            config = MeterConfig(
+                serial_number=f"2235000{number}", installed=NOON - timedelta(days=1)
+            )
+            server = MeterServer(Meter(config, clock))
+            servers.append(await stack.enter_async_context(server))
+            MockConfigEntry(
+                domain=DOMAIN,
+                unique_id=config.serial_number,
+                data={CONF_HOST: server.host, CONF_PORT: server.port},
+            ).add_to_hass(hass)
+        yield servers
 
 
 @pytest.fixture

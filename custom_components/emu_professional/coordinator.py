@@ -22,9 +22,13 @@ from .emu.errors import MeterDifferent, MeterError, MeterUnauthorized
 from .emu.readings import HOLD, Continuity, Readings, Status, clock_offset
 from .failures import failure
 from .installation import installation_of
+from .turns import place_of, time_behind
 
 _STORE_VERSION = 1
 _STORE_DELAY = 900
+
+_HURRY = 1.0
+"""Seconds by which a poll comes early at most, on the way to the meter's turn."""
 
 _SILENCE = timedelta(seconds=60)
 
@@ -55,6 +59,7 @@ class Silence(NamedTuple):
 class EmuCoordinator(DataUpdateCoordinator[MeterData]):
     """Reads one meter every 5 s, and its configuration now and then.
 
+    Each meter has its turn at another moment of the 5 s: `place` says where.
     A short interruption changes nothing: the last readings stand for `HOLD`.
     After it the meter is asked for its serial number first, for at this address
     there may be another one by then. `silences` has the longer ones, also those
@@ -80,6 +85,7 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
             entry.data[CONF_PORT],
             entry.data.get(CONF_PASSWORD),
         )
+        self.place = place_of(hass, entry)
         self.installation = installation_of(hass, entry)
         entry.async_on_unload(
             self.installation.async_add_listener(self._installation_changed)
@@ -116,6 +122,21 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
         await super().async_shutdown()
         if self._heard:
             await self._store.async_save(self._registers_to_store())
+
+    @callback
+    @override
+    def _schedule_refresh(self) -> None:
+        """Poll again after the interval, or earlier where the meter's turn is.
+
+        Only a little earlier each time, so that a slow meter has its rest.
+        """
+        now = self.hass.loop.time()
+        behind = time_behind(self.place, POLL_INTERVAL.total_seconds(), now)
+        # Home Assistant counts an interval from the last whole second on.
+        self.update_interval = POLL_INTERVAL + timedelta(
+            seconds=now % 1 - min(behind, _HURRY)
+        )
+        super()._schedule_refresh()
 
     @override
     async def _async_update_data(self) -> MeterData:

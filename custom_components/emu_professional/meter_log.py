@@ -44,6 +44,8 @@ LOGGER_SIZE: Final = 3000
 _INTERVAL: Final = timedelta(minutes=5)
 _FIRST_LOOK: Final = timedelta(seconds=15)
 """After the start, when everything else asks the meter as well."""
+_SPREAD: Final = timedelta(minutes=1)
+"""From the first look of the first meter to that of the last one."""
 _PAGE: Final = 96
 _PAUSE: Final = 0.2
 """Seconds between two pages."""
@@ -104,7 +106,9 @@ class LogbookCoordinator(DataUpdateCoordinator[Remembered]):
     def _begin(self, hass: HomeAssistant) -> None:
         self.update_interval = _INTERVAL
         self.config_entry.async_on_unload(
-            async_call_later(hass, _FIRST_LOOK, self._first_look)
+            async_call_later(
+                hass, _FIRST_LOOK + self._meter.place * _SPREAD, self._first_look
+            )
         )
 
     async def _first_look(self, now: datetime) -> None:
