@@ -16,11 +16,13 @@ from homeassistant.helpers import (
     issue_registry as ir,
 )
 from homeassistant.helpers.event import async_track_utc_time_change
+from homeassistant.helpers.singleton import singleton
 from homeassistant.helpers.start import async_at_started
 from homeassistant.helpers.storage import Store
 from homeassistant.helpers.translation import async_get_translations
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
 from homeassistant.util import dt as dt_util, slugify
+from homeassistant.util.hass_dict import HassKey
 
 from ..const import CONF_AUTOMATIC, DOMAIN, LOGGER
 from ..coordinator import EmuCoordinator, Silence
@@ -33,7 +35,12 @@ from .targets import TARGETS, Target
 _STORE_VERSION: Final = 1
 _STORE_DELAY: Final = 60
 _RECONCILE: Final = timedelta(days=1)
+_SPREAD: Final = 240
+"""Seconds from the first meter's turn in each hour to the last one's."""
+_AT_A_TIME: Final = 4
+"""Meters that are filled by themselves at the same time: there is one recorder."""
 _CATCH_UP_PAUSE: Final = 10
+_TURNS: Final[HassKey[asyncio.Semaphore]] = HassKey(f"{DOMAIN}.backfill_turns")
 _TOLERANCE: Final = timedelta(seconds=60)
 _CLOCK_LIMIT: Final = timedelta(minutes=5)
 """A meter whose clock is further off would have its energy in the wrong hours."""
@@ -66,7 +73,7 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
     By itself: once Home Assistant has started, after an interruption when the hour
     in which it ended is compiled, and once a day. Remembers for each quantity up to
     when its statistic was compared with the logger: nothing before that is read again
-    unless its statistic is gone.
+    unless its statistic is gone. Of many meters only a few are filled at a time.
     """
 
     config_entry: ConfigEntry
@@ -107,8 +114,7 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
         if not self._is_automatic:
             return
         entry.async_on_unload(async_at_started(self.hass, self._reconcile_soon))
-        # Many meters: not all at the same time.
-        spread = sum(self._serial_number.encode()) % 240
+        spread = int(self._meter.place * _SPREAD)
         entry.async_on_unload(
             async_track_utc_time_change(
                 self.hass, self._every_hour, minute=1 + spread // 60, second=spread % 60
@@ -180,7 +186,11 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
             )
 
     async def _async_reconcile(self) -> None:
-        """Compare what is not settled yet with the logger."""
+        """Compare what is not settled yet with the logger, in turn with others."""
+        async with _turns(self.hass):
+            await self._async_compare()
+
+    async def _async_compare(self) -> None:
         if self.data.state is BackfillState.NOT_SUPPORTED:
             return
         while not await async_caught_up(self.hass):
@@ -385,6 +395,13 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
 def backfill_store(hass: HomeAssistant, entry: ConfigEntry) -> Store[dict[str, Any]]:
     """Return where it outlives a restart up to when statistics are settled."""
     return Store(hass, _STORE_VERSION, f"{DOMAIN}.{entry.entry_id}.backfill")
+
+
+@singleton(_TURNS)
+@callback
+def _turns(hass: HomeAssistant) -> asyncio.Semaphore:
+    """Return what lets meters wait for each other."""
+    return asyncio.Semaphore(_AT_A_TIME)
 
 
 def _has_recorder(hass: HomeAssistant) -> bool:
