@@ -24,6 +24,7 @@ import json
 import os
 from pathlib import Path
 import resource
+import signal
 import sqlite3
 from statistics import median, quantiles
 import sys
@@ -52,6 +53,8 @@ FIRMWARE_SIZE = 200 * 1024
 HISTORY = timedelta(days=2)
 DAYS_PER_SECOND = 15
 """Of the first meter's history, so that a rebuild takes about as long as a window."""
+MOST_DAYS = 3 * 365
+"""What its logger holds."""
 SETTLE = 5.0
 COMMIT = 6.0
 """Seconds after which the recorder has committed a state."""
@@ -490,13 +493,16 @@ def _delays(late: Delay) -> str:
 
 async def compare(sizes: Sequence[int], seconds: float) -> list[str]:
     """Print the table, and return what went wrong."""
+    task = asyncio.current_task()
+    assert task
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     session = ClientSession(timeout=ClientTimeout(total=None))
     with tempfile.TemporaryDirectory() as folder:
         # At its stop a Home Assistant deletes what others were given there.
         os.environ["TMPDIR"] = folder
         async with (
             session,
-            Site.run(max(sizes), seconds * DAYS_PER_SECOND) as site,
+            Site.run(max(sizes), min(seconds * DAYS_PER_SECOND, MOST_DAYS)) as site,
         ):
             addresses = await site.addresses()
             growth = Growth(session, Path(folder), seconds)
