@@ -97,7 +97,7 @@ PARTS = {
     ),
     "joining": (
         "backfill.job:_plan",
-        "backfill.job:moved",
+        "backfill.job:changed",
         "backfill.job:_means",
         "backfill.job:wanting",
     ),

@@ -14,7 +14,7 @@ from hypothesis import example, given, settings, strategies as st
 import pytest
 
 from custom_components.emu_professional.backfill.hours import HOUR
-from custom_components.emu_professional.backfill.seam import Plan, Row, join
+from custom_components.emu_professional.backfill.seam import Plan, Row, changed, join
 
 START = 1_780_300_800
 PERIOD = 300
@@ -260,9 +260,10 @@ def test_what_is_right_is_left_alone() -> None:
     row = home.recorder.hours[odd]
     home.recorder.hours[odd] = Row(odd, (row.state or 0) + 0.3, row.sum + 0.3)
     assert home.plan().rows == ()
-    assert home.plan().left == 5 * 24
     home.recorder.hours[odd] = Row(odd, (row.state or 0) - 300, row.sum)
-    assert home.plan().rows == (row,)
+    plan = home.plan()
+    assert plan.rows == (row,)
+    assert changed(home.recorder.rows_since(START), plan) == {odd: 0}
 
 
 def test_rows_after_the_window_keep_what_they_count() -> None:
@@ -270,14 +271,15 @@ def test_rows_after_the_window_keep_what_they_count() -> None:
     home = Home().live(DAY, 100).live(12 * DAY, 100, heard=False).live(3 * DAY, 100)
     before = home.recorder.changes()
     window = {s: v for s, v in home.hours(START).items() if s < START + 14 * 24 * HOUR}
-    plan = join(
-        window,
-        home.logged[START],
-        home.recorder.rows_since(START),
-        home.recorder.newest,
-    )
+    rows = home.recorder.rows_since(START)
+    plan = join(window, home.logged[START], rows, home.recorder.newest)
     home.recorder.carry_out(plan)
     after = home.recorder.changes()
+    more = changed(rows, plan)
+    assert more.keys() <= window.keys()
+    for start, energy in after.items():
+        expected = before.get(start, 0) + more.get(start, 0)
+        assert energy == pytest.approx(expected, abs=EXACT)
     late = [start for start in before if start not in window]
     assert late
     for start in late:

@@ -26,7 +26,7 @@ from .recorder import (
     async_held_means,
     async_write_means,
 )
-from .seam import Plan, join, moved
+from .seam import Plan, changed, join
 from .targets import Target
 
 _DAY: Final = 24 * HOUR
@@ -60,9 +60,9 @@ class Window:
 class Outcome:
     """What became of a statistic.
 
-    Hours that were read, written where none was held, corrected, and left alone
-    because they were right; `moved` is the energy that counts in another hour than
-    before, or in one at all, in the `unit` of the quantity.
+    Hours that were read, written where none was held, corrected, and left as they
+    were, even if their sum had to follow a shift; `moved` is the energy that counts
+    in another hour than before, or in one at all, in the `unit` of the quantity.
     """
 
     unit: str
@@ -247,7 +247,7 @@ class Backfill:
         is_newest = logged.window.until == self._window.until
         until = inf if is_newest else logged.window.until
         await self._hass.async_add_executor_job(
-            _count, outcome, held, plan, statistic, until
+            _count, outcome, logged, held, plan, statistic, until
         )
         if not self._dry_run:
             await async_carry_out(self._hass, statistic, held, plan)
@@ -312,16 +312,21 @@ def _plan(
 
 
 def _count(
-    outcome: Outcome, held: Held, plan: Plan, statistic: Statistic, until: float
+    outcome: Outcome,
+    logged: _Logged,
+    held: Held,
+    plan: Plan,
+    statistic: Statistic,
+    until: float,
 ) -> None:
-    rows = {row.start for row in plan.rows if row.start < until}
-    new = rows - {row.start for row in held.rows}
+    more = changed(held.rows, plan, until)
+    new = more.keys() - {row.start for row in held.rows}
     outcome.written += len(new)
-    outcome.corrected += len(rows) - len(new)
-    outcome.left += plan.left
-    more, less = moved(held.rows, plan, until)
-    outcome.more += more / 10**statistic.decimals
-    outcome.less += less / 10**statistic.decimals
+    outcome.corrected += len(more) - len(new)
+    outcome.left += sum(hour.start not in more for hour in logged.hours)
+    per_unit = 10**statistic.decimals
+    outcome.more += sum(energy for energy in more.values() if energy > 0) / per_unit
+    outcome.less -= sum(energy for energy in more.values() if energy < 0) / per_unit
 
 
 def _wanting(

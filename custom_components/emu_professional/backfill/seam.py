@@ -50,51 +50,47 @@ class Plan:
     ones too; then `rows` are written, over those of their hours if there are any.
     `last` has the register and the sum at the end of the last hour: a sensor
     without short-term rows needs one with them, for the next live one to go on
-    from. `left` counts the logger's hours that were right already, `wrong` has those
-    that were missing, or wrong by more than live rows are that end with the last
-    poll before the hour.
+    from. `wrong` has the logger's hours that were missing, or wrong by more than
+    live rows are that end with the last poll before the hour.
     """
 
     rows: tuple[Row, ...] = ()
     shift_from: int | None = None
     shift: float = 0
     last: Row | None = None
-    left: int = 0
     wrong: frozenset[int] = frozenset()
 
 
-def moved(rows: Sequence[Row], plan: Plan, until: float = inf) -> tuple[float, float]:
-    """Return how much a plan makes hours before a time count more, and how much less.
+def changed(rows: Sequence[Row], plan: Plan, until: float = inf) -> dict[int, float]:
+    """Return the hours before a time that a plan changes, and how much more they count.
 
-    `rows` are those that the plan was made from.
+    An hour changes that has no row yet, or whose energy or state changes: not one
+    whose sum only follows a shift. `rows` are those that the plan was made from.
     """
-    before = {row.start: row.sum for row in rows}
-    after = {
-        start: total + plan.shift if _is_shifted(start, plan) else total
-        for start, total in before.items()
-    } | {row.start: row.sum for row in plan.rows}
+    before = {row.start: row for row in rows}
+    after = before | {
+        row.start: row._replace(sum=row.sum + plan.shift)
+        for row in rows
+        if plan.shift_from is not None and row.start >= plan.shift_from
+    }
+    after |= {row.start: row for row in plan.rows}
     old, new = _changes(before), _changes(after)
-    more = [
-        new.get(start, 0) - old.get(start, 0)
-        for start in new.keys() | old.keys()
-        if start < until
-    ]
-    return (
-        sum(change for change in more if change > 0),
-        -sum(change for change in more if change < 0),
-    )
+    more = {start: new[start] - old.get(start, 0) for start in new if start < until}
+    return {
+        start: energy
+        for start, energy in more.items()
+        if start not in before
+        or abs(energy) > _EQUAL
+        or not _is_state_of(after[start], before[start])
+    }
 
 
-def _is_shifted(start: int, plan: Plan) -> bool:
-    return plan.shift_from is not None and start >= plan.shift_from
-
-
-def _changes(sums: Mapping[int, float]) -> dict[int, float]:
+def _changes(rows: Mapping[int, Row]) -> dict[int, float]:
     before = 0.0
     changes = {}
-    for start, total in sorted(sums.items()):
-        changes[start] = total - before
-        before = total
+    for start, row in sorted(rows.items()):
+        changes[start] = row.sum - before
+        before = row.sum
     return changes
 
 
@@ -185,7 +181,6 @@ class _Series:
         self.hours = hours
         self.inexact = inexact
         self.written: set[int] = set()
-        self.logged = hours.keys()
         self.held = held
         self.first = next(iter(hours))
         self.rows: dict[int, Row] = {}
@@ -294,7 +289,6 @@ def _plan(
         shift_from=shift_from,
         shift=shift if shift_from is not None else 0,
         last=Row(last.start, series.register, series.sum),
-        left=len(series.logged - {row.start for row in rows}),
         wrong=wrong,
     )
 
@@ -335,9 +329,12 @@ def _shift_from(
 
 
 def _is_there(row: Row, held: Row | None, shift: float) -> bool:
-    if held is None or (held.state is None) != (row.state is None):
+    if held is None or not _is_state_of(row, held):
         return False
-    return (
-        abs(held.sum + shift - row.sum) <= _EQUAL
-        and abs((held.state or 0) - (row.state or 0)) <= _EQUAL
-    )
+    return abs(held.sum + shift - row.sum) <= _EQUAL
+
+
+def _is_state_of(row: Row, held: Row) -> bool:
+    if row.state is None or held.state is None:
+        return row.state is held.state
+    return abs(held.state - row.state) <= _EQUAL
