@@ -195,7 +195,7 @@ class Fill:
     after: int = 0
     """How many requests or writes go well before that."""
     days: int = 30
-    """Of the first part that is read and written at a time."""
+    """Of the first part that is read and written at a time; the others are twice that."""
 
 
 type Step = Live | Off | Silent | Clock | Interval | Unit | Rename | Fill
@@ -725,7 +725,8 @@ class Life:
             self._pass()
             self.clock.set(self.now)
         compiled = self.compiled
-        with patch.object(job, "_FIRST_PART", step.days * DAY):
+        first = step.days * DAY
+        with patch.multiple(job, _FIRST_PART=first, _PART=2 * first):
             said = await self._run(window, step.mode, dry_run=True)
             assert await self.stored() == before, "a dry run wrote"
             log = self.log()
@@ -1351,6 +1352,27 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
         (
             *(Live(1), Live(1), Live(1), Rename(), Live(1)),
             *(Silent(40 * DAY, 0, 25, "power"), Live(25)),
+        ),
+    ),
+    "in another meter, back unheard, and a part begins meanwhile": (
+        {"days": 0},
+        (
+            *(Live(9), Silent(5 * DAY, 0, 25, "module")),
+            *(Off(6 * PERIOD, 0, 25, heard=False), Fill(days=1)),
+        ),
+    ),
+    "in another meter for longer than a part, and back unheard": (
+        {"days": 2},
+        (
+            *(Live(25), Silent(5 * DAY, 0, 25, "module")),
+            *(Off(9 * HOUR, 0, 25, heard=False), Fill(days=1)),
+        ),
+    ),
+    "all that is older than a part was in another meter": (
+        {"days": 0, "depth": 400},
+        (
+            *(Live(13), Silent(5 * DAY, 0, 25, "module")),
+            *(Off(9 * HOUR, 0, 25, heard=False), Fill(days=1)),
         ),
     ),
 }

@@ -32,7 +32,8 @@ from .targets import Target
 _DAY: Final = 24 * HOUR
 _FIRST_PART: Final = 30 * _DAY
 _PART: Final = 60 * _DAY
-"""Hours of so many seconds are in memory at a time, whatever the logger holds."""
+"""Hours of so many seconds are in memory at a time, whatever the logger holds: of
+two parts where only another meter's records lie before the newer one."""
 
 _MARGIN: Final = 2 * HOUR
 """What is read around a part, in case that the meter's clock was set there."""
@@ -101,7 +102,10 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class _Logged:
-    """The hours of a window; `before` has the registers with which they begin."""
+    """The hours of a window; `before` has the registers with which they begin.
+
+    It lies within the window only where nothing older will be read.
+    """
 
     window: Window
     before: Hour
@@ -154,11 +158,18 @@ class Backfill:
         self.report.until = until
         self._window = Window(since, until)
         behind = newest.index + 1
+        hours: list[Hour] = []
         for part in _parts(since, until):
             first = await self._async_first(part, newest)
-            hours = await self._async_read(part, first, behind, newest)
+            hours = await self._async_read(part, first, behind, newest) + hours
             behind = min(first, behind)
-            await self._async_follow(part, hours, targets)
+            logged = _logged(Window(part.since, until), hours, part.since == since)
+            if logged is None:
+                # The next part has the register with which they begin.
+                hours = [hour for hour in hours if hour.start >= part.since]
+                continue
+            await self._async_follow(part, logged, targets)
+            until, hours = part.since, []
 
     async def _async_begin(self, window: Window, newest: Record) -> int:
         """Return where the window begins, or the logger if that is later."""
@@ -194,7 +205,8 @@ class Backfill:
         for hour in hours:
             if part.since <= hour.start < part.until:
                 self.report.status |= hour.status
-        return sorted(hours, key=lambda hour: hour.start)
+        inside = (hour for hour in hours if hour.start < part.until)
+        return sorted(inside, key=lambda hour: hour.start)
 
     async def _async_fold(self, folding: Folding, page: Page) -> list[Hour]:
         return await self._hass.async_add_executor_job(
@@ -210,12 +222,9 @@ class Backfill:
             report.last = max(report.last or record.at, record.at)
 
     async def _async_follow(
-        self, part: Window, hours: Sequence[Hour], targets: Sequence[Target]
+        self, part: Window, logged: _Logged, targets: Sequence[Target]
     ) -> None:
         """Let every statistic follow the hours of a part."""
-        logged = _logged(part, hours)
-        if logged is None:
-            return
         partial = set(self._partial)
         for number, target in enumerate(targets):
             self._progress(part, _READING + (1 - _READING) * number / len(targets))
@@ -263,9 +272,8 @@ class Backfill:
         held = await async_held(
             self._hass, statistic, logged.window.since, logged.window.until
         )
-        is_oldest = logged.window.since == self._window.since
         plan = await self._hass.async_add_executor_job(
-            _plan, logged, target, held, self._rebuild, is_oldest
+            _plan, logged, target, held, self._rebuild
         )
         return held, plan
 
@@ -293,11 +301,9 @@ class Backfill:
         self._on_progress((newer + share * (part.until - part.since)) / whole)
 
 
-def _plan(
-    logged: _Logged, target: Target, held: Held, rebuild: bool, is_oldest: bool
-) -> Plan:
+def _plan(logged: _Logged, target: Target, held: Held, rebuild: bool) -> Plan:
     before = logged.before
-    carries = is_oldest and before.start >= logged.window.since
+    carries = before.start >= logged.window.since
     return join(
         {hour.start: target.register(hour) for hour in logged.hours},
         target.register(logged.before),
@@ -353,14 +359,18 @@ def _means(logged: _Logged, target: Target) -> Iterator[Mean]:
         )
 
 
-def _logged(part: Window, hours: Sequence[Hour]) -> _Logged | None:
-    """Return the hours of a part, behind the one with whose end they begin."""
-    inside = [hour for hour in hours if part.since <= hour.start < part.until]
-    earlier = [hour for hour in hours if hour.start < part.since] or inside[:1]
-    if not earlier:
+def _logged(window: Window, hours: Sequence[Hour], is_oldest: bool) -> _Logged | None:
+    """Return the hours of a window, if the registers with which they begin are known.
+
+    Nothing older will be read than the oldest: it begins behind its first hour.
+    """
+    earlier = [hour for hour in hours if hour.start < window.since]
+    inside = [hour for hour in hours if hour.start >= window.since]
+    if is_oldest and not earlier:
+        earlier, inside = inside[:1], inside[1:]
+    if not earlier or not (inside or is_oldest):
         return None
-    before = earlier[-1]
-    return _Logged(part, before, [hour for hour in inside if hour is not before])
+    return _Logged(window, earlier[-1], inside)
 
 
 def _parts(since: int, until: int) -> Iterator[Window]:
