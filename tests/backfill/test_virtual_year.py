@@ -1354,6 +1354,10 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
             *(Silent(40 * DAY, 0, 25, "power"), Live(25)),
         ),
     ),
+    "a row behind the window counts from a poll before the end of the window": (
+        {"keys": ["energy_export"], "depth": 400, "days": 0},
+        (Live(17), Silent(HOUR, 0, 25, "power")),
+    ),
     "in another meter, back unheard, and a part begins meanwhile": (
         {"days": 0},
         (

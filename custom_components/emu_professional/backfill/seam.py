@@ -258,12 +258,10 @@ class _Series:
             return False
         if before.start not in self.rows:
             return False
-        if row.state is None or before.state is None:
+        if row.state is None:
             return True
         energy = row.sum - before.sum
-        return abs(energy - (row.state - before.state)) <= _EQUAL and abs(
-            before.state - self.register
-        ) <= _lag(energy)
+        return abs(energy - (row.state - self.register)) <= _lag(energy)
 
 
 def _plan(
