@@ -433,7 +433,7 @@ class Log:
     known: Mapping[int, Registers]
     """Registers at full hours, by the meter's clock."""
     odd: frozenset[int]
-    """Those of them at which its clock was wrong."""
+    """Full hours before which its clock was wrong."""
     hours: Mapping[int, Mapping[str, tuple[float, float, float]]]
     """Mean, minimum and maximum of measurements in hours that are logged wholly."""
     since: int
@@ -869,7 +869,11 @@ class Life:
                 assert record.registers == known[record.stamp]
         return Log(
             known=known,
-            odd=frozenset(stamp for stamp, at in times.items() if stamp != at),
+            odd=frozenset(
+                -(-record.stamp // HOUR) * HOUR
+                for record in clean
+                if record.stamp != self.meter.logger.recorded_at(record.index)
+            ),
             hours=_measured(own, {record.index for record in clean}),
             since=(min(record.stamp for record in own) - 1) // HOUR * HOUR
             if own
@@ -1378,6 +1382,14 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
             *(Live(13), Silent(5 * DAY, 0, 25, "module")),
             *(Off(9 * HOUR, 0, 25, heard=False), Fill(days=1)),
         ),
+    ),
+    "the clock was behind at the end of the window, where nothing was logged": (
+        {"keys": ["energy_import_t1", "active_power"], "depth": 400, "days": 0},
+        (Clock(-4000), Live(25), Interval(1)),
+    ),
+    "the clock was ahead, and a live row knows better where the window begins": (
+        {"keys": ["energy_import_t1", "active_power"], "depth": 400, "days": 0},
+        (Clock(4000), Live(25), Interval(1)),
     ),
 }
 

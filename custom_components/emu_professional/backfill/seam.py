@@ -129,12 +129,7 @@ def join(
             series.follow(start)
         elif start >= series.first:
             series.keep(start)
-    wrong = frozenset(
-        start
-        for start, energy, error in _errors(hours, begin, held)
-        if error > 2 * _lag(energy)
-    )
-    return _plan(series, series.written, wrong, live)
+    return _plan(series, series.written, frozenset(_wrong(series)), live)
 
 
 def _last_state(
@@ -150,18 +145,18 @@ def _last_state(
     return older.state if row.state < begin - lag else None
 
 
-def _errors(
-    hours: Mapping[int, int], begin: float, held: Mapping[int, Row]
-) -> Iterator[tuple[int, float, float]]:
-    """Yield the hours, their energy, and by how much what is held differs from it."""
-    register = begin
-    for start, end in hours.items():
-        row, before = held.get(start), held.get(start - HOUR)
-        energy, register = end - register, end
-        if row is None or before is None or row.state is None:
-            yield start, energy, inf
-        else:
-            yield start, energy, abs(row.sum - before.sum - energy)
+def _wrong(series: _Series) -> Iterator[int]:
+    """Yield the hours that are missing, or count something else than they will."""
+    for start in series.hours:
+        row, before = series.held.get(start), series.held.get(start - HOUR)
+        energy = series.energies[start]
+        if (
+            row is None
+            or before is None
+            or row.state is None
+            or abs(row.sum - before.sum - energy) > 2 * _lag(energy)
+        ):
+            yield start
 
 
 def _lag(energy: float) -> float:
@@ -184,6 +179,7 @@ class _Series:
         self.held = held
         self.first = next(iter(hours))
         self.rows: dict[int, Row] = {}
+        self.energies: dict[int, float] = {}
         self._starts = list(self.hours)
         before = held.get(max((s for s in held if s < self.first), default=-1))
         self.sum = before.sum if before else 0.0
@@ -236,6 +232,7 @@ class _Series:
 
     def _add(self, start: int, state: float | None, change: float) -> None:
         self.sum += change
+        self.energies[start] = change
         self.rows[start] = Row(start, state, self.sum)
 
     def _change(self, row: Row) -> float:
