@@ -1311,6 +1311,16 @@ async def test_off_for_twelve_days(world: World) -> None:
 
 
 LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] = {
+    "the clock was set back a little, and intervals changed": (
+        {
+            "keys": ["energy_export", "active_power"],
+            "interval": 60,
+            "days": 2,
+            "moved": True,
+            "units": 1,
+        },
+        (Rename(), Clock(-240), Interval(45), Rename()),
+    ),
     "back while another tariff counts": (
         {"keys": ["energy_import_t1"], "days": 0},
         (Live(3), Off(9 * HOUR, 0, 25), Live(1), Off(26 * HOUR, 0, 25)),

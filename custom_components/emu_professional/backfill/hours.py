@@ -171,12 +171,14 @@ class Folding:
             end = start
 
     def _covered(self, record: Record) -> int:
-        """Return the seconds of a record's interval."""
-        if self._before is not None and not record.status & _UNEVEN:
-            passed = record.at - self._before.at
-            if 0 < passed <= HOUR and record.index == self._before.index + 1:
-                self._interval = passed
-        return self._interval
+        """Return the seconds of a record's interval, none of which the last one has."""
+        if self._before is None:
+            return self._interval
+        passed = record.at - self._before.at
+        is_next = record.index == self._before.index + 1
+        if is_next and 0 < passed <= HOUR and not record.status & _UNEVEN:
+            self._interval = passed
+        return min(self._interval, passed) if passed > 0 else self._interval
 
     def _closed(self, starts: Iterable[int]) -> Iterator[Hour]:
         for start in sorted(starts):
