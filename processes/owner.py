@@ -1,7 +1,9 @@
 """Does over Home Assistant's own interfaces what its owner would do in a browser."""
 
 import asyncio
+from datetime import UTC, datetime
 from http import HTTPStatus
+import json
 from typing import Any, Self
 
 from aiohttp import ClientSession, FormData
@@ -130,6 +132,61 @@ class Owner:
         if step["type"] != "create_entry":
             raise OwnerError(f"{issue_id} is not fixed: {step}")
 
+    async def reload_meter(self, entry_id: str) -> None:
+        """Set a meter's config entry up anew."""
+        await self.post(f"{_ENTRIES}/entry/{entry_id}/reload")
+
+    async def ignore_discovered_meters(self) -> None:
+        """End the dialogs that wait for the owner."""
+        for flow in await self.ask("config_entries/flow/progress"):
+            if flow["handler"] == DOMAIN:
+                await self._request("DELETE", f"{_ENTRIES}/flow/{flow['flow_id']}")
+
+    async def diagnostics(self, entry_id: str) -> str:
+        """Return the file that can be downloaded for a meter's config entry."""
+        return json.dumps(await self.get(f"/api/diagnostics/config_entry/{entry_id}"))
+
+    async def entities(self, serial_number: str) -> dict[str, str]:
+        """Return the entity ids of a meter by the keys in their unique ids."""
+        return {
+            entity["unique_id"].removeprefix(f"{serial_number}_"): entity["entity_id"]
+            for entity in await self.ask("config/entity_registry/list")
+            if entity["platform"] == DOMAIN
+            and entity["unique_id"].startswith(f"{serial_number}_")
+        }
+
+    async def enable(self, entity_id: str) -> None:
+        """Enable an entity; it is there after a reload of its config entry."""
+        await self.ask(
+            "config/entity_registry/update", entity_id=entity_id, disabled_by=None
+        )
+
+    async def state(self, entity_id: str) -> str:
+        """Return the state of an entity."""
+        return str((await self.get(f"/api/states/{entity_id}"))["state"])
+
+    async def forget_state(self, entity_id: str) -> None:
+        """Take away a state that was posted."""
+        await self._request("DELETE", f"/api/states/{entity_id}")
+
+    async def hours(
+        self, statistic_id: str, begin: datetime, end: datetime
+    ) -> dict[datetime, int]:
+        """Return what an energy statistic counts in each of its hours, in Wh."""
+        answer = await self.ask(
+            "recorder/statistics_during_period",
+            start_time=begin.isoformat(),
+            end_time=end.isoformat(),
+            statistic_ids=[statistic_id],
+            period="hour",
+            types=["change"],
+            units={"energy": "Wh"},
+        )
+        return {
+            datetime.fromtimestamp(row["start"] / 1000, UTC): round(row["change"])
+            for row in answer.get(statistic_id, [])
+        }
+
     async def act(self, action: str, **data: Any) -> dict[str, Any]:
         """Perform an action that has a response, and return that."""
         path = f"/api/services/{action.replace('.', '/')}?return_response"
@@ -161,25 +218,23 @@ class Owner:
         async with self._socket() as socket:
             if await _is_set_up(socket):
                 return
-            entity_ids = {
-                entity["unique_id"]: entity["entity_id"]
-                for entity in await socket.ask("config/entity_registry/list")
-                if entity["platform"] == DOMAIN
-            }
+            entity_ids = await self.entities(serial_number)
             await socket.ask(
                 "energy/save_prefs",
                 energy_sources=[
                     {
                         "type": "grid",
-                        "stat_energy_from": entity_ids[
-                            f"{serial_number}_energy_import"
-                        ],
-                        "stat_energy_to": entity_ids[f"{serial_number}_energy_export"],
-                        "stat_rate": entity_ids[f"{serial_number}_active_power"],
+                        "stat_energy_from": entity_ids["energy_import"],
+                        "stat_energy_to": entity_ids["energy_export"],
+                        "stat_rate": entity_ids["active_power"],
                         "cost_adjustment_day": 0,
                     }
                 ],
             )
+
+    async def clear_energy_dashboard(self) -> None:
+        """Show nothing on the energy dashboard."""
+        await self.ask("energy/save_prefs", energy_sources=[])
 
     async def device_path(self, serial_number: str) -> str:
         """Return where the meter's page is."""

@@ -1,12 +1,15 @@
 """A running Home Assistant, a browser in front of it, and meters."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from base64 import b64encode
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from itertools import count
 import os
 from pathlib import Path
 import re
+import sys
+from urllib.parse import quote
 
 from aiohttp import ClientSession
 from playwright.async_api import Page, ViewportSize, async_playwright, expect
@@ -16,9 +19,13 @@ from processes.home_assistant import CONFIGURATION, HomeAssistant
 from processes.owner import PASSWORD, USER, Owner
 from processes.running import free_port
 from simulator.clock import RunningClock
-from simulator.meter import Meter, MeterConfig
+from simulator.meter import USER as METER_USER, Meter, MeterConfig
 from simulator.updater import UpdaterConfig, UpdaterServer
-from simulator.web import MeterServer
+from simulator.web import HOST, MeterServer
+
+METER_PASSWORD = "Sesame, open!"
+NEW_METER_PASSWORD = "Barley? No: Sesame"
+UPDATER_PORT = 1337
 
 VIEWPORT: ViewportSize = {"width": 1280, "height": 900}
 PATIENCE = 20_000
@@ -41,6 +48,22 @@ type Install = Callable[..., Awaitable[UpdaterServer]]
 type Shot = Callable[[str], Awaitable[None]]
 
 _serial_numbers = count(22360001)
+_addresses = (f"127.{os.getpid() >> 8 & 255}.{os.getpid() & 255}.{n}" for n in count(2))
+
+
+def _own_address() -> str:
+    """Return an address for one meter: the updater's port is the same for all."""
+    # Elsewhere the loopback interface has a single address, and stories one meter.
+    return next(_addresses) if sys.platform == "linux" else HOST
+
+
+def _forms(password: str) -> list[bytes]:
+    """Return how a password can be written."""
+    basic = b64encode(f"{METER_USER}:{password}".encode())
+    return [password.encode(), quote(password).encode(), basic.rstrip(b"=")]
+
+
+SECRETS = [*_forms(METER_PASSWORD), *_forms(NEW_METER_PASSWORD)]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -62,24 +85,13 @@ async def home_assistant(
 
 
 @pytest.fixture
-async def owner(home_assistant: HomeAssistant) -> AsyncGenerator[Owner]:
-    """Return the owner; the meters of a story are gone after it."""
-    owner = home_assistant.owner
-    yield owner
-    for entry in await owner.meters():
-        await owner.remove_meter(entry["entry_id"])
-
-
-@pytest.fixture
 def expected_in_log() -> list[str]:
     """Return what the log may say of us; a story adds to it."""
     return [OF_EVERY_CUSTOM_INTEGRATION]
 
 
 @pytest.fixture(autouse=True)
-async def log(
-    home_assistant: HomeAssistant, owner: Owner, expected_in_log: list[str]
-) -> AsyncGenerator[None]:
+def log(home_assistant: HomeAssistant, expected_in_log: list[str]) -> Iterator[None]:
     """Let a story fail if the log has a warning or an error of us."""
     before = home_assistant.log.stat().st_size
     yield
@@ -94,7 +106,13 @@ async def log(
 
 
 @pytest.fixture
-async def install() -> AsyncGenerator[Install]:
+def installed() -> list[UpdaterServer]:
+    """Return the meters of a story."""
+    return []
+
+
+@pytest.fixture
+async def install(installed: list[UpdaterServer]) -> AsyncGenerator[Install]:
     """Return what installs a meter days ago and lets it serve, each with its number."""
     async with AsyncExitStack() as stack:
 
@@ -107,11 +125,55 @@ async def install() -> AsyncGenerator[Install]:
                 installed=datetime.now(UTC) - HISTORY,
             )
             web = MeterServer(Meter(config, RunningClock()), port=port)
-            web.host = host or web.host
+            web.host = host or _own_address()
             await stack.enter_async_context(web)
-            return await stack.enter_async_context(UpdaterServer(web, UpdaterConfig()))
+            updater = UpdaterServer(
+                web, UpdaterConfig(), host=web.host, port=UPDATER_PORT
+            )
+            await stack.enter_async_context(updater)
+            installed.append(updater)
+            return updater
 
         yield install
+
+
+@pytest.fixture
+async def owner(
+    home_assistant: HomeAssistant, install: Install
+) -> AsyncGenerator[Owner]:
+    """Return the owner; what a story has set up is gone after it, and only then its meters."""
+    owner = home_assistant.owner
+    yield owner
+    for entry in await owner.meters():
+        await owner.remove_meter(entry["entry_id"])
+    await owner.ignore_discovered_meters()
+    await owner.clear_energy_dashboard()
+
+
+@pytest.fixture(autouse=True)
+async def secrets(
+    home_assistant: HomeAssistant, owner: Owner, installed: list[UpdaterServer]
+) -> AsyncGenerator[None]:
+    """Let a story fail if a meter's password is anywhere but in its config entry."""
+    yield
+    written = {
+        path: path.read_bytes()
+        for path in home_assistant.folder.rglob("*")
+        if path.is_file() and path.name != "core.config_entries"
+    }
+    assert home_assistant.log in written
+    told = {
+        entry["title"]: (await owner.diagnostics(entry["entry_id"])).encode()
+        for entry in await owner.meters()
+        if entry["state"] == "loaded"
+    }
+    asked = {
+        request.path: request.path.encode()
+        for updater in installed
+        for request in updater.web.requests
+    }
+    everywhere = {**written, **told, **asked}.items()
+    assert not [place for place, text in everywhere if any(s in text for s in SECRETS)]
 
 
 @pytest.fixture(scope="session")
@@ -122,12 +184,15 @@ async def logged_in(home_assistant: HomeAssistant) -> AsyncGenerator[Page]:
             executable_path=os.environ["CHROMIUM"], args=FLAGS
         )
         context = await browser.new_context(
-            viewport=VIEWPORT, locale="en-GB", timezone_id="Europe/Zurich"
+            base_url=home_assistant.url,
+            viewport=VIEWPORT,
+            locale="en-GB",
+            timezone_id="Europe/Zurich",
         )
         context.set_default_timeout(PATIENCE)
         expect.set_options(timeout=PATIENCE)
         page = await context.new_page()
-        await page.goto(home_assistant.url)
+        await page.goto("/")
         await page.locator("input[name=username]").fill(USER)
         await page.locator("input[name=password]").fill(PASSWORD)
         await page.keyboard.press("Enter")
