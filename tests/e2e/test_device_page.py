@@ -1,0 +1,78 @@
+"""The page of a meter in Home Assistant."""
+
+from playwright.async_api import Page, expect
+
+from processes.owner import Owner
+from simulator.meter import Meter
+
+from .conftest import Install
+from .pages import row, rows, statistics_are_filled, until
+
+LIVE = {
+    "Energy import": ("wpulse_cnt_L123_e", "kWh"),
+    "Energy import T1": ("wpulse_cnt_L123_T1_e", "kWh"),
+    "Energy import T2": ("wpulse_cnt_L123_T2_e", "kWh"),
+    "Energy export": ("wpulse_cnt_ex_L123_e", "kWh"),
+    "Energy export T1": ("wpulse_cnt_ex_L123_T1_e", "kWh"),
+    "Energy export T2": ("wpulse_cnt_ex_L123_T2_e", "kWh"),
+    "Active power": ("p_L123_act_e", "kW"),
+    "Active power L1": ("p_L1_act_e", "kW"),
+    "Active power L2": ("p_L2_act_e", "kW"),
+    "Active power L3": ("p_L3_act_e", "kW"),
+    "Current L1": ("i_L1_act_e", "A"),
+    "Current L2": ("i_L2_act_e", "A"),
+    "Current L3": ("i_L3_act_e", "A"),
+    "Voltage L1": ("u_L1_act_e", "V"),
+    "Voltage L2": ("u_L2_act_e", "V"),
+    "Voltage L3": ("u_L3_act_e", "V"),
+}
+SETTINGS = {
+    "Firmware": "Up-to-date",
+    "Logbook full": "OK",
+    "Modbus server": "On",
+    "NTP server": "pool.ntp.org",
+    "Online updates allowed": "On",
+    "Statistics fill": "Complete",
+    "Statistics fill progress": "100%",
+    "Time not synchronized": "OK",
+    "Time synchronization": "On",
+}
+PRESS = {"Fill statistics now", "Restart TCP/IP module"}
+NEVER_HAPPENED = {"Logbook": "Unknown"}
+
+
+async def test_live_values(owner: Owner, page: Page, install: Install) -> None:
+    """Every value is the meter's, and follows it; nothing else is unknown."""
+    updater = await install()
+    serial_number = updater.meter.serial_number
+    await owner.add_meter(updater.web.url)
+    await statistics_are_filled(owner, serial_number)
+    await page.goto(await owner.device_path(serial_number))
+    seen: list[dict[str, str]] = []
+
+    async def follows() -> bool:
+        shown = {
+            name: text for name, text in (await rows(page)).items() if name in LIVE
+        }
+        if shown in _shown_lately(updater.meter) and shown not in seen:
+            seen.append(shown)
+        return len(seen) == 3
+
+    await until(follows)
+
+    # Readings go before logs: what the logbook says may come later.
+    await expect(row(page, "Logbook")).to_be_visible(timeout=60_000)
+    await expect(row(page, "Time not synchronized")).to_be_visible()
+    others = {n: t for n, t in (await rows(page)).items() if n not in LIVE}
+    assert others.pop("Clock offset") in {"0 s", "-1 s", "1 s"}
+    assert others == SETTINGS | dict.fromkeys(PRESS, "Press") | NEVER_HAPPENED
+
+
+def _shown_lately(meter: Meter) -> list[dict[str, str]]:
+    """Return what a page may show: polls are up to 5 s old, and so is what they read."""
+    now = meter.now()
+    documents = [meter.meter_data(now - age) for age in (0, 5, 10)]
+    return [
+        {name: f"{document[key]} {unit}" for name, (key, unit) in LIVE.items()}
+        for document in documents
+    ]
