@@ -1,0 +1,52 @@
+"""What Home Assistant tells under Repairs, and what the owner can do there."""
+
+from playwright.async_api import Page, expect
+
+from processes.owner import Owner
+from simulator.images import signed_image
+
+from .conftest import Install
+from .pages import button, close, row
+
+REPAIRS = "/config/repairs"
+
+
+async def test_delete_the_previous_firmware(
+    owner: Owner, page: Page, install: Install
+) -> None:
+    """The button asks, the dialog under Repairs does it, and the message is gone."""
+    updater = await install()
+    slot = signed_image("1.0.15")
+    updater.bootloader.flash[1][: len(slot)] = slot
+    serial_number = updater.meter.serial_number
+    entry_id = await owner.add_meter(updater.web.url)
+    await owner.enable((await owner.entities(serial_number))["delete_firmware"])
+    await owner.reload_meter(entry_id)
+
+    await page.goto(await owner.device_path(serial_number))
+    delete = row(page, "Delete previous firmware")
+    await delete.get_by_role("button", name="Press").click()
+    await page.goto(REPAIRS)
+    message = page.get_by_text(f"{serial_number}: delete the previous firmware?")
+    await message.click()
+    await expect(page.get_by_text("there is no way back")).to_be_visible()
+    assert len(updater.bootloader.slots) == 2
+    await button(page, "Submit").click()
+    await expect(page.get_by_text("The issue is repaired!")).to_be_visible()
+    await close(page, "Finish")
+    await expect(message).to_be_hidden()
+    (running,) = updater.bootloader.slots
+    assert (running.version, running.active) == ("1.0.16", True)
+
+
+async def test_protect_a_meter(owner: Owner, page: Page, install: Install) -> None:
+    """A meter without password is told of, until the owner says that it may stay so."""
+    updater = await install()
+    serial_number = updater.meter.serial_number
+    await owner.add_meter(updater.web.url)
+    await page.goto(REPAIRS)
+    message = page.get_by_text(f"EMU Professional II {serial_number} has no password")
+    await message.click()
+    await expect(page.get_by_text("set a password")).to_be_visible()
+    await button(page, "Ignore").click()
+    await expect(message).to_be_hidden()
