@@ -155,13 +155,15 @@ async def secrets(
     home_assistant: HomeAssistant, owner: Owner, installed: list[UpdaterServer]
 ) -> AsyncGenerator[None]:
     """Let a story fail if a meter's password is anywhere but in its config entry."""
+    before = home_assistant.log.stat().st_size
     yield
     written = {
         path: path.read_bytes()
         for path in home_assistant.folder.rglob("*")
         if path.is_file() and path.name != "core.config_entries"
     }
-    assert home_assistant.log in written
+    # One story that fails is enough.
+    written[home_assistant.log] = written[home_assistant.log][before:]
     told = {
         entry["title"]: (await owner.diagnostics(entry["entry_id"])).encode()
         for entry in await owner.meters()

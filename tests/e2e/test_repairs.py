@@ -1,6 +1,6 @@
 """What Home Assistant tells under Repairs, and what the owner can do there."""
 
-from playwright.async_api import Page, expect
+from playwright.async_api import Locator, Page, expect
 
 from processes.owner import Owner
 from simulator.images import signed_image
@@ -27,7 +27,9 @@ async def test_delete_the_previous_firmware(
     delete = row(page, "Delete previous firmware")
     await delete.get_by_role("button", name="Press").click()
     await page.goto(REPAIRS)
-    message = page.get_by_text(f"{serial_number}: delete the previous firmware?")
+    message = _listed(
+        page, f"EMU Professional II {serial_number}: delete the previous firmware?"
+    )
     await message.click()
     await expect(page.get_by_text("there is no way back")).to_be_visible()
     assert len(updater.bootloader.slots) == 2
@@ -45,8 +47,12 @@ async def test_protect_a_meter(owner: Owner, page: Page, install: Install) -> No
     serial_number = updater.meter.serial_number
     await owner.add_meter(updater.web.url)
     await page.goto(REPAIRS)
-    message = page.get_by_text(f"EMU Professional II {serial_number} has no password")
+    message = _listed(page, f"EMU Professional II {serial_number} has no password")
     await message.click()
     await expect(page.get_by_text("set a password")).to_be_visible()
     await button(page, "Ignore").click()
     await expect(message).to_be_hidden()
+
+
+def _listed(page: Page, title: str) -> Locator:
+    return page.locator("ha-config-repairs").get_by_text(title)
