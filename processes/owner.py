@@ -132,15 +132,11 @@ class Owner:
         if step["type"] != "create_entry":
             raise OwnerError(f"{issue_id} is not fixed: {step}")
 
-    async def reload_meter(self, entry_id: str) -> None:
-        """Set a meter's config entry up anew."""
-        await self.post(f"{_ENTRIES}/entry/{entry_id}/reload")
-
     async def ignore_discovered_meters(self) -> None:
         """End the dialogs that wait for the owner."""
         for flow in await self.ask("config_entries/flow/progress"):
             if flow["handler"] == DOMAIN:
-                await self._request("DELETE", f"{_ENTRIES}/flow/{flow['flow_id']}")
+                await self.delete(f"{_ENTRIES}/flow/{flow['flow_id']}")
 
     async def diagnostics(self, entry_id: str) -> str:
         """Return the file that can be downloaded for a meter's config entry."""
@@ -167,7 +163,7 @@ class Owner:
 
     async def forget_state(self, entity_id: str) -> None:
         """Take away a state that was posted."""
-        await self._request("DELETE", f"/api/states/{entity_id}")
+        await self.delete(f"/api/states/{entity_id}")
 
     async def hours(
         self, statistic_id: str, begin: datetime, end: datetime
