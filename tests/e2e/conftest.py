@@ -1,7 +1,7 @@
 """A running Home Assistant, a browser in front of it, and meters."""
 
 from base64 import b64encode
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -12,7 +12,14 @@ import sys
 from urllib.parse import quote
 
 from aiohttp import ClientSession
-from playwright.async_api import Page, ViewportSize, async_playwright, expect
+from playwright.async_api import (
+    FloatRect,
+    Locator,
+    Page,
+    ViewportSize,
+    async_playwright,
+    expect,
+)
 import pytest
 
 from processes.home_assistant import CONFIGURATION, HomeAssistant
@@ -31,6 +38,12 @@ VIEWPORT: ViewportSize = {"width": 1280, "height": 900}
 PATIENCE = 20_000
 """Milliseconds that a page may take to show what is expected."""
 HISTORY = timedelta(days=3)
+PICTURED = "22350001"
+"""Serial number of the meter in the README's pictures."""
+PICTURED_SINCE = datetime.now(UTC) - timedelta(days=60)
+"""One moment for all of them: their statistics stay in between."""
+MARGIN = 15
+"""Pixels around what a picture is of."""
 OURS = re.compile(r"(WARNING|ERROR|CRITICAL) .*emu_professional", re.DOTALL)
 OF_EVERY_CUSTOM_INTEGRATION = "We found a custom integration"
 
@@ -45,7 +58,7 @@ FLAGS = (
 )
 
 type Install = Callable[..., Awaitable[UpdaterServer]]
-type Shot = Callable[[str], Awaitable[None]]
+type Shot = Callable[..., Awaitable[None]]
 
 _serial_numbers = count(22360001)
 _addresses = (f"127.{os.getpid() >> 8 & 255}.{os.getpid() & 255}.{n}" for n in count(2))
@@ -112,17 +125,20 @@ def installed() -> list[UpdaterServer]:
 
 
 @pytest.fixture
-async def install(installed: list[UpdaterServer]) -> AsyncGenerator[Install]:
+async def install(
+    installed: list[UpdaterServer], request: pytest.FixtureRequest
+) -> AsyncGenerator[Install]:
     """Return what installs a meter days ago and lets it serve, each with its number."""
+    pictured = request.config.getoption("--screenshots") is not None
     async with AsyncExitStack() as stack:
 
         async def install(
             *, password: str | None = None, host: str = "", port: int = 0
         ) -> UpdaterServer:
             config = MeterConfig(
-                serial_number=str(next(_serial_numbers)),
+                serial_number=PICTURED if pictured else str(next(_serial_numbers)),
                 password=password,
-                installed=datetime.now(UTC) - HISTORY,
+                installed=PICTURED_SINCE if pictured else datetime.now(UTC) - HISTORY,
             )
             web = MeterServer(Meter(config, RunningClock()), port=port)
             web.host = host or _own_address()
@@ -190,6 +206,8 @@ async def logged_in(home_assistant: HomeAssistant) -> AsyncGenerator[Page]:
             viewport=VIEWPORT,
             locale="en-GB",
             timezone_id="Europe/Zurich",
+            # Charts and dialogs are there at once.
+            reduced_motion="reduce",
         )
         context.set_default_timeout(PATIENCE)
         expect.set_options(timeout=PATIENCE)
@@ -220,8 +238,25 @@ def shot(request: pytest.FixtureRequest, page: Page) -> Shot:
     """Return what makes a picture of the README, where one is wanted."""
     folder = request.config.getoption("--screenshots")
 
-    async def shot(name: str) -> None:
+    async def shot(name: str, *parts: Locator) -> None:
+        """Show these parts of the page, or as much as there is room for."""
         if folder:
-            await page.screenshot(path=folder / f"{name}.png")
+            await page.mouse.move(0, 0)
+            await page.wait_for_load_state("networkidle")
+            await page.screenshot(
+                path=folder / f"{name}.png",
+                clip=await _around(parts) if parts else None,
+                animations="disabled",
+            )
 
     return shot
+
+
+async def _around(parts: Iterable[Locator]) -> FloatRect:
+    """Return where parts of a page are."""
+    boxes = [box for part in parts if (box := await part.bounding_box())]
+    left = min(box["x"] for box in boxes) - MARGIN
+    top = min(box["y"] for box in boxes) - MARGIN
+    right = max(box["x"] + box["width"] for box in boxes) + MARGIN
+    bottom = max(box["y"] + box["height"] for box in boxes) + MARGIN
+    return FloatRect(x=left, y=top, width=right - left, height=bottom - top)

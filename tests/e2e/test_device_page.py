@@ -1,13 +1,18 @@
 """The page of a meter in Home Assistant."""
 
-from playwright.async_api import Page, expect
+from decimal import Decimal
+from typing import Any
+
+from playwright.async_api import Page, ViewportSize, expect
+import pytest
 
 from processes.owner import Owner
 from simulator.meter import Meter
 
-from .conftest import Install
+from .conftest import VIEWPORT, Install, Shot
 from .pages import row, rows, statistics_are_filled, until
 
+TALL: ViewportSize = {"width": 1280, "height": 2030}
 LIVE = {
     "Energy import": ("wpulse_cnt_L123_e", "kWh"),
     "Energy import T1": ("wpulse_cnt_L123_T1_e", "kWh"),
@@ -41,7 +46,10 @@ PRESS = {"Fill statistics now", "Restart TCP/IP module"}
 NEVER_HAPPENED = {"Logbook": "Unknown"}
 
 
-async def test_live_values(owner: Owner, page: Page, install: Install) -> None:
+@pytest.mark.pictured
+async def test_live_values(
+    owner: Owner, page: Page, install: Install, shot: Shot
+) -> None:
     """Every value is the meter's, and follows it; nothing else is unknown."""
     updater = await install()
     serial_number = updater.meter.serial_number
@@ -66,6 +74,9 @@ async def test_live_values(owner: Owner, page: Page, install: Install) -> None:
     others = {n: t for n, t in (await rows(page)).items() if n not in LIVE}
     assert others.pop("Clock offset") in {"0 s", "-1 s", "1 s"}
     assert others == SETTINGS | dict.fromkeys(PRESS, "Press") | NEVER_HAPPENED
+    await page.set_viewport_size(TALL)
+    await shot("device")
+    await page.set_viewport_size(VIEWPORT)
 
 
 def _shown_lately(meter: Meter) -> list[dict[str, str]]:
@@ -73,6 +84,14 @@ def _shown_lately(meter: Meter) -> list[dict[str, str]]:
     now = meter.now()
     documents = [meter.meter_data(now - age) for age in (0, 5, 10)]
     return [
-        {name: f"{document[key]} {unit}" for name, (key, unit) in LIVE.items()}
+        {
+            name: f"{_grouped(document[key])} {unit}"
+            for name, (key, unit) in LIVE.items()
+        }
         for document in documents
     ]
+
+
+def _grouped(number: Any) -> str:
+    """Return a number as British pages show it, with all its digits."""
+    return f"{Decimal(number):,}"

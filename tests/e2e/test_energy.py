@@ -10,7 +10,7 @@ import pytest
 from processes.owner import Owner
 from simulator.meter import Meter
 
-from .conftest import Install
+from .conftest import Install, Shot
 from .pages import button, statistics_are_filled, until
 
 HOUR = timedelta(hours=1)
@@ -43,8 +43,11 @@ async def test_every_hour_of_the_history(owner: Owner, install: Install) -> None
         }
 
 
-async def test_energy_dashboard(owner: Owner, page: Page, install: Install) -> None:
-    """Yesterday's sums are exact, and today's are those of the hours that are over."""
+@pytest.mark.pictured
+async def test_energy_dashboard(
+    owner: Owner, page: Page, install: Install, shot: Shot
+) -> None:
+    """Sums are exact: yesterday's, and today's of the hours that are over."""
     updater = await install()
     meter = updater.meter
     await owner.add_meter(updater.web.url)
@@ -72,17 +75,25 @@ async def test_energy_dashboard(owner: Owner, page: Page, install: Install) -> N
     async def shows_yesterday() -> bool:
         return await shows(midnight - timedelta(days=1), {midnight})
 
+    async def shows_more() -> bool:
+        day = _wh(meter, "active_import", midnight - timedelta(days=1), midnight) / 1000
+        return await _kwh(page, "import") > 2 * day
+
     await page.goto("/energy/electricity")
     await until(shows_today)
     await button(page, "Previous").click()
     await until(shows_yesterday)
+    await page.get_by_role("button", name="Select time period").click()
+    await page.get_by_text("Last 30 days", exact=True).click()
+    await until(shows_more)
+    await shot("energy")
 
 
 async def _kwh(page: Page, direction: str) -> float:
     """Return what the table of sums has; NaN while it has nothing."""
     row = page.get_by_role("row", name=f"Energy {direction}")
     texts = await row.get_by_role("cell").all_inner_texts()
-    return float(texts[-1].split()[0]) if texts else math.nan
+    return float(texts[-1].split()[0].replace(",", "")) if texts else math.nan
 
 
 def _hour(at: datetime) -> datetime:

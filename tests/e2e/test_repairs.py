@@ -1,11 +1,12 @@
 """What Home Assistant tells under Repairs, and what the owner can do there."""
 
 from playwright.async_api import Locator, Page, expect
+import pytest
 
 from processes.owner import Owner
 from simulator.images import signed_image
 
-from .conftest import Install
+from .conftest import Install, Shot
 from .pages import button, close, row
 
 REPAIRS = "/config/repairs"
@@ -41,7 +42,10 @@ async def test_delete_the_previous_firmware(
     assert (running.version, running.active) == ("1.0.16", True)
 
 
-async def test_protect_a_meter(owner: Owner, page: Page, install: Install) -> None:
+@pytest.mark.pictured
+async def test_protect_a_meter(
+    owner: Owner, page: Page, install: Install, shot: Shot
+) -> None:
     """A meter without password is told of, until the owner says that it may stay so."""
     updater = await install()
     serial_number = updater.meter.serial_number
@@ -50,6 +54,11 @@ async def test_protect_a_meter(owner: Owner, page: Page, install: Install) -> No
     message = _listed(page, f"EMU Professional II {serial_number} has no password")
     await message.click()
     await expect(page.get_by_text("set a password")).to_be_visible()
+    await shot(
+        "repair",
+        page.locator("ha-card").filter(has=message),
+        page.get_by_role("dialog").last,
+    )
     await button(page, "Ignore").click()
     await expect(message).to_be_hidden()
 
