@@ -186,8 +186,10 @@ class Installation:
             work, f"{self._entry.title} firmware"
         )
         task.add_done_callback(self._ended)
+        # Unlike a shield it has no complaint if the caller is gone when it fails.
+        await asyncio.wait((task,))
         try:
-            return await asyncio.shield(task)
+            return task.result()
         except UpdateFailed as err:
             self._tell(err)
             raise _error(f"update_{err.reason}", self._entry) from err

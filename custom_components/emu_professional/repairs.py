@@ -54,6 +54,7 @@ class OnTrialFlow(FirmwareFlow):
     ) -> RepairsFlowResult:
         """Ask."""
         return self.async_show_menu(
+            step_id="init",
             menu_options=["confirm_firmware", "revert_firmware"],
             description_placeholders=self._placeholders(),
         )

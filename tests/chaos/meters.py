@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import count
+import os
 from random import Random
 from typing import Final, Self
 
@@ -55,7 +56,10 @@ BAD_ANSWERS: Final[tuple[Callable[[], Fault], ...]] = (
     lambda: Status(503),
 )
 
-_hosts = count(1)
+# Sites of other processes have theirs.
+_hosts = (
+    f"127.{os.getpid() >> 8 & 255}.{os.getpid() & 255}.{number}" for number in count(2)
+)
 
 
 class SimulatedMeter:
@@ -119,9 +123,7 @@ class SimulatedMeter:
         return None if active[0].confirmed else "the image that runs is not confirmed"
 
     def _take_an_address(self) -> None:
-        number = next(_hosts)
-        host = f"127.0.{3 + number // 250}.{1 + number % 250}"
-        self.web.host = self.updater.host = host
+        self.web.host = self.updater.host = next(_hosts)
 
 
 async def vanishes(meter: SimulatedMeter, random: Random) -> None:

@@ -93,7 +93,7 @@ async def test_enter_a_changed_password(
     await page.goto(INTEGRATIONS)
     # A short interruption changes nothing, this one for 30 s as well.
     await button(page, "Reconfigure").click(timeout=60_000)
-    await expect(page.get_by_text("no longer accepts the password")).to_be_visible()
+    await expect(page.get_by_text("is protected")).to_be_visible()
     await type_password(page, METER_PASSWORD)
     await expect(page.get_by_text("refuses this password")).to_be_visible()
     await type_password(page, NEW_METER_PASSWORD)
