@@ -127,6 +127,15 @@ async def test_garbage_instead_of_http(
             await MeterClient(session, "127.0.0.1", port).readings()
 
 
+async def test_closed_session(
+    meter: MeterClient, session: aiohttp.ClientSession
+) -> None:
+    """A request that is under way while everything ends is no bug."""
+    await session.close()
+    with pytest.raises(MeterUnreachable, match="session is closed"):
+        await meter.readings()
+
+
 async def test_wrong_content_type_is_read(
     meter: MeterClient, server: MeterServer
 ) -> None:

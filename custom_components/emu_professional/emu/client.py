@@ -191,6 +191,11 @@ class MeterClient:
         # A host name that can't exist is a ValueError of the resolver.
         except (aiohttp.ClientError, OSError, ValueError) as err:
             raise MeterUnreachable(_reason(err)) from err
+        # What aiohttp has to say of a session that was closed meanwhile.
+        except (AssertionError, RuntimeError) as err:
+            if not self._session.closed:
+                raise
+            raise MeterUnreachable("the session is closed") from err
 
 
 def _object(path: str, body: bytes) -> Mapping[str, Any]:
