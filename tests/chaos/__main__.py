@@ -87,6 +87,7 @@ async def _live_on(site: Site, random: Random, seconds: float) -> None:
         async with _bad_luck(site, random):
             await _for(seconds, site.be_busy())
         await site.come_to_rest()
+        await site.update()
         for _ in range(_RELOADS):
             await site.reload()
         await site.come_to_rest()

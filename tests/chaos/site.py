@@ -163,13 +163,26 @@ class Site:
         )
 
     async def _update(self, meter: SimulatedMeter) -> None:
+        await self._give_firmware(meter, self._random.choice(TRAITS))
+        await self._install(meter)
+
+    async def update(self) -> None:
+        """Give every meter a firmware that works; ChaosError if one does not run it."""
+        version = await self._give_firmware(self.meters[0], Trait.GOOD)
+        for meter in self.meters:
+            await self._install(meter)
+            if meter.updater.running != version or meter.firmware_fault():
+                raise ChaosError(f"{meter.serial_number} does not stay with {version}")
+
+    async def _give_firmware(self, meter: SimulatedMeter, trait: Trait) -> str:
         self._firmware += 1
-        image = signed_image(
-            f"1.0.{self._firmware}",
-            trait=self._random.choice(TRAITS),
-            size=self._random.randrange(20, 80) * 1024,
-        )
+        version = f"1.0.{self._firmware}"
+        size = self._random.randrange(20, 80) * 1024
+        image = signed_image(version, trait=trait, size=size)
         await self._owner.give_firmware(self._entries[meter.serial_number], image)
+        return version
+
+    async def _install(self, meter: SimulatedMeter) -> None:
         await self._owner.post(
             "/api/services/update/install",
             json={"entity_id": self._entity_id(meter, "update", "firmware")},
