@@ -304,6 +304,17 @@ def test_rows_outside_the_loggers_memory_stay() -> None:
     assert total == pytest.approx(home.register - 1_000_000, abs=210)
 
 
+@pytest.mark.parametrize("hours", [{}, {START + HOUR: 9_500}])
+def test_sum_began_anew_where_the_logger_begins(hours: dict[int, int]) -> None:
+    """The first hour counts what was forgotten, even if nothing else is logged yet."""
+    rows = [Row(START - 900 * HOUR, 1_000, 20), Row(START, 9_000, 0)]
+    plan = join(hours, 9_000, rows, rows[-1], carry=START)
+    after = {row.start: row.sum + plan.shift for row in rows[1:]}
+    after |= {row.start: row.sum for row in plan.rows}
+    assert after[START] == 8_020
+    assert after[max(after)] == 8_020 + sum(hours.values()) - 9_000 * len(hours)
+
+
 def test_hour_that_the_logger_does_not_know() -> None:
     """What live rows counted in a hole of the logger is not counted twice."""
     home = Home().live(DAY, 100)

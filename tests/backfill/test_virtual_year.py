@@ -898,8 +898,8 @@ class Contract:
         self.compiled = compiled // HOUR * HOUR
         self.until = max(min(window.until, self.compiled, log.until), window.since)
         self.is_rebuild = mode is Mode.REBUILD
-        borders = [at for at in self.known if self.since <= at <= self.until]
-        self.stretches = list(pairwise(borders))
+        self.borders = [at for at in self.known if self.since <= at <= self.until]
+        self.stretches = list(pairwise(self.borders))
         """Hours, or more where the logger does not know the hours between."""
 
     def check(self, before: Mapping[str, Stored], after: Mapping[str, Stored]) -> None:
@@ -978,9 +978,9 @@ class Contract:
     def _check_beginning(self, target: Target, new: Stored) -> None:
         """See that what was forgotten counts where the register is known again."""
         older = [row for start, row in new.rows.items() if start < self.since]
-        if not self.begins_with_logger or not older or not self.stretches:
+        if not self.begins_with_logger or not older or not self.borders:
             return
-        begin = self.stretches[0][0]
+        begin = self.borders[0]
         state = older[-1].state
         assert state is not None
         counted = new.sum_before(begin) - older[-1].sum
@@ -1010,15 +1010,15 @@ class Contract:
         state = new.rows[start].state
         assert state is not None, told
         before = [s for s in new.rows if s < start][-1]
-        register: float | None
+        registers: list[float] = []
         if before >= self.until:
-            register = new.rows[before].state
-        elif self.until in self.known:
-            register = self._register(target, self.until)
-        else:
+            registers.append(new.rows[before].state or 0)
+        if self.until in self.known:
+            # A row before that has not heard the meter has an older one.
+            registers.append(self._register(target, self.until))
+        if not registers:
             return
-        assert register is not None
-        energy = max(state - register, 0)
+        energy = max(state - max(registers), 0)
         counted = new.changes()[start]
         assert abs(counted - energy) <= 4.1 + 0.02 * energy, told
 
@@ -1400,6 +1400,28 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
     "the clock was ahead, and a live row knows better where the window begins": (
         {"keys": ["energy_import_t1", "active_power"], "depth": 400, "days": 0},
         (Clock(4000), Live(25), Interval(1)),
+    ),
+    "in another meter for so long that the sum begins anew": (
+        {"keys": ["energy_import_t1", "active_power"], "depth": 400, "days": 0},
+        (Live(1), Silent(40 * DAY, 0, 25, "module"), Live(25)),
+    ),
+    "in another meter for so long, and only the end of an hour is logged since": (
+        {"keys": ["energy_import_t1", "active_power"], "depth": 400, "days": 0},
+        (Live(1), Live(25), Silent(40 * DAY, 0, 25, "module")),
+    ),
+    "the hour that is compiled next has not heard the meter since it was back": (
+        {"depth": 400, "days": 0},
+        (
+            *(Live(1), Off(12 * DAY, 0, 25, heard=False), Silent(PERIOD, 0, 25)),
+            Fill(Mode.REBUILD, since=30, hitch="late", days=1),
+        ),
+    ),
+    "a row behind the window follows one that has not heard the meter": (
+        {"depth": 400, "days": 0},
+        (
+            *(Live(1), Off(12 * DAY, 0, 25, heard=False), Silent(PERIOD, 0, 25)),
+            *(Live(1), Fill(Mode.REBUILD, since=5, hours=3)),
+        ),
     ),
 }
 

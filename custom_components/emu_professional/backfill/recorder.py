@@ -172,13 +172,38 @@ async def async_carry_out(
     except HomeAssistantError:
         await _async_take_back(hass, statistic, held, plan)
         raise
-    if statistic.name is None and held.is_newest and held.live is None and plan.last:
-        last = _data(plan.last, per_unit)
-        last["start"] = _time(plan.last.start + HOUR) - _PERIOD
-        get_instance(hass).async_import_statistics(
-            metadata, [last], StatisticsShortTerm
-        )
-        await _async_done(get_instance(hass))
+    if statistic.name is None and held.is_newest and plan.last:
+        await _async_go_on_from(hass, metadata, plan.last, held.live, per_unit)
+
+
+async def _async_go_on_from(
+    hass: HomeAssistant,
+    metadata: StatisticMetaData,
+    last: Row,
+    live: Row | None,
+    per_unit: float,
+) -> None:
+    """Let the next live row go on from the end of the last hour."""
+    start = _period_to_go_on_from(last, live)
+    if start is None:
+        return
+    instance = get_instance(hass)
+    data = _data(last._replace(start=start), per_unit)
+    instance.async_import_statistics(metadata, [data], StatisticsShortTerm)
+    await _async_done(instance)
+
+
+def _period_to_go_on_from(last: Row, live: Row | None) -> int | None:
+    """Return the start of the short-term row that must end like the last hour.
+
+    It is the newest one, if that lies behind but has not heard the meter since: at
+    the end of its hour that hour would count less than nothing.
+    """
+    if live is None:
+        return last.start + HOUR - int(_PERIOD.total_seconds())
+    if live.start < last.start + HOUR or live.state is None or last.state is None:
+        return None
+    return live.start if live.state < last.state - _EQUAL else None
 
 
 async def async_write_means(

@@ -48,9 +48,9 @@ class Plan:
 
     First `shift` is added to the sums of all rows from `shift_from` on, short-term
     ones too; then `rows` are written, over those of their hours if there are any.
-    `last` has the register and the sum at the end of the last hour: a sensor
-    without short-term rows needs one with them, for the next live one to go on
-    from. `wrong` has the logger's hours that were missing, or wrong by more than
+    `last` has the register and the sum at the end of the last hour: a sensor whose
+    short-term rows do not know them needs one that does, for the next live one to
+    go on from. `wrong` has the logger's hours that were missing, or wrong by more than
     live rows are that end with the last poll before the hour.
     """
 
@@ -115,14 +115,14 @@ def join(
     `carry` is the hour in which `begin` was logged, where nothing before it is known
     and nothing older will be read: it counts what no row has counted until then.
     """
-    if not hours:
-        return Plan()
     held = {row.start: row for row in rows}
     if carry is not None:
-        lag = _lag(next(iter(hours.values())) - begin)
+        lag = _lag(next(iter(hours.values()), begin) - begin)
         if (state := _last_state(held, carry, begin, lag)) is not None:
             hours = {carry: int(begin), **hours}
             begin = state
+    if not hours:
+        return Plan()
     series = _Series(hours, begin, held, inexact)
     for start in sorted(hours.keys() | held.keys()):
         if start in hours and (rebuild or not series.is_right(start)):
@@ -135,14 +135,20 @@ def join(
 def _last_state(
     held: Mapping[int, Row], carry: int, begin: float, lag: float
 ) -> float | None:
-    """Return up to which register rows count, if that is not where hours begin."""
+    """Return up to which register rows count, if that is not where hours begin.
+
+    A row that has heard the meter may have counted nothing of it nevertheless: Home
+    Assistant begins anew at 0 after long silence.
+    """
     older = held.get(max((start for start in held if start < carry), default=-1))
-    if older is None or older.state is None:
+    if older is None or older.state is None or older.state > begin + _EQUAL:
         return None
     row = held.get(carry)
     if row is None or row.state is None:
         return older.state if older.state < begin else None
-    return older.state if row.state < begin - lag else None
+    energy = row.state - older.state
+    goes_on = abs(row.sum - older.sum - energy) <= _lag(energy)
+    return None if goes_on and row.state >= begin - lag else older.state
 
 
 def _wrong(series: _Series) -> Iterator[int]:
