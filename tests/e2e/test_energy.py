@@ -80,7 +80,9 @@ async def test_energy_dashboard(
         return await _kwh(page, "import") > 2 * day
 
     await page.goto("/energy/electricity")
-    await until(shows_today)
+    # In the first hour of a day none of its hours is over.
+    if _hour(added) > midnight:
+        await until(shows_today)
     await button(page, "Previous").click()
     await until(shows_yesterday)
     await page.get_by_role("button", name="Select time period").click()
