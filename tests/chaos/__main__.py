@@ -18,6 +18,7 @@ import time
 import traceback
 
 from aiohttp import ClientSession, ClientTimeout
+from sqlalchemy import create_engine, make_url, text
 
 from processes.home_assistant import CONFIGURATION, HomeAssistant
 from processes.running import free_port
@@ -43,7 +44,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--meters", type=int, default=5, help="(default: 5)")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6)
-    parser.add_argument("database", nargs="?", help="address (default: SQLite)")
+    parser.add_argument(
+        "database", nargs="?", help="address of a server (default: SQLite)"
+    )
     return parser.parse_args()
 
 
@@ -52,7 +55,7 @@ async def _chaos(arguments: argparse.Namespace, folder: Path) -> None:
     meters = [SimulatedMeter(number, PASSWORD) for number in range(arguments.meters)]
     configuration = CONFIGURATION
     if arguments.database:
-        configuration += DATABASE.format(arguments.database)
+        configuration += DATABASE.format(_with_database(arguments.database))
     async with ClientSession(timeout=ACTION) as session, serving(meters):
         home_assistant = HomeAssistant(
             session, folder, free_port(8323), configuration, PROGRAM
@@ -60,6 +63,15 @@ async def _chaos(arguments: argparse.Namespace, folder: Path) -> None:
         site = Site(home_assistant, meters, random)
         await _live_and_die(site, random, arguments.minutes * 60)
         await _live_on(site, random, arguments.minutes * 60 / 3)
+
+
+def _with_database(server: str) -> str:
+    """Return the address of an empty database beside a server's own."""
+    address = make_url(server)
+    engine = create_engine(address, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text("CREATE DATABASE chaos"))
+    return address.set(database="chaos").render_as_string(hide_password=False)
 
 
 async def _live_and_die(site: Site, random: Random, seconds: float) -> None:
