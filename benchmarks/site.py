@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 import json
+from math import nan
 import os
 from pathlib import Path
 import resource
@@ -483,7 +484,7 @@ def _meters_share(window: Window) -> float:
 
 def _cost(window: Window, idle: Window) -> float:
     """Return the ms of CPU for one poll of one meter."""
-    polls = sum(map(len, window.polls))
+    polls = sum(map(len, window.polls)) or nan
     return 1000 * (window.cpu - idle.cpu / idle.seconds * window.seconds) / polls
 
 
