@@ -35,7 +35,6 @@ from typing import Any
 
 from aiohttp import ClientSession, ClientTimeout
 
-from custom_components.emu_professional.const import POLL_INTERVAL
 from processes.home_assistant import HomeAssistant
 from processes.owner import Owner
 from processes.running import ROOT, free_port
@@ -60,7 +59,8 @@ SETTLE = 5.0
 COMMIT = 6.0
 """Seconds after which the recorder has committed a state."""
 PROGRAM = "benchmarks/watched_home_assistant.py"
-INTERVAL = POLL_INTERVAL.total_seconds()
+INTERVAL = 5
+"""Seconds between two polls that owners are promised."""
 MOMENT = 0.1
 DAY = 86_400
 ROWS_PER_DAY = 24 + 288
