@@ -371,9 +371,7 @@ class Growth:
         await self._owner.give_firmware(self._entries[UPDATED], image)
         begin = time.monotonic()
         entity_id = f"update.emu_professional_ii_{FIRST + UPDATED}_firmware"
-        await self._owner.post(
-            "/api/services/update/install", json={"entity_id": entity_id}
-        )
+        await self._owner.install_firmware(entity_id)
         return time.monotonic() - begin
 
     async def _wait_until_filled(self) -> None:

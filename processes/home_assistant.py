@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 import json
 from pathlib import Path
+import re
 
 from aiohttp import ClientSession
 
@@ -43,6 +44,8 @@ http:
   server_port: {port}
 """
 
+_LOG_ENTRY = re.compile(r"^(?=\d{4}-\d\d-\d\d )", re.MULTILINE)
+
 
 class HomeAssistant:
     """One Home Assistant, which may be started again and again."""
@@ -73,6 +76,10 @@ class HomeAssistant:
         """The log since the last start."""
         return self.folder / "home-assistant.log"
 
+    def log_entries(self, begin: int = 0) -> list[str]:
+        """Return what the log has from a byte on, each entry with its lines."""
+        return _LOG_ENTRY.split(self.log.read_bytes()[begin:].decode())
+
     @asynccontextmanager
     async def run(self) -> AsyncIterator[Process]:
         """Start it, and stop it when this ends; everything is up and its owner logged in.
@@ -80,7 +87,12 @@ class HomeAssistant:
         Raises ProgramError if it does not start.
         """
         self._configure()
-        async with running("-P", self._program, f"--config={self.folder}") as process:
+        # There it clears, at its end, a folder that has one name for all.
+        temporary = self.folder / "tmp"
+        temporary.mkdir(exist_ok=True)
+        async with running(
+            "-P", self._program, f"--config={self.folder}", TMPDIR=str(temporary)
+        ) as process:
             await while_running(process, self._enter())
             yield process
 

@@ -119,6 +119,10 @@ class Owner:
         if step["type"] != "create_entry":
             raise OwnerError(f"the firmware is refused: {step['errors']}")
 
+    async def install_firmware(self, entity_id: str) -> None:
+        """Press *Update*; return when the update is at its end."""
+        await self.post("/api/services/update/install", json={"entity_id": entity_id})
+
     async def reload_meter(self, entry_id: str) -> None:
         """Reload a meter's config entry."""
         await self.post(f"{_ENTRIES}/entry/{entry_id}/reload")
@@ -165,23 +169,37 @@ class Owner:
         """Take away a state that was posted."""
         await self.delete(f"/api/states/{entity_id}")
 
-    async def hours(
+    async def rows(
         self, statistic_id: str, begin: datetime, end: datetime
-    ) -> dict[datetime, int]:
-        """Return what an energy statistic counts in each of its hours, in Wh."""
+    ) -> list[dict[str, float]]:
+        """Return the hours of an energy statistic that there are.
+
+        `start` is in ms since 1970-01-01 UTC, `state` and `change` are in Wh.
+        """
         answer = await self.ask(
             "recorder/statistics_during_period",
             start_time=begin.isoformat(),
             end_time=end.isoformat(),
             statistic_ids=[statistic_id],
             period="hour",
-            types=["change"],
+            types=["state", "change"],
             units={"energy": "Wh"},
         )
+        return list(answer.get(statistic_id, []))
+
+    async def hours(
+        self, statistic_id: str, begin: datetime, end: datetime
+    ) -> dict[datetime, int]:
+        """Return what an energy statistic counts in each of its hours, in Wh."""
         return {
             datetime.fromtimestamp(row["start"] / 1000, UTC): round(row["change"])
-            for row in answer.get(statistic_id, [])
+            for row in await self.rows(statistic_id, begin, end)
         }
+
+    async def issues(self) -> list[str]:
+        """Return the ids of the issues that are there, of whatever integration."""
+        answer = await self.ask("repairs/list_issues")
+        return [issue["issue_id"] for issue in answer["issues"]]
 
     async def act(self, action: str, **data: Any) -> dict[str, Any]:
         """Perform an action that has a response, and return that."""

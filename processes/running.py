@@ -2,8 +2,9 @@
 
 import asyncio
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, suppress
+from itertools import count
 import os
 from pathlib import Path
 import signal
@@ -24,12 +25,16 @@ class ProgramError(Exception):
 
 
 @asynccontextmanager
-async def running(*arguments: str) -> AsyncIterator[Process]:
-    """Run a Python program that has nothing left running when this ends."""
+async def running(*arguments: str, **environment: str) -> AsyncIterator[Process]:
+    """Run a Python program that has nothing left running when this ends.
+
+    `environment` is what it finds there beside what this program does.
+    """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *arguments,
         cwd=ROOT,
+        env=os.environ | environment,
         stdin=DEVNULL,
         # Ctrl-C must reach the calling program alone: the meter is to outlive
         # Home Assistant.
@@ -74,6 +79,16 @@ async def wait_for(session: ClientSession, url: str) -> None:
                 if response.ok:
                     return
         await asyncio.sleep(0.2)
+
+
+def own_addresses() -> Iterator[str]:
+    """Yield addresses of the loopback interface that no other process yields.
+
+    For programs that have one port each, like a meter's updater. Only Linux has them.
+    """
+    process = os.getpid()
+    for number in count(2):
+        yield f"127.{process >> 8 & 255}.{process & 255}.{number}"
 
 
 def free_port(first: int) -> int:

@@ -43,29 +43,15 @@ async def _newcomer(folder: Path) -> None:
             owner = home_assistant.owner
             begin = time.monotonic()
             await owner.add_meter(f"{server.host}:{server.port}", PASSWORD)
-            await _live_value(owner)
+            float(await owner.state(f"{PREFIX}_active_power"))
             print(f"First live value after {time.monotonic() - begin:.1f} s")
             await _hour_of_history(owner)
             print(f"First hour of history after {time.monotonic() - begin:.1f} s")
 
 
-async def _live_value(owner: Owner) -> None:
-    while True:
-        for state in await owner.get("/api/states"):
-            if state["entity_id"] == f"{PREFIX}_active_power":
-                float(state["state"])
-                return
-        await asyncio.sleep(0.1)
-
-
 async def _hour_of_history(owner: Owner) -> None:
-    while not await owner.ask(
-        "recorder/statistics_during_period",
-        start_time=(datetime.now(UTC) - HISTORY).isoformat(),
-        statistic_ids=[f"{PREFIX}_energy_import"],
-        period="hour",
-        types=["change"],
-    ):
+    now = datetime.now(UTC)
+    while not await owner.hours(f"{PREFIX}_energy_import", now - HISTORY, now):
         await asyncio.sleep(0.1)
 
 

@@ -128,14 +128,16 @@ def issues(hass: HomeAssistant) -> set[str]:
     return keys - {"unprotected"}
 
 
-def interrupted(storage: dict[str, Any], entry: MockConfigEntry) -> None:
+def interrupted(
+    storage: dict[str, Any], entry: MockConfigEntry, image: bytes = NEW
+) -> None:
     """Let an update have begun before Home Assistant stopped."""
     key = f"{DOMAIN}.{entry.entry_id}.update"
     storage[key] = {
         "version": 1,
         "minor_version": 1,
         "key": key,
-        "data": {"hash": read_firmware(NEW).hash.hex(), "version": "1.0.17"},
+        "data": {"hash": read_firmware(image).hash.hex(), "version": "1.0.17"},
     }
 
 
@@ -390,12 +392,10 @@ async def test_interrupted_on_trial_without_web_page(
     fix: Fix,
 ) -> None:
     """A firmware on trial that keeps a meter from being set up can be taken back."""
-    interrupted(hass_storage, entry)
-    put_on_trial(updater, signed_image("1.0.17", trait=Trait.NO_WEB_PAGE))
+    image = signed_image("1.0.17", trait=Trait.NO_WEB_PAGE)
+    interrupted(hass_storage, entry, image)
+    put_on_trial(updater, image)
     updater.web.away = True
-    hass_storage[f"{DOMAIN}.{entry.entry_id}.update"]["data"]["hash"] = (
-        updater.bootloader.slots[0].hash.hex()
-    )
     assert not await hass.config_entries.async_setup(entry.entry_id)
     await hass.async_block_till_done(wait_background_tasks=True)
     assert entry.state is ConfigEntryState.SETUP_RETRY

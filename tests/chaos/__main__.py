@@ -8,6 +8,7 @@ true afterwards that should have been.
 import argparse
 import asyncio
 from asyncio.subprocess import Process
+from collections import Counter
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -155,16 +156,10 @@ def _leaks(before: Census, after: Census) -> list[str]:
 
 
 def _report(site: Site, hours: int, before: Census, after: Census) -> None:
-    actions = ", ".join(
-        f"{number} x {name}" for name, number in sorted(site.done.items())
-    )
-    bad_luck = ", ".join(
-        f"{number} x {name}" for name, number in BAD_LUCK_SO_FAR.items()
-    )
     print(f"""
 Home Assistant started   {site.starts} times
-Owner                    {actions}
-Bad luck                 {bad_luck}
+Owner                    {_listed(site.done)}
+Bad luck                 {_listed(BAD_LUCK_SO_FAR)}
 Hours of energy          {hours}, all exact
 Meters                   {len(site.meters)}, all with a confirmed image""")
     for name, number in before["counts"].items():
@@ -172,6 +167,10 @@ Meters                   {len(site.meters)}, all with a confirmed image""")
     for kind in ("listeners", "objects", "memory"):
         totals = [sum(census[kind].values()) for census in (before, after)]
         print("{:<24} {} before, {} after".format(kind, *totals))
+
+
+def _listed(times: Counter[str]) -> str:
+    return ", ".join(f"{number} x {name}" for name, number in sorted(times.items()))
 
 
 def main() -> None:

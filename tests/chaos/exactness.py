@@ -9,7 +9,7 @@ HOUR = 3600
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An hour of a statistic; `state` and `change` in kWh."""
+    """An hour of a statistic; `state` and `change` in Wh."""
 
     start: int
     """Epoch second."""
@@ -34,9 +34,9 @@ def violations(rows: Sequence[Row], known: Mapping[int, int]) -> Iterator[str]:
         if (row := ends.get(end)) is None:
             yield f"no hour ends at {end}"
             continue
-        if round(row.state * 1000) != known[end]:
-            yield f"{end}: {row.state} kWh, and {known[end]} Wh in the meter"
+        if round(row.state) != known[end]:
+            yield f"{end}: {row.state} Wh, and {known[end]} in the meter"
         change = sum(row.change for row in rows if begin < row.end <= end)
-        if round(change * 1000) != known[end] - known[begin]:
-            yield f"{end}: +{change} kWh, and +{known[end] - known[begin]} Wh in the meter"
-    yield from (f"{row.end}: {row.change} kWh" for row in rows if row.change < 0)
+        if round(change) != known[end] - known[begin]:
+            yield f"{end}: +{change} Wh, and +{known[end] - known[begin]} in the meter"
+    yield from (f"{row.end}: {row.change} Wh" for row in rows if row.change < 0)

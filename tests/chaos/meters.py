@@ -5,11 +5,10 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from itertools import count
-import os
 from random import Random
 from typing import Final, Self
 
+from processes.running import own_addresses
 from simulator.clock import RunningClock
 from simulator.faults import (
     CloseHalfway,
@@ -56,10 +55,7 @@ BAD_ANSWERS: Final[tuple[Callable[[], Fault], ...]] = (
     lambda: Status(503),
 )
 
-# Sites of other processes have theirs.
-_hosts = (
-    f"127.{os.getpid() >> 8 & 255}.{os.getpid() & 255}.{number}" for number in count(2)
-)
+_addresses = own_addresses()
 
 
 class SimulatedMeter:
@@ -123,7 +119,7 @@ class SimulatedMeter:
         return None if active[0].confirmed else "the image that runs is not confirmed"
 
     def _take_an_address(self) -> None:
-        self.web.host = self.updater.host = next(_hosts)
+        self.web.host = self.updater.host = next(_addresses)
 
 
 async def vanishes(meter: SimulatedMeter, random: Random) -> None:

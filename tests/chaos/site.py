@@ -1,12 +1,12 @@
 """A Home Assistant with its meters, and an owner who does one thing after the other."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 import json
 from random import Random
-import re
 import signal
 from typing import Any, Final
 
@@ -24,7 +24,6 @@ CALM: Final = 600
 """Seconds after which everything must be well again; a trial ends after minutes."""
 TRAITS: Final = (*[Trait.GOOD] * 4, *Trait)
 
-_LOG_ENTRY: Final = re.compile(r"^(?=\d{4}-\d\d-\d\d )", re.MULTILINE)
 _EXPECTED: Final = (
     # What an action that was refused tells its caller
     "\nhomeassistant.exceptions.",
@@ -58,7 +57,7 @@ class Site:
         self._entries: dict[str, str] = {}
         self._told: dict[str, str] = {}
         self._firmware = 17
-        self.done: dict[str, int] = {}
+        self.done: Counter[str] = Counter()
         """How many of each thing the owner did, and how many of them failed."""
 
     @asynccontextmanager
@@ -86,7 +85,7 @@ class Site:
                 self._told[meter.serial_number] = meter.address
 
     def _read_log(self) -> None:
-        for entry in _LOG_ENTRY.split(self._home_assistant.log.read_text()):
+        for entry in self._home_assistant.log_entries():
             is_expected = any(error in entry for error in _EXPECTED)
             is_wrong = any(sign in entry for sign in ("Traceback", "Detected that"))
             if is_wrong and DOMAIN in entry and not is_expected:
@@ -119,7 +118,7 @@ class Site:
             await doing(meter)
         except OwnerError, ClientError, TimeoutError:
             name += ", failed"
-        self.done[name] = self.done.get(name, 0) + 1
+        self.done[name] += 1
 
     async def _reload(self, meter: SimulatedMeter) -> None:
         await self._owner.reload_meter(self._entries[meter.serial_number])
@@ -183,10 +182,8 @@ class Site:
         return version
 
     async def _install(self, meter: SimulatedMeter) -> None:
-        await self._owner.post(
-            "/api/services/update/install",
-            json={"entity_id": self._entity_id(meter, "update", "firmware")},
-        )
+        entity_id = self._entity_id(meter, "update", "firmware")
+        await self._owner.install_firmware(entity_id)
 
     @staticmethod
     def _entity_id(meter: SimulatedMeter, platform: str, name: str) -> str:
@@ -238,12 +235,11 @@ class Site:
         return unrest
 
     async def _keep_or_revert(self) -> None:
-        issues = (await self._owner.ask("repairs/list_issues"))["issues"]
-        for issue in issues:
-            if issue["issue_id"].startswith("firmware_on_trial"):
+        for issue_id in await self._owner.issues():
+            if issue_id.startswith("firmware_on_trial"):
                 choice = self._random.choice(("confirm_firmware", "revert_firmware"))
                 with suppress(OwnerError):
-                    await self._owner.fix(issue["issue_id"], next_step_id=choice)
+                    await self._owner.fix(issue_id, next_step_id=choice)
 
     async def census(self, process: asyncio.subprocess.Process) -> Census:
         """Return what Home Assistant holds, see `census.py`."""
@@ -279,16 +275,9 @@ class Site:
         return hours
 
     async def _rows(self, meter: SimulatedMeter) -> list[Row]:
+        now = datetime.now(UTC)
         statistic_id = self._entity_id(meter, "sensor", "energy_import")
-        answer = await self._owner.ask(
-            "recorder/statistics_during_period",
-            start_time=(datetime.now(UTC) - 2 * HISTORY).isoformat(),
-            statistic_ids=[statistic_id],
-            period="hour",
-            types=["state", "change"],
-            units={"energy": "kWh"},
-        )
         return [
-            Row(row["start"] // 1000, row["state"], row["change"])
-            for row in answer[statistic_id]
+            Row(int(row["start"]) // 1000, row["state"], row["change"])
+            for row in await self._owner.rows(statistic_id, now - 2 * HISTORY, now)
         ]

@@ -24,7 +24,7 @@ import pytest
 
 from processes.home_assistant import CONFIGURATION, HomeAssistant
 from processes.owner import PASSWORD, USER, Owner
-from processes.running import free_port
+from processes.running import free_port, own_addresses
 from simulator.clock import RunningClock
 from simulator.meter import USER as METER_USER, Meter, MeterConfig
 from simulator.updater import UpdaterConfig, UpdaterServer
@@ -61,7 +61,7 @@ type Install = Callable[..., Awaitable[UpdaterServer]]
 type Shot = Callable[..., Awaitable[None]]
 
 _serial_numbers = count(22360001)
-_addresses = (f"127.{os.getpid() >> 8 & 255}.{os.getpid() & 255}.{n}" for n in count(2))
+_addresses = own_addresses()
 
 
 def _own_address() -> str:
@@ -108,11 +108,9 @@ def log(home_assistant: HomeAssistant, expected_in_log: list[str]) -> Iterator[N
     """Let a story fail if the log has a warning or an error of us."""
     before = home_assistant.log.stat().st_size
     yield
-    text = home_assistant.log.read_bytes()[before:].decode()
-    entries = re.split(r"^(?=\d{4}-\d\d-\d\d )", text, flags=re.MULTILINE)
     unexpected = [
         entry
-        for entry in entries
+        for entry in home_assistant.log_entries(before)
         if OURS.search(entry) and not any(part in entry for part in expected_in_log)
     ]
     assert not unexpected

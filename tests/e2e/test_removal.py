@@ -50,7 +50,6 @@ async def _traces(
 ) -> dict[str, list[Any]]:
     """Return what Home Assistant has of a meter."""
     owner = home_assistant.owner
-    issues = (await owner.ask("repairs/list_issues"))["issues"]
     return {
         "entries": [e for e in await owner.meters() if e["entry_id"] == entry_id],
         "devices": [
@@ -64,7 +63,7 @@ async def _traces(
             for state in await owner.get("/api/states")
             if serial_number in state["entity_id"]
         ],
-        "issues": [i["issue_id"] for i in issues if entry_id in i["issue_id"]],
+        "issues": [issue for issue in await owner.issues() if entry_id in issue],
         "files": [
             path.name
             for path in (home_assistant.folder / ".storage").iterdir()
