@@ -1,16 +1,18 @@
 """What a meter has logged is told in Home Assistant."""
 
 from playwright.async_api import Page, expect
+import pytest
 
 from processes.owner import Owner
 from simulator.history import CurrentRatioChange
 
-from .conftest import Install
+from .conftest import Install, Shot
 from .pages import row
 
 
+@pytest.mark.pictured
 async def test_what_happened_is_told(
-    owner: Owner, page: Page, install: Install
+    owner: Owner, page: Page, install: Install, shot: Shot
 ) -> None:
     """Other transformers are set in the meter: the Logbook says so, and when."""
     meter = (updater := await install()).meter
@@ -23,3 +25,6 @@ async def test_what_happened_is_told(
     await owner.reload_meter(entry_id)
     told = page.get_by_text("Current transformer ratio changed")
     await expect(told.first).to_be_visible(timeout=60_000)
+    await logbook.click()
+    await expect(page.get_by_role("heading", name="Activity")).to_be_visible()
+    await shot("logbook", page.get_by_role("dialog").last)
