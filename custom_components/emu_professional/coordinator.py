@@ -32,6 +32,8 @@ _HURRY = 1.0
 
 _SILENCE = timedelta(seconds=60)
 
+_CLOCK = "%Y-%m-%d %H:%M:%S"
+
 _UPDATE_PAUSE = timedelta(seconds=15)
 """Between two polls while the meter's firmware is changed; less than `HOLD`."""
 
@@ -104,6 +106,14 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
         """Serial number of the meter that this entry is for."""
         assert self.config_entry.unique_id
         return self.config_entry.unique_id
+
+    def clocks(self) -> dict[str, str]:
+        """Return what the clocks of the meter and of Home Assistant show, local time."""
+        now = dt_util.now()
+        return {
+            "meter_time": f"{now + (self.data.clock_offset or timedelta()):{_CLOCK}}",
+            "time": f"{now:{_CLOCK}}",
+        }
 
     @override
     async def _async_setup(self) -> None:

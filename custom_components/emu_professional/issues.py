@@ -29,10 +29,11 @@ class Check:
 
 
 def _clock_off(entry: EmuConfigEntry) -> _Placeholders | None:
-    offset = entry.runtime_data.meter.data.clock_offset
+    meter = entry.runtime_data.meter
+    offset = meter.data.clock_offset
     if offset is None or abs(offset) <= CLOCK_LIMIT:
         return None
-    return {"offset": str(int(offset.total_seconds()))}
+    return meter.clocks()
 
 
 def _not_synchronized(entry: EmuConfigEntry) -> _Placeholders | None:

@@ -17,6 +17,7 @@ from homeassistant.core import CoreState
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.helpers import entity_registry as er, issue_registry as ir
 from homeassistant.helpers.recorder import get_instance
+from homeassistant.util import dt as dt_util
 from simulator import faults
 from simulator.logger import LoggerConfig
 from simulator.meter import Meter, MeterConfig
@@ -249,9 +250,13 @@ async def test_meter_without_logger(
 async def test_clock_that_is_off(house: House) -> None:
     """Hours that would be others' are not written."""
     await house.load()
-    house.server.meter.override["meterdatetime"] = int(house.now.timestamp()) + 400
+    ahead = house.now.replace(microsecond=0) + timedelta(seconds=400)
+    house.server.meter.override["meterdatetime"] = int(ahead.timestamp())
     await house.entry.runtime_data.meter.async_refresh()
-    with pytest.raises(HomeAssistantError, match="400 seconds ahead"):
+    shown, now = (
+        f"{dt_util.as_local(at):%Y-%m-%d %H:%M:%S}" for at in (ahead, house.now)
+    )
+    with pytest.raises(HomeAssistantError, match=f"shows {shown} while .* {now}"):
         await house.fill()
 
 

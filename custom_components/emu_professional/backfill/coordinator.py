@@ -301,7 +301,7 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
                 translation_key="clock_off",
                 translation_placeholders={
                     "meter": self.name,
-                    "offset": str(int(offset.total_seconds())),
+                    **self._meter.clocks(),
                 },
             )
         await self._async_learn_names()
