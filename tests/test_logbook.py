@@ -356,6 +356,28 @@ async def test_lasting_problems(
     assert issues(hass) == {"logbook_full", "unprotected"}
 
 
+async def test_known_after_a_restart(
+    hass: HomeAssistant,
+    followed: MockConfigEntry,
+    look: Look,
+    server: MeterServer,
+    clock: ManualClock,
+) -> None:
+    """What the logs said last stands until they are looked at again."""
+    server.meter.happens(LogbookFull(now(clock)))
+    await look(minutes=16)
+    told = state_of(hass, LOGBOOK).state
+    server.requests.clear()
+    await hass.config_entries.async_reload(followed.entry_id)
+    assert state_of(hass, LOGBOOK).state == told
+    assert state_of(hass, NOT_SYNCHRONIZED).state == "off"
+    assert state_of(hass, FULL).state == "on"
+    assert issues(hass) == {"logbook_full", "unprotected"}
+    assert not [
+        r for r in server.requests if r.path.startswith(("/logbook/", "/data/"))
+    ]
+
+
 async def test_clock_is_off(
     hass: HomeAssistant, loaded: MockConfigEntry, server: MeterServer, pass_time: Pass
 ) -> None:

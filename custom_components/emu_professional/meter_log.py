@@ -96,8 +96,10 @@ class LogbookCoordinator(DataUpdateCoordinator[Remembered]):
     async def async_start(self) -> None:
         """Begin once there are automations that can hear of it."""
         if stored := await self._store.async_load():
-            self._told = _told(stored)
+            self._told = told = _told(stored)
             self._empty_since = stored["empty_since"]
+            status = None if told.logger is None else told.lasting
+            self.async_set_updated_data(Remembered(told.logbook, told.logger, status))
         # Without a listener nothing would be asked.
         self.config_entry.async_on_unload(self.async_add_listener(lambda: None))
         self.config_entry.async_on_unload(async_at_started(self.hass, self._begin))
