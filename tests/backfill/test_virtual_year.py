@@ -1423,6 +1423,30 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
             *(Live(1), Fill(Mode.REBUILD, since=5, hours=3)),
         ),
     ),
+    "no power since a record that the last poll was a little short of": (
+        {"keys": ["energy_export", "active_power"], "depth": 400, "days": 0},
+        (
+            *(Off(6 * PERIOD, 0, 25), Silent(TO_THE_CLOCK_CHANGE, 0, 25, "power")),
+            Live(13),
+        ),
+    ),
+    "no power for longer than a part, since a little after the last poll": (
+        {"keys": ["energy_export", "active_power"], "depth": 400, "days": 0},
+        (Off(6 * PERIOD, 0, 25), Silent(40 * DAY, 0, 25, "power"), Live(13)),
+    ),
+    "a narrow window within a power failure, then everything": (
+        {
+            "keys": ["energy_export_t1", "active_power"],
+            "depth": 1500,
+            "days": 0,
+            "moved": True,
+        },
+        (
+            *(Off(6 * PERIOD, 0, 25), Silent(TO_THE_CLOCK_CHANGE, 0, 25, "power")),
+            *(Live(1), Live(13), Rename()),
+            Fill(Mode.REBUILD, since=2, hours=3, hitch="stop", after=4, days=1),
+        ),
+    ),
 }
 
 

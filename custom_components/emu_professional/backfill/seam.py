@@ -192,8 +192,7 @@ class _Series:
         self.register: float = begin
         if before and before.state is not None and before.start in inexact:
             # A row that has heard the meter to the end of its hour knows better.
-            least = begin - _lag(self.hours[self.first] - begin)
-            if least <= before.state <= self.hours[self.first]:
+            if _has_heard(before.state, begin, self.hours[self.first]):
                 self.register = before.state
 
     def is_right(self, start: int) -> bool:
@@ -205,12 +204,12 @@ class _Series:
         row, before = self.held.get(start), self.held.get(start - HOUR)
         if row is None or row.state is None:
             return False
-        energy = self.hours[start] - self.register
+        logged = self.hours[start]
         if start in self.inexact:
-            least = max(self.hours[start] - _lag(energy), self.register)
-            return least <= row.state <= self._following(start)
-        if before is None or abs(row.state - self.hours[start]) > _ROUNDING:
+            return _has_heard(row.state, logged, self._following(start))
+        if before is None or abs(row.state - logged) > _ROUNDING:
             return False
+        energy = logged - self.register
         return abs(row.sum - before.sum - energy) <= _ROUNDING
 
     def _following(self, start: int) -> float:
@@ -265,6 +264,14 @@ class _Series:
             return True
         energy = row.sum - before.sum
         return abs(energy - (row.state - self.register)) <= _lag(energy)
+
+
+def _has_heard(state: float, logged: float, following: float) -> bool:
+    """Whether a state is from after the last record of its hour.
+
+    Asks for nothing that only one of two parts knows between which the hour lies.
+    """
+    return logged - _ROUNDING <= state <= following
 
 
 def _plan(
