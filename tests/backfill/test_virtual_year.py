@@ -1447,6 +1447,10 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
             Fill(Mode.REBUILD, since=2, hours=3, hitch="stop", after=4, days=1),
         ),
     ),
+    "a rebuild in parts, and no record ends with the hour between them": (
+        {"keys": ["energy_export"], "interval": 7, "days": 0},
+        (Live(25), Off(DAY), Live(2), Fill(Mode.REBUILD, days=1)),
+    ),
 }
 
 

@@ -104,12 +104,13 @@ class Report:
 class _Logged:
     """The hours of a window; `before` has the registers with which they begin.
 
-    It lies within the window only where nothing older will be read.
+    It lies within the window only where nothing older will be read: `is_oldest`.
     """
 
     window: Window
     before: Hour
     hours: Sequence[Hour]
+    is_oldest: bool
 
 
 class Backfill:
@@ -304,14 +305,15 @@ class Backfill:
 def _plan(logged: _Logged, target: Target, held: Held, rebuild: bool) -> Plan:
     before = logged.before
     carries = before.start >= logged.window.since
+    # A rebuild of the next part leaves nothing of what the row before knows better.
+    stays = logged.is_oldest or not rebuild
+    judged = (before, *logged.hours) if stays else logged.hours
     return join(
         {hour.start: target.register(hour) for hour in logged.hours},
         target.register(logged.before),
         held.rows,
         held.live,
-        inexact={
-            hour.start for hour in (before, *logged.hours) if hour.known != hour.end
-        },
+        inexact={hour.start for hour in judged if hour.known != hour.end},
         rebuild=rebuild,
         carry=before.start if carries else None,
     )
@@ -370,7 +372,7 @@ def _logged(window: Window, hours: Sequence[Hour], is_oldest: bool) -> _Logged |
         earlier, inside = inside[:1], inside[1:]
     if not earlier or not (inside or is_oldest):
         return None
-    return _Logged(window, earlier[-1], inside)
+    return _Logged(window, earlier[-1], inside, is_oldest)
 
 
 def _parts(since: int, until: int) -> Iterator[Window]:
