@@ -138,6 +138,15 @@ def test_clock_set_back_and_forward() -> None:
     assert hours[-1].registers[0] == 120
 
 
+def test_hour_that_the_clock_was_set_back_from() -> None:
+    """Until its time comes again it is not known: it would count less than nothing."""
+    before = [record(i, START + 900 * i, i * 10) for i in range(1, 10)]
+    after = [record(i, START + 900 * i - 2 * HOUR, i * 10) for i in range(10, 12)]
+    hours, _ = fold(before + after)
+    assert [hour.start for hour in hours] == [START]
+    assert hours[0].registers[0] == 110
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

@@ -1451,6 +1451,14 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
         {"keys": ["energy_export"], "interval": 7, "days": 0},
         (Live(25), Off(DAY), Live(2), Fill(Mode.REBUILD, days=1)),
     ),
+    "no power soon after the clock was set back from hours that did not come again": (
+        {"keys": ["energy_export"], "days": 0},
+        (
+            *(Live(25), Clock(4000), Live(2), Clock(0), Live(2)),
+            *(Silent(9 * HOUR, 0, 25, "power"), Fill(days=1), Live(13)),
+            Fill(Mode.REBUILD),
+        ),
+    ),
 }
 
 

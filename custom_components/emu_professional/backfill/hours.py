@@ -146,6 +146,7 @@ class Folding:
         """Fold the pending record, now that the next one has confirmed it."""
         if (record := self._pending) is None:
             return
+        self._forget_behind(record)
         for start, seconds in self._parts(record):
             if (hour := self._open.get(start)) is None:
                 hour = self._open[start] = _OpenHour()
@@ -160,6 +161,13 @@ class Folding:
             yield from self._closed(
                 [start for start in self._open if start < record.at - _REACH]
             )
+
+    def _forget_behind(self, record: Record) -> None:
+        """Forget hours that were logged before the clock was set back from them."""
+        if self._before is None or self._before.at <= record.at:
+            return
+        for start in [start for start in self._open if start >= record.at]:
+            del self._open[start]
 
     def _parts(self, record: Record) -> Iterator[tuple[int, int]]:
         """Yield the hours that a record covers, with how many seconds of each."""
