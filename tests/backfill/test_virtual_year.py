@@ -1459,6 +1459,18 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
             Fill(Mode.REBUILD),
         ),
     ),
+    "no power soon after the clock was set back, before which little was logged": (
+        {
+            "keys": ["energy_import_t1", "active_power"],
+            "interval": 7,
+            "depth": 400,
+            "days": 0,
+        },
+        (
+            *(Live(1), Live(1), Clock(4000), Live(1), Clock(0)),
+            Silent(3 * HOUR + 4 * PERIOD, 90, 25, "power"),
+        ),
+    ),
 }
 
 
