@@ -432,6 +432,8 @@ class Log:
 
     known: Mapping[int, Registers]
     """Registers at full hours, by the meter's clock."""
+    last: Mapping[int, Registers]
+    """Registers of the last record in an hour, by its end, whatever the clock was."""
     odd: frozenset[int]
     """Full hours before which its clock was wrong."""
     hours: Mapping[int, Mapping[str, tuple[float, float, float]]]
@@ -869,8 +871,9 @@ class Life:
                 assert record.registers == known[record.stamp]
         return Log(
             known=known,
+            last={_end_of_hour(record.stamp): record.registers for record in own},
             odd=frozenset(
-                -(-record.stamp // HOUR) * HOUR
+                _end_of_hour(record.stamp)
                 for record in clean
                 if record.stamp != self.meter.logger.recorded_at(record.index)
             ),
@@ -1016,6 +1019,9 @@ class Contract:
         if self.until in self.known:
             # A row before that has not heard the meter has an older one.
             registers.append(self._register(target, self.until))
+        elif registers and self.until in self.log.last:
+            # Logged while the clock was behind, it may be a later one.
+            registers.append(_register(target, self.log.last[self.until]))
         if not registers:
             return
         energy = max(state - max(registers), 0)
@@ -1060,6 +1066,10 @@ def _row(columns: Sequence[float | None], per_unit: float) -> Row:
 
 def _time(at: float) -> datetime:
     return datetime.fromtimestamp(at, UTC)
+
+
+def _end_of_hour(at: int) -> int:
+    return -(-at // HOUR) * HOUR
 
 
 def _night(at: int) -> int:
@@ -1469,6 +1479,18 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
         (
             *(Live(1), Live(1), Clock(4000), Live(1), Clock(0)),
             Silent(3 * HOUR + 4 * PERIOD, 90, 25, "power"),
+        ),
+    ),
+    "the clock was behind, and the end of the window was logged twice": (
+        {
+            "keys": ["energy_import_t1", "active_power"],
+            "interval": 45,
+            "depth": 400,
+            "days": 0,
+        },
+        (
+            *(Off(3 * HOUR + 4 * PERIOD, 0, 25, heard=False), Live(25), Live(25)),
+            *(Live(13), Live(1), Live(1), Clock(-4000), Live(25)),
         ),
     ),
 }
