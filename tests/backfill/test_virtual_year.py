@@ -1493,6 +1493,13 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
             *(Live(13), Live(1), Live(1), Clock(-4000), Live(25)),
         ),
     ),
+    "the clock was ahead, and a row between two parts knows more than is logged": (
+        {"keys": ["energy_export"], "interval": 7, "days": 0},
+        (
+            *(Live(25), Clock(4000), Live(25), Live(25), Clock(0), Live(2)),
+            *(Off(20 * HOUR), Live(2), Fill(days=1), Fill(Mode.REBUILD, days=1)),
+        ),
+    ),
 }
 
 

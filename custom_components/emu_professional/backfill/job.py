@@ -105,12 +105,14 @@ class _Logged:
     """The hours of a window; `before` has the registers with which they begin.
 
     It lies within the window only where nothing older will be read: `is_oldest`.
+    `following` is the hour that is logged next behind the window.
     """
 
     window: Window
     before: Hour
     hours: Sequence[Hour]
     is_oldest: bool
+    following: Hour | None
 
 
 class Backfill:
@@ -160,17 +162,21 @@ class Backfill:
         self._window = Window(since, until)
         behind = newest.index + 1
         hours: list[Hour] = []
+        following: Hour | None = None
         for part in _parts(since, until):
             first = await self._async_first(part, newest)
             hours = await self._async_read(part, first, behind, newest) + hours
             behind = min(first, behind)
-            logged = _logged(Window(part.since, until), hours, part.since == since)
+            logged = _logged(
+                Window(part.since, until), hours, part.since == since, following
+            )
             if logged is None:
                 # The next part has the register with which they begin.
                 hours = [hour for hour in hours if hour.start >= part.since]
                 continue
             await self._async_follow(part, logged, targets)
             until, hours = part.since, []
+            following = next(iter(logged.hours), None)
 
     async def _async_begin(self, window: Window, newest: Record) -> int:
         """Return where the window begins, or the logger if that is later."""
@@ -303,7 +309,7 @@ class Backfill:
 
 
 def _plan(logged: _Logged, target: Target, held: Held, rebuild: bool) -> Plan:
-    before = logged.before
+    before, following = logged.before, logged.following
     carries = before.start >= logged.window.since
     # A rebuild of the next part leaves nothing of what the row before knows better.
     stays = logged.is_oldest or not rebuild
@@ -316,6 +322,7 @@ def _plan(logged: _Logged, target: Target, held: Held, rebuild: bool) -> Plan:
         inexact={hour.start for hour in judged if hour.known != hour.end},
         rebuild=rebuild,
         carry=before.start if carries else None,
+        following=(following.start, target.register(following)) if following else None,
     )
 
 
@@ -361,7 +368,9 @@ def _means(logged: _Logged, target: Target) -> Iterator[Mean]:
         )
 
 
-def _logged(window: Window, hours: Sequence[Hour], is_oldest: bool) -> _Logged | None:
+def _logged(
+    window: Window, hours: Sequence[Hour], is_oldest: bool, following: Hour | None
+) -> _Logged | None:
     """Return the hours of a window, if the registers with which they begin are known.
 
     Nothing older will be read than the oldest: it begins behind its first hour.
@@ -372,7 +381,7 @@ def _logged(window: Window, hours: Sequence[Hour], is_oldest: bool) -> _Logged |
         earlier, inside = inside[:1], inside[1:]
     if not earlier or not (inside or is_oldest):
         return None
-    return _Logged(window, earlier[-1], inside, is_oldest)
+    return _Logged(window, earlier[-1], inside, is_oldest, following)
 
 
 def _parts(since: int, until: int) -> Iterator[Window]:

@@ -14,6 +14,7 @@ from bisect import bisect_right
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from .hours import HOUR
@@ -103,6 +104,7 @@ def join(
     inexact: Container[int] = (),
     rebuild: bool = False,
     carry: int | None = None,
+    following: tuple[int, int] | None = None,
 ) -> Plan:
     """Return what makes a register's statistic follow the logger.
 
@@ -114,6 +116,7 @@ def join(
     count what the meter counted stay, but with `rebuild` every hour is written.
     `carry` is the hour in which `begin` was logged, where nothing before it is known
     and nothing older will be read: it counts what no row has counted until then.
+    `following` is the hour that is logged next, with its register.
     """
     held = {row.start: row for row in rows}
     if carry is not None:
@@ -123,7 +126,7 @@ def join(
             begin = state
     if not hours:
         return Plan()
-    series = _Series(hours, begin, held, inexact)
+    series = _Series(hours, begin, held, inexact, following)
     for start in sorted(hours.keys() | held.keys()):
         if start in hours and (rebuild or not series.is_right(start)):
             series.follow(start)
@@ -178,6 +181,7 @@ class _Series:
         begin: float,
         held: Mapping[int, Row],
         inexact: Container[int],
+        following: tuple[int, int] | None,
     ) -> None:
         self.hours = hours
         self.inexact = inexact
@@ -186,7 +190,8 @@ class _Series:
         self.first = next(iter(hours))
         self.rows: dict[int, Row] = {}
         self.energies: dict[int, float] = {}
-        self._starts = list(self.hours)
+        self._last = max(hours)
+        self._logged = [*hours.items(), *([following] if following else [])]
         before = held.get(max((s for s in held if s < self.first), default=-1))
         self.sum = before.sum if before else 0.0
         self.register: float = begin
@@ -214,10 +219,8 @@ class _Series:
 
     def _following(self, start: int) -> float:
         """Return the register at the end of the next hour that is logged."""
-        following = bisect_right(self._starts, start)
-        if following == len(self._starts):
-            return inf
-        return self.hours[self._starts[following]]
+        following = bisect_right(self._logged, start, key=itemgetter(0))
+        return self._logged[following][1] if following < len(self._logged) else inf
 
     def follow(self, start: int) -> None:
         """Add an hour as the logger has it."""
@@ -256,9 +259,7 @@ class _Series:
 
     def _begins_here(self, row: Row, before: Row) -> bool:
         """Whether a row behind the logger's hours counts from where the series stands."""
-        if not self._starts or row.start < self._starts[-1]:
-            return False
-        if before.start not in self.rows:
+        if row.start < self._last or before.start not in self.rows:
             return False
         if row.state is None:
             return True
