@@ -296,7 +296,8 @@ def test_rows_outside_the_loggers_memory_stay() -> None:
         home.logged[since],
         home.recorder.rows_since(since - HOUR),
         home.recorder.newest,
-        carry=since - HOUR,
+        since=since - HOUR,
+        before=since - HOUR,
     )
     home.recorder.carry_out(plan)
     assert {s: home.recorder.hours[s] for s in old} == old
@@ -308,7 +309,7 @@ def test_rows_outside_the_loggers_memory_stay() -> None:
 def test_sum_began_anew_where_the_logger_begins(hours: dict[int, int]) -> None:
     """The first hour counts what was forgotten, even if nothing else is logged yet."""
     rows = [Row(START - 900 * HOUR, 1_000, 20), Row(START, 9_000, 0)]
-    plan = join(hours, 9_000, rows, rows[-1], carry=START)
+    plan = join(hours, 9_000, rows, rows[-1], since=START, before=START)
     after = {row.start: row.sum + plan.shift for row in rows[1:]}
     after |= {row.start: row.sum for row in plan.rows}
     assert after[START] == 8_020

@@ -1500,6 +1500,13 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
             *(Off(20 * HOUR), Live(2), Fill(days=1), Fill(Mode.REBUILD, days=1)),
         ),
     ),
+    "rows between two parts have counted what was logged before the clock was set": (
+        {"keys": ["energy_export"], "interval": 45, "days": 0},
+        (
+            *(Live(25), Clock(4000), Live(25), Live(25), Clock(0), Live(2)),
+            *(Off(20 * HOUR), Live(2), Fill(days=1)),
+        ),
+    ),
 }
 
 

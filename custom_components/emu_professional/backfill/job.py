@@ -310,7 +310,6 @@ class Backfill:
 
 def _plan(logged: _Logged, target: Target, held: Held, rebuild: bool) -> Plan:
     before, following = logged.before, logged.following
-    carries = before.start >= logged.window.since
     # A rebuild of the next part leaves nothing of what the row before knows better.
     stays = logged.is_oldest or not rebuild
     judged = (before, *logged.hours) if stays else logged.hours
@@ -321,7 +320,8 @@ def _plan(logged: _Logged, target: Target, held: Held, rebuild: bool) -> Plan:
         held.live,
         inexact={hour.start for hour in judged if hour.known != hour.end},
         rebuild=rebuild,
-        carry=before.start if carries else None,
+        since=logged.window.since,
+        before=before.start,
         following=(following.start, target.register(following)) if following else None,
     )
 

@@ -103,55 +103,66 @@ def join(
     *,
     inexact: Container[int] = (),
     rebuild: bool = False,
-    carry: int | None = None,
+    since: int | None = None,
+    before: int | None = None,
     following: tuple[int, int] | None = None,
 ) -> Plan:
     """Return what makes a register's statistic follow the logger.
 
     `hours` has the last register that the logger knows of each hour, by the hour's
     start and in order: of those in `inexact` it is not the one at the very end.
-    `begin` is the register at the beginning of the first. `rows` are the
-    recorder's, in order, from the last one before the first hour on; `live` is its
+    `begin` is the register with which they begin, logged in the hour `before`; the
+    window begins `since`: without these two, with the first hour. `rows` are the
+    recorder's, in order, from the last one before the window on; `live` is its
     newest short-term row, or None if `rows` do not go as far as that. Hours that
     count what the meter counted stay, but with `rebuild` every hour is written.
-    `carry` is the hour in which `begin` was logged, where nothing before it is known
-    and nothing older will be read: it counts what no row has counted until then.
-    `following` is the hour that is logged next, with its register.
+    Where `before` lies within the window, nothing older will be read: it counts what
+    no row has counted until then. `following` is the hour that is logged next behind
+    them, with its register.
     """
     held = {row.start: row for row in rows}
-    if carry is not None:
+    first = next(iter(hours), 0) if since is None else since
+    before = first - HOUR if before is None else before
+    if before >= first:
+        first = before + HOUR
         lag = _lag(next(iter(hours.values()), begin) - begin)
-        if (state := _last_state(held, carry, begin, lag)) is not None:
-            hours = {carry: int(begin), **hours}
+        if (state := _last_state(held, before, begin, lag)) is not None:
+            hours = {before: int(begin), **hours}
             begin = state
+            first = before
     if not hours:
         return Plan()
     series = _Series(hours, begin, held, inexact, following)
+    series.go_on_from(_last_before(first, held), before)
     for start in sorted(hours.keys() | held.keys()):
         if start in hours and (rebuild or not series.is_right(start)):
             series.follow(start)
-        elif start >= series.first:
+        elif start >= first:
             series.keep(start)
     return _plan(series, series.written, frozenset(_wrong(series)), live)
 
 
 def _last_state(
-    held: Mapping[int, Row], carry: int, begin: float, lag: float
+    held: Mapping[int, Row], first: int, begin: float, lag: float
 ) -> float | None:
     """Return up to which register rows count, if that is not where hours begin.
 
     A row that has heard the meter may have counted nothing of it nevertheless: Home
     Assistant begins anew at 0 after long silence.
     """
-    older = held.get(max((start for start in held if start < carry), default=-1))
+    older = _last_before(first, held)
     if older is None or older.state is None or older.state > begin + _EQUAL:
         return None
-    row = held.get(carry)
+    row = held.get(first)
     if row is None or row.state is None:
         return older.state if older.state < begin else None
     energy = row.state - older.state
     goes_on = abs(row.sum - older.sum - energy) <= _lag(energy)
     return None if goes_on and row.state >= begin - lag else older.state
+
+
+def _last_before(first: int, held: Mapping[int, Row]) -> Row | None:
+    return held.get(max((start for start in held if start < first), default=-1))
 
 
 def _wrong(series: _Series) -> Iterator[int]:
@@ -187,18 +198,26 @@ class _Series:
         self.inexact = inexact
         self.written: set[int] = set()
         self.held = held
-        self.first = next(iter(hours))
         self.rows: dict[int, Row] = {}
         self.energies: dict[int, float] = {}
         self._last = max(hours)
         self._logged = [*hours.items(), *([following] if following else [])]
-        before = held.get(max((s for s in held if s < self.first), default=-1))
-        self.sum = before.sum if before else 0.0
+        self.sum = 0.0
         self.register: float = begin
-        if before and before.state is not None and before.start in inexact:
-            # A row that has heard the meter to the end of its hour knows better.
-            if _has_heard(before.state, begin, self.hours[self.first]):
-                self.register = before.state
+
+    def go_on_from(self, row: Row | None, before: int) -> None:
+        """Go on from the last row, which may know more than was logged `before`."""
+        if row is None:
+            return
+        self.sum = row.sum
+        if row.state is None or row.start < before:
+            return
+        following = self._following(row.start)
+        if row.start > before:
+            self.register = max(min(row.state, following), self.register)
+        elif before in self.inexact and _has_heard(row.state, self.register, following):
+            # It has heard the meter to the end of its hour.
+            self.register = row.state
 
     def is_right(self, start: int) -> bool:
         """Whether the row of a logged hour may stay.
