@@ -1507,6 +1507,27 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
             *(Off(20 * HOUR), Live(2), Fill(days=1)),
         ),
     ),
+    "a live row in a hole between two parts": (
+        {"interval": 60, "days": 0},
+        (
+            *(Live(25), Clock(-4000), Live(25), Live(25), Clock(0), Live(13)),
+            *(Off(22 * HOUR), Live(2), Fill(days=1)),
+        ),
+    ),
+    "a live row in a hole between two parts knows more than is logged": (
+        {"keys": ["energy_export"], "interval": 60, "days": 0},
+        (
+            *(Live(25), Clock(4000), Live(25), Live(25), Clock(0), Live(13)),
+            *(Off(19 * HOUR), Live(2), Fill(days=1)),
+        ),
+    ),
+    "a live row in a hole behind the first hour of a part": (
+        {"interval": 45, "days": 0},
+        (
+            *(Live(25), Clock(4000), Live(25), Live(25), Clock(0), Live(13)),
+            *(Off(18 * HOUR), Live(2), Fill(days=1)),
+        ),
+    ),
 }
 
 

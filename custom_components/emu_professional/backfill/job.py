@@ -38,6 +38,9 @@ two parts where only another meter's records lie before the newer one."""
 _MARGIN: Final = 2 * HOUR
 """What is read around a part, in case that the meter's clock was set there."""
 
+_DIGITS: Final = 3
+"""Of an energy behind the last digit of its register; floating point loses later ones."""
+
 _READING: Final = 0.3
 """The share of the work that is reading."""
 
@@ -340,8 +343,10 @@ def _count(
     outcome.corrected += len(more) - len(new)
     outcome.left += sum(hour.start not in more for hour in logged.hours)
     per_unit = 10**statistic.decimals
-    outcome.more += sum(energy for energy in more.values() if energy > 0) / per_unit
-    outcome.less -= sum(energy for energy in more.values() if energy < 0) / per_unit
+    # A run rounds elsewhere than a dry run, and must not say something else.
+    energies = [round(energy, _DIGITS) for energy in more.values()]
+    outcome.more += sum(energy for energy in energies if energy > 0) / per_unit
+    outcome.less -= sum(energy for energy in energies if energy < 0) / per_unit
 
 
 def _wanting(

@@ -200,8 +200,8 @@ class _Series:
         self.held = held
         self.rows: dict[int, Row] = {}
         self.energies: dict[int, float] = {}
-        self._last = max(hours)
         self._logged = [*hours.items(), *([following] if following else [])]
+        self._until = following[0] if following else inf
         self.sum = 0.0
         self.register: float = begin
 
@@ -268,6 +268,10 @@ class _Series:
         What it counted so far, if the logger agrees or can't know; in a hole of the
         logger what its state says, within what is known before and after.
         """
+        if row.start >= self._until:
+            # The newer part there has made it right.
+            older = _last_before(row.start, self.held)
+            return row.sum - (older.sum if older else 0)
         before = self.held.get(row.start - HOUR)
         is_exact = row.start in self.hours and row.start not in self.inexact
         if before and (is_exact or self._begins_here(row, before)):
@@ -278,7 +282,8 @@ class _Series:
 
     def _begins_here(self, row: Row, before: Row) -> bool:
         """Whether a row behind the logger's hours counts from where the series stands."""
-        if row.start < self._last or before.start not in self.rows:
+        last, _ = self._logged[-1]
+        if row.start < last or before.start not in self.rows:
             return False
         if row.state is None:
             return True
