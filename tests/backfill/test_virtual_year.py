@@ -1528,6 +1528,10 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
             *(Off(18 * HOUR), Live(2), Fill(days=1)),
         ),
     ),
+    "a live row at the end of the window, whose hour the clock was set back from": (
+        {"interval": 7, "depth": 100, "days": 2},
+        (Live(7), Live(25), Live(25), Clock(-4000), Live(7)),
+    ),
 }
 
 

@@ -324,6 +324,7 @@ def _plan(logged: _Logged, target: Target, held: Held, rebuild: bool) -> Plan:
         inexact={hour.start for hour in judged if hour.known != hour.end},
         rebuild=rebuild,
         since=logged.window.since,
+        until=logged.window.until,
         before=before.start,
         following=(following.start, target.register(following)) if following else None,
     )

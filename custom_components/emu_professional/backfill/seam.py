@@ -104,6 +104,7 @@ def join(
     inexact: Container[int] = (),
     rebuild: bool = False,
     since: int | None = None,
+    until: int | None = None,
     before: int | None = None,
     following: tuple[int, int] | None = None,
 ) -> Plan:
@@ -112,13 +113,13 @@ def join(
     `hours` has the last register that the logger knows of each hour, by the hour's
     start and in order: of those in `inexact` it is not the one at the very end.
     `begin` is the register with which they begin, logged in the hour `before`; the
-    window begins `since`: without these two, with the first hour. `rows` are the
-    recorder's, in order, from the last one before the window on; `live` is its
-    newest short-term row, or None if `rows` do not go as far as that. Hours that
-    count what the meter counted stay, but with `rebuild` every hour is written.
+    window is from `since` `until`: without these, from the first hour to the last.
+    `rows` are the recorder's, in order, from the last one before the window on; `live`
+    is its newest short-term row, or None if `rows` do not go as far as that. Hours
+    that count what the meter counted stay, but with `rebuild` every hour is written.
     Where `before` lies within the window, nothing older will be read: it counts what
     no row has counted until then. `following` is the hour that is logged next behind
-    them, with its register.
+    the window, with its register, where a newer part begins.
     """
     held = {row.start: row for row in rows}
     first = next(iter(hours), 0) if since is None else since
@@ -132,7 +133,8 @@ def join(
             first = before
     if not hours:
         return Plan()
-    series = _Series(hours, begin, held, inexact, following)
+    until = max(hours) + HOUR if until is None else until
+    series = _Series(hours, begin, held, inexact, until, following)
     series.go_on_from(_last_before(first, held), before)
     for start in sorted(hours.keys() | held.keys()):
         if start in hours and (rebuild or not series.is_right(start)):
@@ -192,6 +194,7 @@ class _Series:
         begin: float,
         held: Mapping[int, Row],
         inexact: Container[int],
+        until: int,
         following: tuple[int, int] | None,
     ) -> None:
         self.hours = hours
@@ -201,7 +204,8 @@ class _Series:
         self.rows: dict[int, Row] = {}
         self.energies: dict[int, float] = {}
         self._logged = [*hours.items(), *([following] if following else [])]
-        self._until = following[0] if following else inf
+        self._next = following[0] if following else inf
+        self._until = until
         self.sum = 0.0
         self.register: float = begin
 
@@ -253,9 +257,12 @@ class _Series:
         row = self.held[start]
         change = self._change(row)
         self._add(start, row.state, change)
-        self.register += change
         if start in self.hours and start not in self.inexact:
             self.register = self.hours[start]
+        elif start >= self._until and row.state is not None:
+            self.register = max(self.register, row.state)
+        else:
+            self.register += change
 
     def _add(self, start: int, state: float | None, change: float) -> None:
         self.sum += change
@@ -268,7 +275,7 @@ class _Series:
         What it counted so far, if the logger agrees or can't know; in a hole of the
         logger what its state says, within what is known before and after.
         """
-        if row.start >= self._until:
+        if row.start >= self._next:
             # The newer part there has made it right.
             older = _last_before(row.start, self.held)
             return row.sum - (older.sum if older else 0)
@@ -281,9 +288,8 @@ class _Series:
         return max(min(row.state, self._following(row.start)) - self.register, 0)
 
     def _begins_here(self, row: Row, before: Row) -> bool:
-        """Whether a row behind the logger's hours counts from where the series stands."""
-        last, _ = self._logged[-1]
-        if row.start < last or before.start not in self.rows:
+        """Whether a row behind the window counts from where the series stands."""
+        if row.start < self._until or before.start not in self.rows:
             return False
         if row.state is None:
             return True
