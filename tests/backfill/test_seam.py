@@ -316,6 +316,19 @@ def test_sum_began_anew_where_the_logger_begins(hours: dict[int, int]) -> None:
     assert after[max(after)] == 8_020 + sum(hours.values()) - 9_000 * len(hours)
 
 
+def test_row_compiled_meanwhile_from_what_was_before() -> None:
+    """A row behind that has not heard the meter counts nothing, not less."""
+    rows = [
+        Row(START - HOUR, 1_000, 20),
+        Row(START, 1_050, 70),
+        Row(START + HOUR, 1_000, 20),
+    ]
+    plan = join({START: 1_050}, 1_000, rows, rows[-1])
+    assert plan.last == Row(START + HOUR, 1_050, 70)
+    assert plan.shift == 50
+    assert plan.shift_from == START + HOUR
+
+
 def test_hour_that_the_logger_does_not_know() -> None:
     """What live rows counted in a hole of the logger is not counted twice."""
     home = Home().live(DAY, 100)

@@ -294,7 +294,8 @@ class _Series:
         if row.state is None:
             return True
         energy = row.sum - before.sum
-        return abs(energy - (row.state - self.register)) <= _lag(energy)
+        passed = row.state - self.register
+        return energy >= -_EQUAL and abs(energy - passed) <= _lag(energy)
 
 
 def _has_heard(state: float, logged: float, following: float) -> bool:
