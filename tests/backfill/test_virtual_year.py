@@ -1426,6 +1426,13 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
             Fill(Mode.REBUILD, since=30, hitch="late", days=1),
         ),
     ),
+    "an hour is compiled between two writes, and has not heard the meter either": (
+        {"depth": 400, "days": 0},
+        (
+            *(Live(1), Off(12 * DAY, 0, 25, heard=False), Silent(PERIOD, 0, 25)),
+            Fill(since=30, hitch="live", days=1),
+        ),
+    ),
     "a row behind the window follows one that has not heard the meter": (
         {"depth": 400, "days": 0},
         (
