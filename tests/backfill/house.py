@@ -122,6 +122,8 @@ class House:
                 await self.hass.async_block_till_done()
             self.move_to(start + PERIOD)
             await self.compile(start)
+            # A run takes seconds: on a busy machine it must not take hours.
+            await self.settle()
 
     async def unload(self) -> None:
         """Unload the meter, as at the end of Home Assistant."""
