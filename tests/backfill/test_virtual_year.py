@@ -874,7 +874,7 @@ class Life:
             last={_end_of_hour(record.stamp): record.registers for record in own},
             odd=frozenset(
                 _end_of_hour(record.stamp)
-                for record in clean
+                for record in own
                 if record.stamp != self.meter.logger.recorded_at(record.index)
             ),
             hours=_measured(own, {record.index for record in clean}),
@@ -1425,6 +1425,10 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
             *(Live(1), Off(12 * DAY, 0, 25, heard=False), Silent(PERIOD, 0, 25)),
             Fill(Mode.REBUILD, since=30, hitch="late", days=1),
         ),
+    ),
+    "the end of the newest hour was logged twice: the clock was set back to it": (
+        {"keys": ["energy_import_t1", "active_power"], "depth": 400, "days": 0},
+        (Live(1), Live(1), Live(7), Live(7), Clock(-240), Live(1)),
     ),
     "an hour is compiled between two writes, and has not heard the meter either": (
         {"depth": 400, "days": 0},
