@@ -19,7 +19,7 @@ from custom_components.emu_professional.backfill.recorder import (
     async_compiled_until,
     async_held,
 )
-from custom_components.emu_professional.backfill.seam import Plan, join
+from custom_components.emu_professional.backfill.seam import Plan, Profile, join
 from homeassistant.components.recorder.core import Recorder
 from homeassistant.components.recorder.db_schema import StatisticsRuns
 from homeassistant.components.recorder.statistics import statistics_during_period
@@ -102,8 +102,9 @@ class Home:
 
     async def plan(self, held: Held, *, rebuild: bool = False) -> Plan:
         """Return what a back-fill would do."""
-        hours = logged(await self.limit())
-        return join(hours, register(SINCE), held.rows, held.live, rebuild=rebuild)
+        until = await self.limit()
+        profile = Profile(SINCE, until, SINCE - HOUR, register(SINCE), logged(until))
+        return join(profile, held.rows, held.live, rebuild=rebuild)
 
     async def worst_error(self) -> float:
         """Return by how many Wh a bar of the energy dashboard is wrong at most."""

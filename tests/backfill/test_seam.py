@@ -14,12 +14,35 @@ from hypothesis import example, given, settings, strategies as st
 import pytest
 
 from custom_components.emu_professional.backfill.hours import HOUR
-from custom_components.emu_professional.backfill.seam import Plan, Row, changed, join
+from custom_components.emu_professional.backfill.seam import (
+    Plan,
+    Profile,
+    Row,
+    changed,
+    join,
+)
 
 START = 1_780_300_800
 PERIOD = 300
 KEEP = 10 * 24 * HOUR
 EXACT = 0.01
+
+
+def profile(
+    hours: Mapping[int, int], begin: float, *, before: int | None = None
+) -> Profile:
+    """Return what is logged from the first hour to the last.
+
+    `before` is the oldest hour of all, if that is where they begin.
+    """
+    starts = [*hours] if before is None else [before, *hours]
+    return Profile(
+        since=starts[0],
+        until=starts[-1] + HOUR,
+        before=starts[0] - HOUR if before is None else before,
+        begin=begin,
+        hours=hours,
+    )
 
 
 @dataclass
@@ -130,8 +153,7 @@ class Home:
         """Return what a back-fill since a full hour would do."""
         self._catch_up()
         return join(
-            self.hours(since),
-            self.logged[since],
+            profile(self.hours(since), self.logged[since]),
             self.recorder.rows_since(since),
             self.recorder.newest,
             rebuild=rebuild,
@@ -272,7 +294,7 @@ def test_rows_after_the_window_keep_what_they_count() -> None:
     before = home.recorder.changes()
     window = {s: v for s, v in home.hours(START).items() if s < START + 14 * 24 * HOUR}
     rows = home.recorder.rows_since(START)
-    plan = join(window, home.logged[START], rows, home.recorder.newest)
+    plan = join(profile(window, home.logged[START]), rows, home.recorder.newest)
     home.recorder.carry_out(plan)
     after = home.recorder.changes()
     more = changed(rows, plan)
@@ -292,12 +314,9 @@ def test_rows_outside_the_loggers_memory_stay() -> None:
     since = START + 60 * HOUR
     old = {s: row for s, row in home.recorder.hours.items() if s < since}
     plan = join(
-        home.hours(since),
-        home.logged[since],
+        profile(home.hours(since), home.logged[since], before=since - HOUR),
         home.recorder.rows_since(since - HOUR),
         home.recorder.newest,
-        since=since - HOUR,
-        before=since - HOUR,
     )
     home.recorder.carry_out(plan)
     assert {s: home.recorder.hours[s] for s in old} == old
@@ -309,7 +328,7 @@ def test_rows_outside_the_loggers_memory_stay() -> None:
 def test_sum_began_anew_where_the_logger_begins(hours: dict[int, int]) -> None:
     """The first hour counts what was forgotten, even if nothing else is logged yet."""
     rows = [Row(START - 900 * HOUR, 1_000, 20), Row(START, 9_000, 0)]
-    plan = join(hours, 9_000, rows, rows[-1], since=START, before=START)
+    plan = join(profile(hours, 9_000, before=START), rows, rows[-1])
     after = {row.start: row.sum + plan.shift for row in rows[1:]}
     after |= {row.start: row.sum for row in plan.rows}
     assert after[START] == 8_020
@@ -323,7 +342,7 @@ def test_row_compiled_meanwhile_from_what_was_before() -> None:
         Row(START, 1_050, 70),
         Row(START + HOUR, 1_000, 20),
     ]
-    plan = join({START: 1_050}, 1_000, rows, rows[-1])
+    plan = join(profile({START: 1_050}, 1_000), rows, rows[-1])
     assert plan.last == Row(START + HOUR, 1_050, 70)
     assert plan.shift == 50
     assert plan.shift_from == START + HOUR
@@ -345,7 +364,7 @@ def test_hour_that_the_logger_does_not_know() -> None:
 
 def test_nothing_logged() -> None:
     """Without an hour of the logger nothing is to be done."""
-    assert join({}, 0, [Row(START, 5, 5)], None) == Plan()
+    assert join(Profile(START, START, 0, 0, {}), [Row(START, 5, 5)], None) == Plan()
 
 
 def test_rows_without_state() -> None:

@@ -26,7 +26,7 @@ from .recorder import (
     async_held_means,
     async_write_means,
 )
-from .seam import Plan, changed, join
+from .seam import Plan, Profile, changed, join
 from .targets import Target
 
 _DAY: Final = 24 * HOUR
@@ -316,18 +316,16 @@ def _plan(logged: _Logged, target: Target, held: Held, rebuild: bool) -> Plan:
     # A rebuild of the next part leaves nothing of what the row before knows better.
     stays = logged.is_oldest or not rebuild
     judged = (before, *logged.hours) if stays else logged.hours
-    return join(
-        {hour.start: target.register(hour) for hour in logged.hours},
-        target.register(logged.before),
-        held.rows,
-        held.live,
-        inexact={hour.start for hour in judged if hour.known != hour.end},
-        rebuild=rebuild,
+    profile = Profile(
         since=logged.window.since,
         until=logged.window.until,
         before=before.start,
+        begin=target.register(before),
+        hours={hour.start: target.register(hour) for hour in logged.hours},
+        inexact={hour.start for hour in judged if hour.known != hour.end},
         following=(following.start, target.register(following)) if following else None,
     )
+    return join(profile, held.rows, held.live, rebuild=rebuild)
 
 
 def _count(

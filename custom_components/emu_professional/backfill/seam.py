@@ -12,7 +12,7 @@ begins anew at 0.
 
 from bisect import bisect_right
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from operator import itemgetter
 from typing import Final, NamedTuple
@@ -41,6 +41,27 @@ class Row(NamedTuple):
     def offset(self) -> float | None:
         """What stays the same as long as Home Assistant does not begin anew."""
         return None if self.state is None else self.sum - self.state
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What is logged of a register within a window: its load profile.
+
+    `hours` has the last register that the logger knows of each hour from `since`
+    `until`, by the hour's start and in order: of those in `inexact` it is not the one
+    at the very end. `begin` is the register with which they begin, logged in the hour
+    `before`. Where that lies within the window, nothing older will be read: it counts
+    what no row has counted until then. `following` is the hour that is logged next
+    behind the window, with its register, where a newer part begins.
+    """
+
+    since: int
+    until: int
+    before: int
+    begin: float
+    hours: Mapping[int, int]
+    inexact: Container[int] = ()
+    following: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,52 +117,41 @@ def _changes(rows: Mapping[int, Row]) -> dict[int, float]:
 
 
 def join(
-    hours: Mapping[int, int],
-    begin: float,
-    rows: Sequence[Row],
-    live: Row | None,
-    *,
-    inexact: Container[int] = (),
-    rebuild: bool = False,
-    since: int | None = None,
-    until: int | None = None,
-    before: int | None = None,
-    following: tuple[int, int] | None = None,
+    profile: Profile, rows: Sequence[Row], live: Row | None, *, rebuild: bool = False
 ) -> Plan:
     """Return what makes a register's statistic follow the logger.
 
-    `hours` has the last register that the logger knows of each hour, by the hour's
-    start and in order: of those in `inexact` it is not the one at the very end.
-    `begin` is the register with which they begin, logged in the hour `before`; the
-    window is from `since` `until`: without these, from the first hour to the last.
     `rows` are the recorder's, in order, from the last one before the window on; `live`
     is its newest short-term row, or None if `rows` do not go as far as that. Hours
     that count what the meter counted stay, but with `rebuild` every hour is written.
-    Where `before` lies within the window, nothing older will be read: it counts what
-    no row has counted until then. `following` is the hour that is logged next behind
-    the window, with its register, where a newer part begins.
     """
     held = {row.start: row for row in rows}
-    first = next(iter(hours), 0) if since is None else since
-    before = first - HOUR if before is None else before
-    if before >= first:
-        first = before + HOUR
-        lag = _lag(next(iter(hours.values()), begin) - begin)
-        if (state := _last_state(held, before, begin, lag)) is not None:
-            hours = {before: int(begin), **hours}
-            begin = state
-            first = before
+    profile = _carried(profile, held)
+    hours, since = profile.hours, profile.since
     if not hours:
         return Plan()
-    until = max(hours) + HOUR if until is None else until
-    series = _Series(hours, begin, held, inexact, until, following)
-    series.go_on_from(_last_before(first, held), before)
+    series = _Series(profile, held)
+    series.go_on_from(_last_before(since, held))
     for start in sorted(hours.keys() | held.keys()):
         if start in hours and (rebuild or not series.is_right(start)):
             series.follow(start)
-        elif start >= first:
+        elif start >= since:
             series.keep(start)
     return _plan(series, series.written, frozenset(_wrong(series)), live)
+
+
+def _carried(profile: Profile, held: Mapping[int, Row]) -> Profile:
+    """Let the oldest hour count what no row has counted until it was logged."""
+    before, begin, hours = profile.before, profile.begin, profile.hours
+    if before < profile.since:
+        return profile
+    lag = _lag(next(iter(hours.values()), begin) - begin)
+    state = _last_state(held, before, begin, lag)
+    if state is None:
+        return replace(profile, since=before + HOUR)
+    return replace(
+        profile, hours={before: int(begin), **hours}, begin=state, since=before
+    )
 
 
 def _last_state(
@@ -188,38 +198,33 @@ def _lag(energy: float) -> float:
 class _Series:
     """The series as it will be, made row by row."""
 
-    def __init__(
-        self,
-        hours: Mapping[int, int],
-        begin: float,
-        held: Mapping[int, Row],
-        inexact: Container[int],
-        until: int,
-        following: tuple[int, int] | None,
-    ) -> None:
-        self.hours = hours
-        self.inexact = inexact
-        self.written: set[int] = set()
+    def __init__(self, profile: Profile, held: Mapping[int, Row]) -> None:
+        self.profile = profile
+        self.hours = profile.hours
         self.held = held
+        self.written: set[int] = set()
         self.rows: dict[int, Row] = {}
         self.energies: dict[int, float] = {}
-        self._logged = [*hours.items(), *([following] if following else [])]
+        following = profile.following
+        self._logged = [*profile.hours.items(), *([following] if following else [])]
         self._next = following[0] if following else inf
-        self._until = until
         self.sum = 0.0
-        self.register: float = begin
+        self.register = profile.begin
 
-    def go_on_from(self, row: Row | None, before: int) -> None:
-        """Go on from the last row, which may know more than was logged `before`."""
+    def go_on_from(self, row: Row | None) -> None:
+        """Go on from the last row, which may know more than what was logged last."""
         if row is None:
             return
         self.sum = row.sum
+        before = self.profile.before
         if row.state is None or row.start < before:
             return
         following = self._following(row.start)
         if row.start > before:
             self.register = max(min(row.state, following), self.register)
-        elif before in self.inexact and _has_heard(row.state, self.register, following):
+        elif self._is_inexact(before) and _has_heard(
+            row.state, self.register, following
+        ):
             # It has heard the meter to the end of its hour.
             self.register = row.state
 
@@ -233,7 +238,7 @@ class _Series:
         if row is None or row.state is None:
             return False
         logged = self.hours[start]
-        if start in self.inexact:
+        if self._is_inexact(start):
             return _has_heard(row.state, logged, self._following(start))
         if before is None or abs(row.state - logged) > _ROUNDING:
             return False
@@ -244,6 +249,9 @@ class _Series:
         """Return the register at the end of the next hour that is logged."""
         following = bisect_right(self._logged, start, key=itemgetter(0))
         return self._logged[following][1] if following < len(self._logged) else inf
+
+    def _is_inexact(self, start: int) -> bool:
+        return start in self.profile.inexact
 
     def follow(self, start: int) -> None:
         """Add an hour as the logger has it."""
@@ -257,9 +265,9 @@ class _Series:
         row = self.held[start]
         change = self._change(row)
         self._add(start, row.state, change)
-        if start in self.hours and start not in self.inexact:
+        if start in self.hours and not self._is_inexact(start):
             self.register = self.hours[start]
-        elif start >= self._until and row.state is not None:
+        elif start >= self.profile.until and row.state is not None:
             self.register = max(self.register, row.state)
         else:
             self.register += change
@@ -280,7 +288,7 @@ class _Series:
             older = _last_before(row.start, self.held)
             return row.sum - (older.sum if older else 0)
         before = self.held.get(row.start - HOUR)
-        is_exact = row.start in self.hours and row.start not in self.inexact
+        is_exact = row.start in self.hours and not self._is_inexact(row.start)
         if before and (is_exact or self._begins_here(row, before)):
             return row.sum - before.sum
         if row.state is None:
@@ -289,7 +297,7 @@ class _Series:
 
     def _begins_here(self, row: Row, before: Row) -> bool:
         """Whether a row behind the window counts from where the series stands."""
-        if row.start < self._until or before.start not in self.rows:
+        if row.start < self.profile.until or before.start not in self.rows:
             return False
         if row.state is None:
             return True
