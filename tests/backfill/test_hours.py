@@ -147,6 +147,13 @@ def test_hour_that_the_clock_was_set_back_from() -> None:
     assert hours[0].registers[0] == 110
 
 
+def test_hour_before_that_the_clock_was_set_back_to() -> None:
+    """What is logged again leaves the mean of an hour alone that was logged before."""
+    before = [record(i, START + HOUR * i, 0, power=100) for i in range(1, 3)]
+    hours, _ = fold([*before, record(3, START + HOUR + 60, 0, power=5_000)])
+    assert hours[0].means == (100,) * MEASURED
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

@@ -90,9 +90,8 @@ class Recorder:
             return
         for row in plan.rows:
             self.hours[row.start] = row
-        if not self.periods and plan.last:
-            end = plan.last.start + HOUR - PERIOD
-            self.periods[end] = Row(end, plan.last.state, plan.last.sum)
+        if plan.recent:
+            self.periods[plan.recent.start] = plan.recent
 
     def rows_since(self, start: int) -> list[Row]:
         """Return rows from the last one before a time on."""
@@ -342,8 +341,9 @@ def test_row_compiled_meanwhile_from_what_was_before() -> None:
         Row(START, 1_050, 70),
         Row(START + HOUR, 1_000, 20),
     ]
-    plan = join(profile({START: 1_050}, 1_000), rows, rows[-1])
-    assert plan.last == Row(START + HOUR, 1_050, 70)
+    live = Row(START + 2 * HOUR, 1_000, 20)
+    plan = join(profile({START: 1_050}, 1_000), rows, live)
+    assert plan.recent == Row(START + 2 * HOUR, 1_050, 70)
     assert plan.shift == 50
     assert plan.shift_from == START + HOUR
 

@@ -1543,6 +1543,24 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
         {"interval": 7, "depth": 100, "days": 2},
         (Live(7), Live(25), Live(25), Clock(-4000), Live(7)),
     ),
+    "the clock was set back, and an interval before that was longer": (
+        {"keys": ["active_power"], "interval": 60, "days": 2},
+        (Clock(-4000), Interval(1), Live(1)),
+    ),
+    "the clock was set back, and an interval was shorter in hours that are gone": (
+        {"keys": ["active_power"], "depth": 400, "days": 0},
+        (
+            *(Clock(4000), Live(1), Off(TO_THE_CLOCK_CHANGE, 0, 25, heard=False)),
+            *(Interval(1), Live(1)),
+        ),
+    ),
+    "off since the first hour, in which little was heard and one record logged": (
+        {"keys": ["energy_import_t1"], "days": 0},
+        (
+            *(Live(1), Off(PERIOD, 0, 25, heard=False)),
+            *(Off(3 * HOUR + 4 * PERIOD, 0, 25, heard=False), Fill()),
+        ),
+    ),
 }
 
 

@@ -179,14 +179,20 @@ class Folding:
             end = start
 
     def _covered(self, record: Record) -> int:
-        """Return the seconds of a record's interval, none of which the last one has."""
+        """Return the seconds of a record's interval, none of which the last one has.
+
+        Behind a clock that was set back they lie in the record's own hour: it may
+        have another interval, and what was logged of earlier hours may be right.
+        """
         if self._before is None:
             return self._interval
         passed = record.at - self._before.at
+        if passed <= 0:
+            return min(self._interval, record.at - _hour_that_ends_with(record.at))
         is_next = record.index == self._before.index + 1
-        if is_next and 0 < passed <= HOUR and not record.status & _UNEVEN:
+        if is_next and passed <= HOUR and not record.status & _UNEVEN:
             self._interval = passed
-        return min(self._interval, passed) if passed > 0 else self._interval
+        return min(self._interval, passed)
 
     def _closed(self, starts: Iterable[int]) -> Iterator[Hour]:
         for start in sorted(starts):

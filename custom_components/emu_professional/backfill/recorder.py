@@ -172,38 +172,11 @@ async def async_carry_out(
     except HomeAssistantError:
         await _async_take_back(hass, statistic, held, plan)
         raise
-    if statistic.name is None and held.is_newest and plan.last:
-        await _async_go_on_from(hass, metadata, plan.last, held.live, per_unit)
-
-
-async def _async_go_on_from(
-    hass: HomeAssistant,
-    metadata: StatisticMetaData,
-    last: Row,
-    live: Row | None,
-    per_unit: float,
-) -> None:
-    """Let the next live row go on from the end of the last hour."""
-    start = _period_to_go_on_from(last, live)
-    if start is None:
-        return
-    instance = get_instance(hass)
-    data = _data(last._replace(start=start), per_unit)
-    instance.async_import_statistics(metadata, [data], StatisticsShortTerm)
-    await _async_done(instance)
-
-
-def _period_to_go_on_from(last: Row, live: Row | None) -> int | None:
-    """Return the start of the short-term row that must end like the last hour.
-
-    It is the newest one, if that lies behind but has not heard the meter since: at
-    the end of its hour that hour would count less than nothing.
-    """
-    if live is None:
-        return last.start + HOUR - int(_PERIOD.total_seconds())
-    if live.start < last.start + HOUR or live.state is None or last.state is None:
-        return None
-    return live.start if live.state < last.state - _EQUAL else None
+    if statistic.name is None and held.is_newest and plan.recent:
+        instance = get_instance(hass)
+        data = _data(plan.recent, per_unit)
+        instance.async_import_statistics(metadata, [data], StatisticsShortTerm)
+        await _async_done(instance)
 
 
 async def async_write_means(
@@ -338,14 +311,8 @@ def _held(hass: HomeAssistant, statistic: Statistic, since: int, until: int) -> 
             table.start_ts >= since, table.start_ts < until
         ).order_by(table.start_ts)
         behind = of_hours.where(table.start_ts >= until).order_by(table.start_ts)
-        # One that is older than all of these hours is not what a live row goes on
-        # from: their last one will be.
         recent = StatisticsShortTerm
-        live = (
-            _sums_of(recent, metadata_id)
-            .where(recent.start_ts >= since)
-            .order_by(recent.start_ts.desc())
-        )
+        live = _sums_of(recent, metadata_id).order_by(recent.start_ts.desc())
 
         def rows(query: Select[_Columns]) -> list[Row]:
             return [_row(*found, per_unit) for found in session.execute(query).tuples()]

@@ -25,6 +25,9 @@ _EQUAL: Final = 1e-3
 _ROUNDING: Final = 0.5
 """Registers are whole numbers: what differs by less is the same."""
 
+_PERIOD: Final = 300
+"""Seconds of a short-term row."""
+
 _LAG: Final = 2
 _LAG_SHARE: Final = 0.01
 """A live row ends with the last poll before the hour: short by some of its energy."""
@@ -70,16 +73,15 @@ class Plan:
 
     First `shift` is added to the sums of all rows from `shift_from` on, short-term
     ones too; then `rows` are written, over those of their hours if there are any.
-    `last` has the register and the sum at the end of the last hour: a sensor whose
-    short-term rows do not know them needs one that does, for the next live one to
-    go on from. `wrong` has the logger's hours that were missing, or wrong by more than
+    `recent` is the short-term row that a sensor needs for its next live one to go on
+    from, where it has none that knows the end of the last hour. `wrong` has the logger's hours that were missing, or wrong by more than
     live rows are that end with the last poll before the hour.
     """
 
     rows: tuple[Row, ...] = ()
     shift_from: int | None = None
     shift: float = 0
-    last: Row | None = None
+    recent: Row | None = None
     wrong: frozenset[int] = frozenset()
 
 
@@ -132,6 +134,9 @@ def join(
         return Plan()
     series = _Series(profile, held)
     series.go_on_from(_last_before(since, held))
+    if live is not None and live.start < since:
+        # It is older than all of these hours: what comes goes on from their last one.
+        live = None
     for start in sorted(hours.keys() | held.keys()):
         if start in hours and (rebuild or not series.is_right(start)):
             series.follow(start)
@@ -336,7 +341,7 @@ def _plan(
         rows=rows,
         shift_from=shift_from,
         shift=shift if shift_from is not None else 0,
-        last=Row(last.start, series.register, series.sum),
+        recent=_recent(Row(last.start, series.register, series.sum), live),
         wrong=wrong,
     )
 
@@ -374,6 +379,19 @@ def _shift_from(
             break
         begin = min(begin, row.start)
     return begin
+
+
+def _recent(last: Row, live: Row | None) -> Row | None:
+    """Return the short-term row that must end like the last hour, if there must be one.
+
+    It is the newest one, if that lies behind but has not heard the meter since: at
+    the end of its hour that hour would count less than nothing.
+    """
+    if live is None:
+        return last._replace(start=last.start + HOUR - _PERIOD)
+    if live.start < last.start + HOUR or live.state is None or last.state is None:
+        return None
+    return last._replace(start=live.start) if live.state < last.state - _EQUAL else None
 
 
 def _is_there(row: Row, held: Row | None, shift: float) -> bool:
