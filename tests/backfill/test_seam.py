@@ -99,6 +99,12 @@ class Recorder:
         before = [s for s in starts if s < start][-1:]
         return [self.hours[s] for s in [*before, *(s for s in starts if s >= start)]]
 
+    def total_since(self, start: int) -> float:
+        """Return what was counted since the hour with a start, which ends before."""
+        newest = self.newest
+        assert newest
+        return newest.sum - self.hours[start].sum
+
     def changes(self) -> dict[int, float]:
         """Return what each hour counts, as the energy dashboard shows it."""
         rows = [self.hours[start] for start in sorted(self.hours)]
@@ -305,6 +311,33 @@ def test_rows_after_the_window_keep_what_they_count() -> None:
     assert late
     for start in late:
         assert after[start] == pytest.approx(before[start], abs=EXACT)
+
+
+@given(
+    st.lists(st.tuples(st.integers(3, 9), st.integers(1, 4)), min_size=1, max_size=3),
+    st.booleans(),
+    st.integers(1, 40),
+)
+def test_windows_within_an_outage(
+    windows: list[tuple[int, int]], running: bool, periods: int
+) -> None:
+    """The row that ends it leaves to them what they count, and keeps the rest."""
+    home = Home().live(30, 100).live(100, 100, running=running, heard=False)
+    home.live(periods, 100)
+    total = home.recorder.total_since(START + HOUR)
+    for first, number in windows:
+        since = START + first * HOUR
+        until = min(since + number * HOUR, START + 10 * HOUR)
+        hours = {s: v for s, v in home.hours(since).items() if s < until}
+        rows = home.recorder.rows_since(since)
+        plan = join(profile(hours, home.logged[since]), rows, home.recorder.newest)
+        home.recorder.carry_out(plan)
+        errors = home.errors(since)
+        assert worst({start: errors[start] for start in hours}) < EXACT
+        assert home.recorder.total_since(START + HOUR) == pytest.approx(total)
+    home.live(30, 100)
+    home.back_fill(START + HOUR)
+    assert worst(home.errors(START + HOUR)) <= 6
 
 
 def test_rows_outside_the_loggers_memory_stay() -> None:

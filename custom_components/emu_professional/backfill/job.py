@@ -279,8 +279,10 @@ class Backfill:
     async def _async_plan(
         self, logged: _Logged, target: Target, statistic: Statistic
     ) -> tuple[Held, Plan]:
+        window = logged.window
+        *_, last = (logged.before, *logged.hours)
         held = await async_held(
-            self._hass, statistic, logged.window.since, logged.window.until
+            self._hass, statistic, window.since, window.until, target.register(last)
         )
         plan = await self._hass.async_add_executor_job(
             _plan, logged, target, held, self._rebuild
@@ -324,6 +326,7 @@ def _plan(logged: _Logged, target: Target, held: Held, rebuild: bool) -> Plan:
         hours={hour.start: target.register(hour) for hour in logged.hours},
         inexact={hour.start for hour in judged if hour.known != hour.end},
         following=(following.start, target.register(following)) if following else None,
+        is_oldest=logged.is_oldest,
     )
     return join(profile, held.rows, held.live, rebuild=rebuild)
 

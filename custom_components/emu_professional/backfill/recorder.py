@@ -46,6 +46,8 @@ type _Columns = tuple[float | None, float | None, float | None]
 
 _PERIOD: Final = timedelta(minutes=5)
 _EQUAL: Final = 1e-3
+_ROUNDING: Final = 0.5
+_NEVER: Final = 1 << 40
 _A_WHILE: Final = 30 * 24 * HOUR
 _RECORDER: Final = "recorder"
 
@@ -139,11 +141,19 @@ async def async_has_rows(
 
 
 async def async_held(
-    hass: HomeAssistant, statistic: Statistic, since: int, until: int
+    hass: HomeAssistant,
+    statistic: Statistic,
+    since: int,
+    until: int,
+    register: float = 0,
 ) -> Held:
-    """Return the rows of a window, the last one before it and two behind it."""
+    """Return the rows of a window, the last one before it and some behind it.
+
+    These are all until the second one that has heard of the register at the end of
+    the window.
+    """
     return await get_instance(hass).async_add_executor_job(
-        _held, hass, statistic, since, until
+        _held, hass, statistic, since, until, register
     )
 
 
@@ -295,7 +305,9 @@ def _compiled_until(hass: HomeAssistant) -> int | None:
     return int((newest_run.replace(tzinfo=UTC) + _PERIOD).timestamp())
 
 
-def _held(hass: HomeAssistant, statistic: Statistic, since: int, until: int) -> Held:
+def _held(
+    hass: HomeAssistant, statistic: Statistic, since: int, until: int, register: float
+) -> Held:
     with session_scope(hass=hass, read_only=True) as session:
         manager = get_instance(hass).statistics_meta_manager
         found = manager.get(session, statistic.statistic_id)
@@ -311,16 +323,22 @@ def _held(hass: HomeAssistant, statistic: Statistic, since: int, until: int) -> 
             table.start_ts >= since, table.start_ts < until
         ).order_by(table.start_ts)
         behind = of_hours.where(table.start_ts >= until).order_by(table.start_ts)
+        heard = behind.where(table.state >= (register - _ROUNDING) / per_unit)
         recent = StatisticsShortTerm
         live = _sums_of(recent, metadata_id).order_by(recent.start_ts.desc())
 
         def rows(query: Select[_Columns]) -> list[Row]:
             return [_row(*found, per_unit) for found in session.execute(query).tuples()]
 
-        following = rows(behind.limit(3))
+        following = rows(heard.limit(3))
         is_newest = len(following) < 3
+        last = _NEVER if is_newest else following[1].start
         return Held(
-            rows=(*rows(before.limit(1)), *rows(inside), *following[:2]),
+            rows=(
+                *rows(before.limit(1)),
+                *rows(inside),
+                *rows(behind.where(table.start_ts <= last)),
+            ),
             live=next(iter(rows(live.limit(1))), None) if is_newest else None,
             unit=unit,
             is_newest=is_newest,

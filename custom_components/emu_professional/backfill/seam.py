@@ -40,11 +40,6 @@ class Row(NamedTuple):
     state: float | None
     sum: float
 
-    @property
-    def offset(self) -> float | None:
-        """What stays the same as long as Home Assistant does not begin anew."""
-        return None if self.state is None else self.sum - self.state
-
 
 @dataclass(frozen=True, slots=True)
 class Profile:
@@ -55,7 +50,8 @@ class Profile:
     at the very end. `begin` is the register with which they begin, logged in the hour
     `before`. Where that lies within the window, nothing older will be read: it counts
     what no row has counted until then. `following` is the hour that is logged next
-    behind the window, with its register, where a newer part begins.
+    behind the window, with its register, where a newer part begins. `is_oldest` says
+    that no older part follows.
     """
 
     since: int
@@ -65,6 +61,7 @@ class Profile:
     hours: Mapping[int, int]
     inexact: Container[int] = ()
     following: tuple[int, int] | None = None
+    is_oldest: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +71,9 @@ class Plan:
     First `shift` is added to the sums of all rows from `shift_from` on, short-term
     ones too; then `rows` are written, over those of their hours if there are any.
     `recent` is the short-term row that a sensor needs for its next live one to go on
-    from, where it has none that knows the end of the last hour. `wrong` has the logger's hours that were missing, or wrong by more than
-    live rows are that end with the last poll before the hour.
+    from, where it has none that knows the end of the last hour. `wrong` has the
+    logger's hours that were missing, or wrong by more than live rows are that end
+    with the last poll before the hour.
     """
 
     rows: tuple[Row, ...] = ()
@@ -215,12 +213,13 @@ class _Series:
         self._next = following[0] if following else inf
         self.sum = 0.0
         self.register = profile.begin
+        self._held_sum = 0.0
 
     def go_on_from(self, row: Row | None) -> None:
         """Go on from the last row, which may know more than what was logged last."""
         if row is None:
             return
-        self.sum = row.sum
+        self.sum = self._held_sum = row.sum
         before = self.profile.before
         if row.state is None or row.start < before:
             return
@@ -279,6 +278,8 @@ class _Series:
 
     def _add(self, start: int, state: float | None, change: float) -> None:
         self.sum += change
+        if start in self.held:
+            self._held_sum = self.held[start].sum
         self.energies[start] = change
         self.rows[start] = Row(start, state, self.sum)
 
@@ -290,15 +291,28 @@ class _Series:
         """
         if row.start >= self._next:
             # The newer part there has made it right.
-            older = _last_before(row.start, self.held)
-            return row.sum - (older.sum if older else 0)
+            return row.sum - self._held_sum
         before = self.held.get(row.start - HOUR)
         is_exact = row.start in self.hours and not self._is_inexact(row.start)
         if before and (is_exact or self._begins_here(row, before)):
             return row.sum - before.sum
         if row.state is None:
             return 0
+        if row.start >= self.profile.until:
+            return max(self.passed(row, row.state), 0)
         return max(min(row.state, self._following(row.start)) - self.register, 0)
+
+    def passed(self, row: Row, state: float) -> float:
+        """Return what a row behind the window has to count since the last one.
+
+        Where it ends an outage of which the window is a part, it has counted all of
+        that: what the window does not count is left to it.
+        """
+        passed = min(state, self._following(row.start)) - self.register
+        if passed < 0 or not self.profile.is_oldest:
+            return passed
+        counted, left = row.sum - self._held_sum, row.sum - self.sum
+        return left if min(counted, left) > passed + _lag(passed) else passed
 
     def _begins_here(self, row: Row, before: Row) -> bool:
         """Whether a row behind the window counts from where the series stands."""
@@ -352,17 +366,20 @@ def _shift_of_the_newest(series: _Series, written: set[int], live: Row | None) -
     held = series.held.get(last.start)
     if held and last.start not in written:
         shift = last.sum - held.sum
-        if live is None or _goes_on(live, held):
+        if live is None or _goes_on(live, held, series.register):
             return shift
     if live is None or live.state is None:
         return 0
-    return series.sum + live.state - series.register - live.sum
+    return series.sum + series.passed(live, live.state) - live.sum
 
 
-def _goes_on(live: Row, held: Row) -> bool:
-    if live.offset is None or held.offset is None:
+def _goes_on(live: Row, held: Row, register: float) -> bool:
+    """Whether a live row counts from the row before it, and ends no outage."""
+    if live.state is None or held.state is None:
         return True
-    return abs(live.offset - held.offset) <= _EQUAL
+    if held.state < register - _ROUNDING <= live.state:
+        return False
+    return abs(live.sum - live.state - held.sum + held.state) <= _EQUAL
 
 
 def _shift_from(
@@ -384,12 +401,12 @@ def _shift_from(
 def _recent(last: Row, live: Row | None) -> Row | None:
     """Return the short-term row that must end like the last hour, if there must be one.
 
-    It is the newest one, if that lies behind but has not heard the meter since: at
-    the end of its hour that hour would count less than nothing.
+    It is the newest one, if that has not heard the meter since: the next live one
+    would count again what is counted, or the last hour less than nothing.
     """
     if live is None:
         return last._replace(start=last.start + HOUR - _PERIOD)
-    if live.start < last.start + HOUR or live.state is None or last.state is None:
+    if live.start < last.start or live.state is None or last.state is None:
         return None
     return last._replace(start=live.start) if live.state < last.state - _EQUAL else None
 
