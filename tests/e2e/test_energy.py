@@ -48,15 +48,9 @@ async def test_energy_dashboard(
     owner: Owner, page: Page, install: Install, shot: Shot
 ) -> None:
     """Sums are exact: yesterday's, and today's of the hours that are over."""
-    updater = await install()
-    meter = updater.meter
-    await owner.add_meter(updater.web.url)
+    meter = await _on_the_dashboard(owner, install)
     added = datetime.now(UTC)
-    await statistics_are_filled(owner, meter.serial_number)
-    await owner.set_up_energy_dashboard(meter.serial_number)
-    midnight = added.astimezone(LOCAL).replace(
-        hour=0, minute=0, second=0, microsecond=0
-    )
+    midnight = _midnight(added)
 
     async def shows(begin: datetime, ends: set[datetime]) -> bool:
         shown = await _kwh(page, "import"), await _kwh(page, "export")
@@ -95,14 +89,9 @@ async def test_fill_a_hole(
     owner: Owner, page: Page, install: Install, shot: Shot
 ) -> None:
     """Home Assistant was off yesterday: one button, and every hour is right."""
-    updater = await install()
-    meter = updater.meter
-    await owner.add_meter(updater.web.url)
-    await statistics_are_filled(owner, meter.serial_number)
-    await owner.set_up_energy_dashboard(meter.serial_number)
+    meter = await _on_the_dashboard(owner, install)
     entity_ids = await owner.entities(meter.serial_number)
-    today = datetime.now(LOCAL).replace(hour=0, minute=0, second=0, microsecond=0)
-    begin = (today - timedelta(days=1)).astimezone(UTC)
+    begin = (_midnight(datetime.now(UTC)) - timedelta(days=1)).astimezone(UTC)
     hours = [begin + n * HOUR for n in range(23)]
     counted = {
         key: {hour: _wh(meter, REGISTERS[key], hour, hour + HOUR) for hour in hours}
@@ -138,10 +127,19 @@ async def test_fill_a_hole(
     await picture("hole_after")
 
 
+async def _on_the_dashboard(owner: Owner, install: Install) -> Meter:
+    """Return a meter whose history the energy dashboard has."""
+    updater = await install()
+    await owner.add_meter(updater.web.url)
+    await statistics_are_filled(owner, updater.meter.serial_number)
+    await owner.set_up_energy_dashboard(updater.meter.serial_number)
+    return updater.meter
+
+
 async def _make_hole(
     owner: Owner, statistic_id: str, off: datetime, missed: float
 ) -> None:
-    """Leave what Home Assistant writes if it is off until the seventh hour after this one.
+    """Leave what Home Assistant writes if it is off for 6 h 40, and counts it all then.
 
     `missed` are the kWh after `off` in the hour of it.
     """
@@ -155,18 +153,18 @@ async def _make_hole(
             units={"energy": "kWh"},
         )
     )[statistic_id]
-    begin = _hour(off)
-    starts = [datetime.fromtimestamp(row["start"] / 1000, UTC) for row in rows]
-    cut = {begin: missed}
-    left = [
-        {
-            "start": start.isoformat(),
-            "state": row["state"] - cut.get(start, 0),
-            "sum": row["sum"] - cut.get(start, 0),
-        }
-        for start, row in zip(starts, rows, strict=True)
-        if not begin < start < begin + 7 * HOUR
-    ]
+    left = []
+    for held in rows:
+        start = datetime.fromtimestamp(held["start"] / 1000, UTC)
+        not_heard = missed if start < off < start + HOUR else 0
+        if not off < start < off + 6 * HOUR:
+            left.append(
+                {
+                    "start": start.isoformat(),
+                    "state": held["state"] - not_heard,
+                    "sum": held["sum"] - not_heard,
+                }
+            )
     # Rows can be replaced over this interface, but not deleted.
     await owner.ask("recorder/clear_statistics", statistic_ids=[statistic_id])
     await owner.ask(
@@ -194,6 +192,10 @@ async def _kwh(page: Page, direction: str) -> float:
     row = page.get_by_role("row", name=f"Energy {direction}")
     texts = await row.get_by_role("cell").all_inner_texts()
     return float(texts[-1].split()[0].replace(",", "")) if texts else math.nan
+
+
+def _midnight(at: datetime) -> datetime:
+    return at.astimezone(LOCAL).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _hour(at: datetime) -> datetime:
