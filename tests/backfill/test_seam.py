@@ -42,6 +42,7 @@ def profile(
         before=starts[0] - HOUR if before is None else before,
         begin=begin,
         hours=hours,
+        skips_older=before is None,
     )
 
 

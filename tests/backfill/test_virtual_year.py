@@ -1636,6 +1636,10 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
         {"keys": ["energy_import_t1"], "days": 2},
         (Live(25), Silent(26 * HOUR), Live(2), Fill(since=5), Live(13), Live(13)),
     ),
+    "off so long that no row is left from before, and the logger begins meanwhile": (
+        {"depth": 1500, "days": 0},
+        (Live(1), Off(40 * DAY, 0, 25, heard=False), Live(1), Clock(-240), Live(1)),
+    ),
 }
 
 

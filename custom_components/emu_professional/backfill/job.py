@@ -326,7 +326,7 @@ def _plan(logged: _Logged, target: Target, held: Held, rebuild: bool) -> Plan:
         hours={hour.start: target.register(hour) for hour in logged.hours},
         inexact={hour.start for hour in judged if hour.known != hour.end},
         following=(following.start, target.register(following)) if following else None,
-        is_oldest=logged.is_oldest,
+        skips_older=logged.is_oldest and before.start < logged.window.since,
     )
     return join(profile, held.rows, held.live, rebuild=rebuild)
 

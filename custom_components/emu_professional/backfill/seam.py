@@ -50,8 +50,8 @@ class Profile:
     at the very end. `begin` is the register with which they begin, logged in the hour
     `before`. Where that lies within the window, nothing older will be read: it counts
     what no row has counted until then. `following` is the hour that is logged next
-    behind the window, with its register, where a newer part begins. `is_oldest` says
-    that no older part follows.
+    behind the window, with its register, where a newer part begins. `skips_older` says
+    that older hours are logged, and will not be read.
     """
 
     since: int
@@ -61,7 +61,7 @@ class Profile:
     hours: Mapping[int, int]
     inexact: Container[int] = ()
     following: tuple[int, int] | None = None
-    is_oldest: bool = True
+    skips_older: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,7 +309,7 @@ class _Series:
         that: what the window does not count is left to it.
         """
         passed = min(state, self._following(row.start)) - self.register
-        if passed < 0 or not self.profile.is_oldest:
+        if passed < 0 or not self.profile.skips_older:
             return passed
         counted, left = row.sum - self._held_sum, row.sum - self.sum
         return left if min(counted, left) > passed + _lag(passed) else passed
