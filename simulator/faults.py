@@ -493,7 +493,7 @@ def negative_register(
 
 @dataclass(frozen=True, slots=True)
 class ShiftedStamp(_ChangedLines):
-    """Lines with a later stamp, one in the future (ten years) unless told otherwise."""
+    """Lines with another stamp, one in the future (ten years) unless told otherwise."""
 
     seconds: int = 10 * 365 * 86_400
     records: Indices = None

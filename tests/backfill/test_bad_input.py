@@ -11,6 +11,7 @@ from custom_components.emu_professional.backfill.coordinator import (
     EVERYTHING,
     BackfillState,
 )
+from custom_components.emu_professional.backfill.hours import HOUR
 from custom_components.emu_professional.backfill.targets import TARGETS
 from custom_components.emu_professional.const import CONF_AUTOMATIC
 from homeassistant.components.recorder.statistics import StatisticsRow
@@ -22,7 +23,7 @@ from simulator import faults
 
 from .house import A_POLL, EXACT, SENSORS, House, worst
 
-DAY = 24 * 3600
+DAY = 24 * HOUR
 MIDDLE = 5 * 96 // 2
 
 
@@ -67,6 +68,8 @@ async def all_changes(house: House) -> dict[tuple[str, int], float | None]:
         (faults.negative_register(records=MIDDLE), "negative register"),
         (faults.foreign_serial_number(records=MIDDLE), "another serial number"),
         (faults.ShiftedStamp(records=MIDDLE), "time stamp in the future"),
+        (faults.ShiftedStamp(-20 * HOUR, MIDDLE), "time stamp out of order"),
+        (faults.ShiftedStamp(20 * HOUR, MIDDLE), "time stamp out of order"),
         (faults.ReplacedField(5, "999999999", MIDDLE), "register runs ahead"),
         (faults.ReplacedField(5, "0", MIDDLE), "register runs backwards"),
     ],

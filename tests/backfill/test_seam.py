@@ -319,6 +319,8 @@ def test_rows_after_the_window_keep_what_they_count() -> None:
     st.booleans(),
     st.integers(1, 40),
 )
+@example([(3, 1), (4, 1)], False, 1)
+@example([(5, 1), (3, 1), (5, 1)], False, 1)
 def test_windows_within_an_outage(
     windows: list[tuple[int, int]], running: bool, periods: int
 ) -> None:

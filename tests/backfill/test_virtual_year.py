@@ -761,7 +761,7 @@ class Life:
             # Such an hour ends with the last record in it.
             self.heard -= {at for at in self.heard if contract.is_unknown(at)}
         if until in contract.log.odd:
-            self.heard.discard(until)
+            self.heard -= {at for at in self.heard if at >= until}
         elif until == self.now // HOUR * HOUR and contract.knows_end():
             self.filled = until if contract.leaves_nothing_before(after) else None
 
@@ -1639,6 +1639,14 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
     "off so long that no row is left from before, and the logger begins meanwhile": (
         {"depth": 1500, "days": 0},
         (Live(1), Off(40 * DAY, 0, 25, heard=False), Live(1), Clock(-240), Live(1)),
+    ),
+    "the clock was behind since the first hour": (
+        {"keys": ["energy_import_t1"], "depth": 400, "days": 0},
+        (Clock(-4000), Live(25)),
+    ),
+    "the clock was behind for hours since the first one": (
+        {"keys": ["energy_export"], "depth": 400, "days": 0},
+        (Clock(-4000), Live(1), Live(25), Live(25), Unit(2), Live(7)),
     ),
 }
 

@@ -118,15 +118,21 @@ class Folding:
             self.refused[reason] += 1
             return False
         pending, before = self._pending, self._before
-        if pending is None or not _runs_backwards(pending, record):
+        if pending is None:
             return True
-        if before is not None and _runs_backwards(before, record):
-            self.refused["register runs backwards"] += 1
-            return False
-        # The one before was too high: this one fits to what came before that.
-        self.refused["register runs ahead"] += 1
-        self._pending = None
+        if _runs_backwards(pending, record):
+            if before is not None and _runs_backwards(before, record):
+                self.refused["register runs backwards"] += 1
+                return False
+            # The one before was too high: this one fits to what came before that.
+            self._refuse_pending("register runs ahead")
+        elif before is not None and _is_out_of_order(before, pending, record):
+            self._refuse_pending("time stamp out of order")
         return True
+
+    def _refuse_pending(self, reason: str) -> None:
+        self.refused[reason] += 1
+        self._pending = None
 
     def _reason_against(self, record: Record) -> str | None:
         if record.serial_number != self._serial_number:
@@ -207,3 +213,12 @@ def _hour_that_ends_with(at: int) -> int:
 
 def _runs_backwards(before: Record, after: Record) -> bool:
     return any(map(lt, after.values[:REGISTERS], before.values[:REGISTERS]))
+
+
+def _is_out_of_order(before: Record, record: Record, after: Record) -> bool:
+    """Whether a stamp is not between the two around it, though no clock was set."""
+    return (
+        before.at < after.at
+        and not before.at <= record.at <= after.at
+        and not (record.status | after.status) & LoggerStatus.TIME_CHANGED
+    )

@@ -214,12 +214,14 @@ class _Series:
         self.sum = 0.0
         self.register = profile.begin
         self._held_sum = 0.0
+        self._leaves_rest = False
 
     def go_on_from(self, row: Row | None) -> None:
         """Go on from the last row, which may know more than what was logged last."""
         if row is None:
             return
         self.sum = self._held_sum = row.sum
+        self._leaves_rest = self.profile.skips_older
         before = self.profile.before
         if row.state is None or row.start < before:
             return
@@ -308,11 +310,15 @@ class _Series:
         Where it ends an outage of which the window is a part, it has counted all of
         that: what the window does not count is left to it.
         """
-        passed = min(state, self._following(row.start)) - self.register
-        if passed < 0 or not self.profile.skips_older:
-            return passed
-        counted, left = row.sum - self._held_sum, row.sum - self.sum
-        return left if min(counted, left) > passed + _lag(passed) else passed
+        if self.is_ended_by(row, state):
+            return row.sum - self.sum
+        return min(state, self._following(row.start)) - self.register
+
+    def is_ended_by(self, row: Row, state: float) -> bool:
+        """Whether the window is part of an outage that a row behind it has counted."""
+        passed = state - self.register
+        counted = row.sum - max(self.sum, self._held_sum)
+        return self._leaves_rest and passed >= 0 and counted > passed + _lag(passed)
 
     def _begins_here(self, row: Row, before: Row) -> bool:
         """Whether a row behind the window counts from where the series stands."""
@@ -364,20 +370,18 @@ def _shift_of_the_newest(series: _Series, written: set[int], live: Row | None) -
     """Return by how much the sum must change from which the next live row goes on."""
     *_, last = series.rows.values()
     held = series.held.get(last.start)
-    if held and last.start not in written:
-        shift = last.sum - held.sum
-        if live is None or _goes_on(live, held, series.register):
-            return shift
+    if held and last.start not in written and _goes_on(series, live, held):
+        return last.sum - held.sum
     if live is None or live.state is None:
         return 0
     return series.sum + series.passed(live, live.state) - live.sum
 
 
-def _goes_on(live: Row, held: Row, register: float) -> bool:
-    """Whether a live row counts from the row before it, and ends no outage."""
-    if live.state is None or held.state is None:
+def _goes_on(series: _Series, live: Row | None, held: Row) -> bool:
+    """Whether a live row counts what has passed since the row before it."""
+    if live is None or live.state is None or held.state is None:
         return True
-    if held.state < register - _ROUNDING <= live.state:
+    if series.is_ended_by(live, live.state):
         return False
     return abs(live.sum - live.state - held.sum + held.state) <= _EQUAL
 
