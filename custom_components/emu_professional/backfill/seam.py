@@ -140,7 +140,7 @@ def join(
             series.follow(start)
         elif start >= since:
             series.keep(start)
-    return _plan(series, series.written, frozenset(_wrong(series)), live)
+    return _plan(series, live)
 
 
 def _carried(profile: Profile, held: Mapping[int, Row]) -> Profile:
@@ -339,20 +339,17 @@ def _has_heard(state: float, logged: float, following: float) -> bool:
     return logged - _ROUNDING <= state <= following
 
 
-def _plan(
-    series: _Series, written: set[int], wrong: frozenset[int], live: Row | None
-) -> Plan:
-    held = series.held
-    shift = _shift_of_the_newest(series, written, live)
+def _plan(series: _Series, live: Row | None) -> Plan:
+    shift = _shift_of_the_newest(series, live)
     shift_from = None
     if abs(shift) > _EQUAL:
-        shift_from = _shift_from(series, written, live, shift)
+        shift_from = _shift_from(series, live, shift)
     rows = tuple(
         row
         for row in series.rows.values()
         if not _is_there(
             row,
-            held.get(row.start),
+            series.held.get(row.start),
             shift if shift_from is not None and row.start >= shift_from else 0,
         )
     )
@@ -362,15 +359,15 @@ def _plan(
         shift_from=shift_from,
         shift=shift if shift_from is not None else 0,
         recent=_recent(Row(last.start, series.register, series.sum), live),
-        wrong=wrong,
+        wrong=frozenset(_wrong(series)),
     )
 
 
-def _shift_of_the_newest(series: _Series, written: set[int], live: Row | None) -> float:
+def _shift_of_the_newest(series: _Series, live: Row | None) -> float:
     """Return by how much the sum must change from which the next live row goes on."""
     *_, last = series.rows.values()
     held = series.held.get(last.start)
-    if held and last.start not in written and _goes_on(series, live, held):
+    if held and last.start not in series.written and _goes_on(series, live, held):
         return last.sum - held.sum
     if live is None or live.state is None:
         return 0
@@ -386,9 +383,7 @@ def _goes_on(series: _Series, live: Row | None, held: Row) -> bool:
     return abs(live.sum - live.state - held.sum + held.state) <= _EQUAL
 
 
-def _shift_from(
-    series: _Series, written: set[int], live: Row | None, shift: float
-) -> int:
+def _shift_from(series: _Series, live: Row | None, shift: float) -> int:
     """Return from when on all rows need the same shift, or are written anyway."""
     newest = live or max(series.held.values(), key=lambda row: row.start)
     begin = newest.start // HOUR * HOUR
@@ -396,7 +391,7 @@ def _shift_from(
         held = series.held.get(row.start)
         if held is None:
             break
-        if row.start not in written and abs(row.sum - held.sum - shift) > _EQUAL:
+        if row.start not in series.written and abs(row.sum - held.sum - shift) > _EQUAL:
             break
         begin = min(begin, row.start)
     return begin
