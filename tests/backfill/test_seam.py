@@ -343,6 +343,17 @@ def test_windows_within_an_outage(
     assert worst(home.errors(START + HOUR)) <= 6
 
 
+@pytest.mark.parametrize("silent", [0, 30])
+def test_window_that_begins_within_an_outage(silent: int) -> None:
+    """What its end has counted of hours before the window is left to no later one."""
+    home = Home().live(30, 100).live(100, 100, running=False, heard=False)
+    home.live(40, 100).live(silent, 100, heard=False)
+    since = START + 5 * HOUR
+    home.back_fill(since)
+    home.live(30, 100)
+    assert worst(home.errors(since)) <= 6
+
+
 def test_rows_outside_the_loggers_memory_stay() -> None:
     """Rows older than the ring, and an outage across its beginning."""
     home = Home().live(2 * DAY, 100).live(DAY, 100, heard=False).live(2 * DAY, 100)

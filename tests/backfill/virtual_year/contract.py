@@ -1,0 +1,257 @@
+"""What must be true of every statistic after a back-fill."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+from custom_components.emu_professional.backfill.hours import HOUR
+from custom_components.emu_professional.backfill.job import (
+    Mode,
+    Outcome,
+    Report,
+    Window,
+)
+from custom_components.emu_professional.backfill.targets import Target
+
+from .log import Log, register_of
+from .steps import DAY, Fill
+from .world import Row, Stored, time_of
+
+if TYPE_CHECKING:
+    from .life import Life
+
+EXACT: Final = 0.01
+
+
+class Contract:
+    """What must be true after a back-fill."""
+
+    def __init__(
+        self, life: Life, window: Window, step: Fill, log: Log, compiled: int
+    ) -> None:
+        """Take what was asked for, and when statistics had been compiled."""
+        self.life = life
+        self.log = log
+        self.known = log.known
+        self.since = max(window.since, log.since)
+        self.begins_with_logger = window.since < log.since
+        self.compiled = compiled // HOUR * HOUR
+        self.until = max(min(window.until, self.compiled, log.until), window.since)
+        self.has_parts = self.until - self.since > step.days * DAY
+        self.is_rebuild = step.mode is Mode.REBUILD
+        self.borders = [at for at in self.known if self.since <= at <= self.until]
+        self.stretches = list(pairwise(self.borders))
+        """Hours, or more where the logger does not know the hours between."""
+
+    def check(self, before: Mapping[str, Stored], after: Mapping[str, Stored]) -> None:
+        """See that the contract holds for all statistics."""
+        for target in self.life.targets:
+            old, new = before[target.key], after[target.key]
+            assert old.unit is None or new.unit == old.unit, "the unit has changed"
+            assert not old.rows.keys() - new.rows.keys(), "rows are gone"
+            for start in new.rows.keys() - old.rows.keys():
+                assert self._is_inside(start) or start >= self.compiled, told_of(
+                    target, start, "a row outside the window"
+                )
+            if target.is_register:
+                self._check_register(target, old, new)
+            else:
+                self._check_means(target, old, new)
+
+    def check_report(
+        self, report: Report, before: Mapping[str, Stored], after: Mapping[str, Stored]
+    ) -> None:
+        """See that what was told is what an owner sees."""
+        for target in self.life.targets:
+            old, new = before[target.key].hours(), after[target.key].hours()
+            statistic_id = self.life.statistic_of(target).statistic_id
+            outcome = Outcome(target.quantity.unit, target.is_register)
+            told = report.statistics.get(statistic_id, outcome)
+            changed = [start for start in old if not is_like(old[start], new[start])]
+            assert told.written == len(new.keys() - old.keys()), target.key
+            assert told.corrected == len(changed), target.key
+            assert 0 <= told.read - told.left <= told.written + told.corrected
+            if target.is_register:
+                more = [new[start][0] - old.get(start, (0,))[0] for start in new]
+                moved = max(
+                    sum(energy for energy in more if energy > 0),
+                    -sum(energy for energy in more if energy < 0),
+                )
+                told_moved = told.moved * 10**target.quantity.decimals
+                assert abs(told_moved - moved) <= EXACT, target.key
+
+    def knows_end(self) -> bool:
+        """Whether the logger knows the last hour, which needs two registers."""
+        return bool(self.stretches) and self.stretches[-1][1] == self.until
+
+    def leaves_nothing_before(self, after: Mapping[str, Stored]) -> bool:
+        """Whether nothing before the window is left to the first hour behind it."""
+        if self.begins_with_logger:
+            return True
+        olders = {
+            target: self._last_before(after[target.key]) for target in self.life.sensors
+        }
+        return self.since in self.known and all(
+            (older.state or 0)
+            >= self._register(target, self.since) - self._lag(target, self.since)
+            for target, older in olders.items()
+            if older is not None and target.is_register
+        )
+
+    def is_unknown(self, at: int) -> bool:
+        """Whether the logger does not know the register at the end of an hour."""
+        return self.since < at <= self.until and at not in self.known
+
+    def _is_inside(self, start: int) -> bool:
+        return self.since <= start < self.until
+
+    def _check_register(self, target: Target, old: Stored, new: Stored) -> None:
+        was, now = old.changes(), new.changes()
+        written = {
+            start
+            for start in now
+            if start not in was or abs(now[start] - was[start]) > EXACT
+        }
+        self._check_energies(target, now)
+        self._check_beginning(target, new)
+        self._check_outside(target, old, new, written)
+        self._check_total(target, old, new)
+        for start in now:
+            if self._is_inside(start) or start in written:
+                assert now[start] >= -EXACT, told_of(target, start, "negative")
+
+    def _check_energies(self, target: Target, changes: Mapping[int, float]) -> None:
+        for begin, end in self.stretches:
+            energy = self._register(target, end) - self._register(target, begin)
+            hours = range(begin, end, HOUR)
+            counted = sum(changes.get(start, 0) for start in hours)
+            if end == begin + HOUR:
+                assert begin in changes, told_of(target, begin, "missing")
+            assert abs(counted - energy) <= EXACT, told_of(
+                target, begin, f"{counted} of {energy} in {len(hours)} h"
+            )
+
+    def _check_beginning(self, target: Target, new: Stored) -> None:
+        """See that what was forgotten counts where the register is known again."""
+        older = [row for start, row in new.rows.items() if start < self.since]
+        if not self.begins_with_logger or not older or not self.borders:
+            return
+        begin = self.borders[0]
+        state = older[-1].state
+        assert state is not None
+        counted = new.sum_before(begin) - older[-1].sum
+        energy = self._register(target, begin) - state
+        assert abs(counted - energy) <= self._lag(target, begin) + EXACT, told_of(
+            target, begin, f"{counted} of {energy} before"
+        )
+
+    def _lag(self, target: Target, at: int) -> float:
+        """Return what was counted since the last poll but one."""
+        before = self.life.truth.registers(at - 10)
+        return 1 + abs(self._register(target, at) - register_of(target, before))
+
+    def _check_outside(
+        self, target: Target, old: Stored, new: Stored, written: set[int]
+    ) -> None:
+        behind = [row for start, row in new.rows.items() if start >= self.until]
+        ends = [row.start for row in behind if self._has_heard(target, row)][:2]
+        for start in written & old.rows.keys():
+            if self._is_inside(start):
+                continue
+            told = told_of(target, start, "outside the window")
+            assert not ends[1:] or self.until <= start <= ends[1], told
+            if ends and start == ends[0] and self._is_total_as_before(old, new, start):
+                continue
+            self._check_behind(target, new, start, told)
+
+    def _check_total(self, target: Target, old: Stored, new: Stored) -> None:
+        """See that a window within an outage takes what it counts from its end."""
+        behind = (row for start, row in old.rows.items() if start >= self.until)
+        heard = next((row for row in behind if self._has_heard(target, row)), None)
+        older = self._last_before(old)
+        if heard is None or older is None or self.has_parts:
+            return
+        if not {self.since, self.until} <= self.known.keys():
+            return
+        state, state_before = heard.state or 0, older.state or 0
+        passed = state - self._register(target, self.until)
+        least = state - self._register(target, self.since)
+        most = state - state_before
+        lag = 4.1 + 0.02 * most
+        ends_outage = old.changes()[heard.start] > passed + lag
+        if ends_outage and least - lag <= heard.sum - older.sum <= most + lag:
+            assert self._is_total_as_before(old, new, heard.start, lag), told_of(
+                target, heard.start, "more or less than before since the window"
+            )
+
+    def _is_total_as_before(
+        self, old: Stored, new: Stored, start: int, lag: float = EXACT
+    ) -> bool:
+        """Whether hours from before the window to a row count together what they did."""
+        if (older := self._last_before(old)) is None:
+            return False
+        was = old.rows[start].sum - older.sum
+        now = new.rows[start].sum - new.rows[older.start].sum
+        return abs(now - was) <= lag
+
+    def _last_before(self, stored: Stored) -> Row | None:
+        older = [row for start, row in stored.rows.items() if start < self.since]
+        return older[-1] if older else None
+
+    def _has_heard(self, target: Target, row: Row) -> bool:
+        """Whether a row knows of the register at the end of the window."""
+        if self.until not in self.known:
+            return True
+        return (row.state or 0) >= self._register(target, self.until) - EXACT
+
+    def _check_behind(self, target: Target, new: Stored, start: int, told: str) -> None:
+        """See that a row behind counts what the window has not counted, if it changed."""
+        state = new.rows[start].state
+        assert state is not None, told
+        before = [s for s in new.rows if s < start][-1]
+        registers: list[float] = []
+        if before >= self.until:
+            registers.append(new.rows[before].state or 0)
+        if self.until in self.known:
+            # A row before that has not heard the meter has an older one.
+            registers.append(self._register(target, self.until))
+        elif registers and self.until in self.log.last:
+            # Logged while the clock was behind, it may be a later one.
+            registers.append(register_of(target, self.log.last[self.until]))
+        if not registers:
+            return
+        energy = max(state - max(registers), 0)
+        counted = new.changes()[start]
+        assert abs(counted - energy) <= 4.1 + 0.02 * energy, told
+
+    def _register(self, target: Target, at: int) -> int:
+        return register_of(target, self.known[at])
+
+    def _check_means(self, target: Target, old: Stored, new: Stored) -> None:
+        for start, row in new.rows.items():
+            held = old.rows.get(start)
+            is_written = held is None or not is_like(held.mean, row.mean)
+            if not self._is_inside(start):
+                assert start >= self.compiled or not is_written, told_of(target, start)
+            elif is_written and start in self.log.hours:
+                logged = self.log.hours[start][target.key]
+                assert is_like(row.mean, logged), told_of(target, start)
+        for start, hour in self.log.hours.items():
+            if self._is_inside(start) and self._is_wanted(start, old):
+                row = new.rows[start]
+                assert is_like(row.mean, hour[target.key]), told_of(target, start)
+
+    def _is_wanted(self, start: int, old: Stored) -> bool:
+        return (
+            self.is_rebuild or start not in old.rows or start in self.life.partial
+        ) and {start, start + HOUR} <= self.known.keys()
+
+
+def is_like(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether two rows say the same."""
+    return all(abs(a - b) < 1e-5 for a, b in zip(one, other, strict=True))
+
+
+def told_of(target: Target, start: int, what: str = "") -> str:
+    """Return what is wrong, with the quantity and the hour."""
+    return f"{target.key} {time_of(start):%Y-%m-%d %H:%M}: {what}"

@@ -1,0 +1,517 @@
+"""One meter, its sensors, and what becomes of them."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from itertools import count
+from typing import Any, Final, Self, cast
+from unittest.mock import patch
+
+from custom_components.emu_professional.backfill import job
+from custom_components.emu_professional.backfill.hours import HOUR
+from custom_components.emu_professional.backfill.job import (
+    Backfill,
+    Mode,
+    Report,
+    Window,
+)
+from custom_components.emu_professional.backfill.recorder import Statistic
+from custom_components.emu_professional.backfill.targets import TARGETS, Target
+from custom_components.emu_professional.const import DOMAIN
+from custom_components.emu_professional.emu.client import MeterClient
+from custom_components.emu_professional.emu.errors import MeterUnreachable
+from homeassistant.components.recorder.core import Recorder
+from homeassistant.components.recorder.tasks import PurgeTask, StatisticsTask
+from homeassistant.const import STATE_UNAVAILABLE
+from homeassistant.helpers import entity_registry as er
+from simulator.clock import ManualClock
+from simulator.history import ClockSet, Event, IntervalChange, ModuleMoved, PowerFailure
+from simulator.logger import LoggerConfig
+from simulator.measuring import Snapshot
+from simulator.meter import Meter, MeterConfig
+
+from .contract import EXACT, Contract, told_of
+from .log import Log, read_log, register_of
+from .steps import (
+    DAY,
+    PERIOD,
+    TO_THE_CLOCK_CHANGE,
+    Clock,
+    Fill,
+    Interval,
+    Live,
+    Off,
+    Rename,
+    Silent,
+    Step,
+    Unit,
+)
+from .world import (
+    BIRTH,
+    KEEP,
+    PER_UNIT,
+    ZONE,
+    Hitch,
+    Line,
+    Stopped,
+    Stored,
+    World,
+    time_of,
+)
+
+UNITS: Final = {"energy": ("kWh", "Wh", "MWh"), "power": ("kW", "W"), "voltage": ("V",)}
+
+SERIAL_NUMBER: Final = "22350001"
+OTHER_SERIAL_NUMBER: Final = "22350002"
+CLOCK_LIMIT: Final = 300
+"""A meter whose clock is further off is not read."""
+
+EVERYTHING: Final = Window(0, 1 << 40)
+NIGHT_OF_CHANGE: Final = 9 * HOUR
+BY_KEY: Final = {target.key: target for target in TARGETS}
+
+
+class Life:
+    """One meter, its sensors, and what becomes of them."""
+
+    LONG = 2 * HOUR
+    """Of more hours without anything new the recorder compiles only some."""
+
+    def __init__(
+        self,
+        world: World,
+        keys: Sequence[str] = (),
+        *,
+        interval: int = 15,
+        depth: int = 900,
+        days: int = 3,
+        moved: bool = False,
+        units: int = 0,
+    ) -> None:
+        """Install a meter some days before Home Assistant hears of it."""
+        self.world = world
+        self.name = f"life_{next(world.lives)}"
+        self.targets = [t for t in TARGETS if t.key in ("energy_import", *keys)]
+        self.now = BIRTH
+        self.compiled = BIRTH
+        self.offset = 0
+        self.lag = 3
+        self.is_heard = False
+        self.hears_from: int = BIRTH + 1
+        self.heard: set[int] = set()
+        self.filled: int | None = None
+        self.partial: set[int] = set()
+        self.units = units
+        self.clock = ManualClock(BIRTH)
+        installed = BIRTH - days * DAY - 1000
+        config = MeterConfig(
+            serial_number=SERIAL_NUMBER,
+            installed=installed,
+            logger=LoggerConfig(interval=interval, depth=depth),
+        )
+        self.meter = Meter(config, self.clock)
+        self.truth = Meter(config, self.clock)
+        """The same meter, if its module had always stayed in it."""
+        if moved:
+            self._happens(ModuleMoved(BIRTH - DAY - 77, OTHER_SERIAL_NUMBER))
+
+    async def begin(self) -> Self:
+        """Add the sensors."""
+        await self.world.run(lambda: self.world.begin_anew(self.compiled))
+        registry = er.async_get(self.world.hass)
+        for target in self.sensors:
+            registry.async_get_or_create(
+                "sensor",
+                DOMAIN,
+                self._unique_id(target),
+                suggested_object_id=f"{self.name}_{target.key}",
+            )
+        return self
+
+    async def end(self) -> None:
+        """Remove the sensors' states."""
+        for target in self.sensors:
+            self.world.hass.states.async_remove(self._entity_id(target))
+        await self.world.done()
+
+    @property
+    def sensors(self) -> list[Target]:
+        """Return the targets that have sensors."""
+        return [target for target in self.targets if not target.is_external]
+
+    def statistic_of(self, target: Target) -> Statistic:
+        """Return a target's statistic."""
+        quantity = target.quantity
+        name = None
+        if target.is_external:
+            statistic_id = name = f"{DOMAIN}:{self.name}_{target.key}"
+        else:
+            statistic_id = self._entity_id(target)
+        return Statistic(
+            statistic_id, quantity.unit, quantity.decimals, target.is_register, name
+        )
+
+    def _unique_id(self, target: Target) -> str:
+        return f"{self.name}_{target.key}"
+
+    def _entity_id(self, target: Target) -> str:
+        registry = er.async_get(self.world.hass)
+        found = registry.async_get_entity_id("sensor", DOMAIN, self._unique_id(target))
+        assert found
+        return found
+
+    async def take(self, step: Step) -> None:
+        """Let something happen."""
+        match step:
+            case Live():
+                await self.live(step.periods)
+            case Off():
+                await self.off(step)
+            case Silent():
+                await self.silent(step)
+            case Clock():
+                self._happens(ClockSet(self.now, step.offset))
+                self.offset = step.offset
+            case Interval():
+                self._happens(IntervalChange(self.now, step.minutes))
+            case Unit():
+                self.units = step.number
+            case Rename():
+                await self.rename()
+            case Fill():
+                await self.fill(step)
+
+    def _happens(self, event: Event) -> None:
+        self.meter.happens(event)
+        if not isinstance(event, ModuleMoved):
+            self.truth.happens(event)
+
+    # Time passes
+
+    async def live(self, periods: int) -> None:
+        """Let Home Assistant run and hear the meter."""
+        before = self.now // HOUR * HOUR
+        for _ in range(periods):
+            self._hear()
+            self._period()
+        await self._settled()
+        await self._check_live_hours(before)
+
+    def _hear(self) -> None:
+        if not self.is_heard:
+            self.is_heard = True
+            self._show(self.now + max(self.hears_from - self.now, 1))
+
+    def _period(self) -> None:
+        """Let five minutes pass, and the recorder compile them."""
+        self._pass()
+        self._compile()
+
+    def _pass(self) -> None:
+        start = self.now
+        self.now += PERIOD
+        self.lag = self.lag % 5 + 1
+        if self.is_heard:
+            self._show(self.now - self.lag)
+            if self.now % HOUR == 0:
+                self.heard.add(self.now)
+        if self._purges_between(start, self.now):
+            self._purge()
+
+    def _compile(self) -> None:
+        self.world.queue(StatisticsTask(time_of(self.now - PERIOD), False))
+        self.compiled = self.now
+
+    def _purges_between(self, start: int, end: int) -> bool:
+        """Whether it is 4:12 at home meanwhile."""
+        return _night(end) > _night(start)
+
+    def _purge(self) -> None:
+        self.world.queue(PurgeTask(time_of(self.now - KEEP), False, False))
+
+    async def _settled(self) -> None:
+        """Wait for the recorder; the house's statistics must go on."""
+        self.clock.set(self.now)
+        await self.world.done()
+        self.world.now = self.now
+        assert await self.world.run(self.world.compiled_until) == self.compiled
+
+    async def off(self, step: Off) -> None:
+        """Let Home Assistant be off for a while."""
+        if self.is_heard and step.early:
+            self._show(self.now + step.early)
+        since = self.now
+        await self.world.done()
+        start = since + _seconds(since, step.seconds)
+        self.is_heard = False
+        self._show(start + step.late)
+        if step.heard:
+            self.is_heard = True
+            self._show(start + min(step.late + 2, PERIOD - 8))
+        await self._catch_up(start, step.late)
+        self.now = start
+        self._note_partial(since, start + PERIOD)
+        self._period()
+        await self._settled()
+
+    async def _catch_up(self, until: int, late: int) -> None:
+        """Let the recorder catch up; of a long time off not with the flat middle."""
+        begin = max(self.compiled, (until + late - KEEP) // HOUR * HOUR)
+        first = (begin // HOUR + 2) * HOUR
+        last = until // HOUR * HOUR - HOUR
+        if last - first > self.LONG:
+            names = [self._entity_id(target) for target in self.sensors]
+            await self.world.run(lambda: self.world.mark_compiled(begin))
+            await self.world.compile_missing(first)
+            await self.world.run(lambda: self.world.repeat_rows(names, first, last))
+            await self.world.run(lambda: self.world.mark_compiled(last))
+        await self.world.compile_missing(until + late)
+        self.compiled = until
+
+    async def silent(self, step: Silent) -> None:
+        """Let Home Assistant run and not hear the meter."""
+        since = self.now
+        end = since + _seconds(since, step.seconds)
+        self._happen_silently(step, end)
+        if self.is_heard:
+            if step.early:
+                self._show(since + step.early)
+            self.is_heard = False
+            self._show(since + step.early + 1)
+        while self.now < end and (self.now % HOUR or self.now < since + PERIOD):
+            self._period()
+        if end - self.now > PERIOD:
+            # In between there is nothing to compile.
+            begin, self.now = self.now, end - PERIOD
+            if self._purges_between(begin, self.now):
+                self._purge()
+        while self.now < end:
+            self._period()
+        self.hears_from = end + step.late
+        self._note_partial(since, end + PERIOD)
+        await self._settled()
+
+    def _happen_silently(self, step: Silent, end: int) -> None:
+        begin = self.now + step.early + 1
+        if step.why == "power":
+            self._happens(PowerFailure(begin, end + step.late - 20))
+        elif step.why == "module":
+            installed = self.meter.config.installed
+            self._happens(ModuleMoved(begin, SERIAL_NUMBER, 1, installed))
+            self._happens(ModuleMoved(end + step.late - 20, OTHER_SERIAL_NUMBER))
+
+    def _note_partial(self, since: int, until: int) -> None:
+        self.partial.update(range(since // HOUR * HOUR, until, HOUR))
+
+    # What the owner sees and does
+
+    def _show(self, at: int) -> None:
+        """Set the states as they are at a time."""
+        snapshot = self.truth.snapshot(at)
+        for target in self.sensors:
+            measurand, state_class = _classes(target)
+            units = UNITS[measurand]
+            unit = units[self.units % len(units)]
+            value = _value(target, snapshot) / PER_UNIT[unit]
+            self.world.hass.states.async_set(
+                self._entity_id(target),
+                f"{value:.6f}" if self.is_heard else STATE_UNAVAILABLE,
+                {
+                    "device_class": measurand,
+                    "state_class": state_class,
+                    "unit_of_measurement": unit,
+                },
+                timestamp=float(at),
+            )
+
+    async def rename(self) -> None:
+        """Let the owner give the sensors other entity ids."""
+        registry = er.async_get(self.world.hass)
+        number = next(self.world.lives)
+        for target in self.sensors:
+            old = self._entity_id(target)
+            new = f"sensor.renamed_{number}_{target.key}"
+            registry.async_update_entity(old, new_entity_id=new)
+            if state := self.world.hass.states.get(old):
+                self.world.hass.states.async_remove(old)
+                self.world.hass.states.async_set(
+                    new, state.state, state.attributes, timestamp=self.now + 0.5
+                )
+        await self.world.hass.async_block_till_done()
+        await self.world.done()
+
+    # Back-fills and what must be true of them
+
+    async def fill(self, step: Fill) -> None:
+        """Fill, and see that the contract holds."""
+        if abs(self.offset) > CLOCK_LIMIT:
+            return
+        window = self._window(step)
+        before = await self.stored()
+        if step.hitch == "late":
+            self._pass()
+            self.clock.set(self.now)
+        compiled = self.compiled
+        first = step.days * DAY
+        with patch.multiple(job, _FIRST_PART=first, _PART=2 * first):
+            said = await self._run(window, step.mode, dry_run=True)
+            assert await self.stored() == before, "a dry run wrote"
+            log = self.log()
+            hitch = Hitch(step.hitch, step.after, self._period)
+            try:
+                report = await self._run(window, step.mode, hitch=hitch)
+            except MeterUnreachable, Stopped:
+                report = await self._run(window, step.mode)
+            else:
+                assert step.hitch == "live" or report == said, "a dry run was wrong"
+            if step.hitch == "late":
+                self._compile()
+            after = await self.stored()
+            contract = Contract(self, window, step, log, compiled)
+            contract.check(before, after)
+            if step.hitch is None:
+                contract.check_report(report, before, after)
+            window = Window(window.since, contract.until)
+            again = await self._run(window, step.mode)
+        for outcome in again.statistics.values():
+            assert outcome.written == outcome.corrected == 0, "twice is not once"
+        assert await self.stored() == after
+        await self._settled()
+        self._note_filled(contract, after)
+
+    def _note_filled(self, contract: Contract, after: Mapping[str, Stored]) -> None:
+        """Note from where the next live hour goes on."""
+        until = contract.until
+        if contract.is_rebuild:
+            # Such an hour ends with the last record in it.
+            self.heard -= {at for at in self.heard if contract.is_unknown(at)}
+        if until in contract.log.odd:
+            self.heard -= {at for at in self.heard if at >= until}
+        elif until == self.now // HOUR * HOUR and contract.knows_end():
+            self.filled = until if contract.leaves_nothing_before(after) else None
+
+    def _window(self, step: Fill) -> Window:
+        if step.since is None:
+            return EVERYTHING
+        since = (self.now // HOUR - step.since) * HOUR
+        until = EVERYTHING.until if step.hours is None else since + step.hours * HOUR
+        return Window(since, until)
+
+    async def _run(
+        self,
+        window: Window,
+        mode: Mode,
+        *,
+        dry_run: bool = False,
+        hitch: Hitch | None = None,
+    ) -> Report:
+        hitch = hitch or Hitch(None, 0, self._period)
+        backfill = Backfill(
+            self.world.hass,
+            cast("MeterClient", Line(self.meter, hitch)),
+            SERIAL_NUMBER,
+            self.statistic_of,
+            latest=self._latest(),
+            partial=frozenset(self.partial),
+            mode=mode,
+            dry_run=dry_run,
+        )
+        imports, adjusts = (
+            Recorder.async_import_statistics,
+            Recorder.async_adjust_statistics,
+        )
+
+        def import_statistics(*arguments: Any) -> None:
+            hitch.write()
+            imports(*arguments)
+
+        def adjust_statistics(*arguments: Any) -> None:
+            hitch.write()
+            adjusts(*arguments)
+
+        with (
+            patch.object(Recorder, "async_import_statistics", import_statistics),
+            patch.object(Recorder, "async_adjust_statistics", adjust_statistics),
+        ):
+            await backfill.async_run(window, self.targets)
+        return backfill.report
+
+    def _latest(self) -> int:
+        return self.now + abs(self.offset) + 60
+
+    async def changes(self, key: str) -> list[float]:
+        """Return what each hour counts of a quantity."""
+        return [*(await self._stored_of(BY_KEY[key])).changes().values()]
+
+    async def stored(self) -> dict[str, Stored]:
+        """Return all that the recorder holds."""
+        return {target.key: await self._stored_of(target) for target in self.targets}
+
+    async def _stored_of(self, target: Target) -> Stored:
+        statistic = self.statistic_of(target)
+        return await self.world.run(
+            lambda: self.world.stored(statistic.statistic_id, statistic.unit)
+        )
+
+    async def _check_live_hours(self, since: int) -> None:
+        """See that what was compiled since goes on from what was there before."""
+        for target in self.sensors:
+            if not target.is_register:
+                continue
+            changes = (await self._stored_of(target)).changes()
+            for start in range(since, self.now - HOUR + 1, HOUR):
+                if start + HOUR not in self.heard or self.offset:
+                    continue
+                if start in self.heard or start == self.filled:
+                    least, most = self.live_energy(target, start)
+                    assert least <= changes[start] <= most, told_of(target, start)
+
+    def live_energy(self, target: Target, start: int) -> tuple[float, float]:
+        """Return what an hour may count of which both ends were heard."""
+
+        def value(at: int) -> float:
+            return register_of(target, self.truth.registers(at))
+
+        least = value(start + HOUR - 10) - value(start)
+        most = value(start + HOUR) - value(start - 10)
+        return least - 1 - EXACT, most + 1 + EXACT
+
+    def log(self) -> Log:
+        """Return what the logger can tell now."""
+        return read_log(self.meter, self.truth, self._latest())
+
+
+def _night(at: int) -> int:
+    """Return the number of the night, which begins at 4:12 local time."""
+    local = datetime.fromtimestamp(at, ZONE) - timedelta(hours=4, minutes=12)
+    return local.toordinal()
+
+
+def _seconds(now: int, seconds: int) -> int:
+    if seconds != TO_THE_CLOCK_CHANGE:
+        return seconds
+    first = now + NIGHT_OF_CHANGE
+    nights = count(first - first % DAY + HOUR, DAY)
+    change = next(at for at in nights if at > first and _changes_after(at))
+    return change - NIGHT_OF_CHANGE - now // PERIOD * PERIOD
+
+
+def _changes_after(at: int) -> bool:
+    return _offset(at - HOUR) != _offset(at + HOUR)
+
+
+def _offset(at: int) -> timedelta | None:
+    return datetime.fromtimestamp(at, ZONE).utcoffset()
+
+
+def _classes(target: Target) -> tuple[str, str]:
+    if target.is_register:
+        return "energy", "total_increasing"
+    return ("power" if "power" in target.key else "voltage"), "measurement"
+
+
+def _value(target: Target, snapshot: Snapshot) -> int:
+    if target.is_register:
+        return register_of(target, snapshot.registers)
+    if target.key == "active_power":
+        return snapshot.momentary.active_power_total
+    return snapshot.momentary.voltage.l1

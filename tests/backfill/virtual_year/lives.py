@@ -1,0 +1,377 @@
+"""Lives: one with all that can happen, those to remember, and any other."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from hypothesis import strategies as st
+
+from custom_components.emu_professional.backfill.hours import HOUR
+from custom_components.emu_professional.backfill.job import Mode
+
+from .log import MEASUREMENTS
+from .steps import (
+    DAY,
+    PERIOD,
+    TO_THE_CLOCK_CHANGE,
+    Clock,
+    Fill,
+    Interval,
+    Live,
+    Off,
+    Rename,
+    Silent,
+    Step,
+    Unit,
+)
+
+EXTERNAL: Final = "reactive_energy_import_t1"
+
+A_YEAR: Final[tuple[Step, ...]] = (
+    # History before the first live hour, then the first ones.
+    *(Fill(), Live(14), Fill(Mode.REBUILD), Live(13), Fill(hitch="late")),
+    # Off over a full hour, and over the end of summer time.
+    *(Live(1), Off(3 * HOUR + 4 * PERIOD), Live(13), Fill(), Live(13)),
+    *(Off(TO_THE_CLOCK_CHANGE), Live(5), Off(12 * HOUR), Live(13)),
+    *(Fill(hitch="line", after=5, days=2), Live(25)),
+    # Another unit and other names; silent, also so long that the sum begins anew.
+    *(Unit(1), Live(13), Rename(), Silent(5 * HOUR), Live(9)),
+    *(Fill(since=9, hours=3), Live(13), Fill(hitch="stop", after=2), Live(1)),
+    *(Silent(12 * DAY), Live(14), Fill(hitch="stop", after=1, days=2), Live(13)),
+    *(Silent(11 * DAY), Fill(), Live(14), Fill(Mode.REBUILD)),
+    # No power, another interval, clock set back and forth.
+    *(Silent(9 * HOUR, why="power"), Live(14), Unit(2), Fill(), Live(13)),
+    *(Interval(7), Live(25), Off(2 * HOUR), Live(37), Fill(), Rename()),
+    *(Live(13), Fill(Mode.REBUILD), Interval(60), Live(25), Fill(), Interval(15)),
+    *(Clock(-240), Live(25), Clock(200), Live(14), Fill(), Clock(0), Live(13)),
+    *(Clock(4000), Live(13), Clock(0), Live(37), Fill(), Live(13)),
+    # Off until summer time begins; most of it is forgotten by the logger.
+    *(Off(TO_THE_CLOCK_CHANGE, heard=False), Live(25), Silent(9 * HOUR), Live(13)),
+    *(Fill(hitch="live", after=3), Live(13)),
+    # The module visits another meter, and comes back.
+    *(Silent(30 * HOUR, why="module"), Live(13), Fill(), Live(14)),
+    *(Off(30 * DAY), Live(1), Fill(Mode.REBUILD, since=100, hours=50), Fill()),
+    *(Off(60 * DAY), Live(25), Fill(hitch="live", after=5), Live(13), Fill()),
+)
+
+
+LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] = {
+    "the clock was set back a little, and intervals changed": (
+        {
+            "keys": ["energy_export", "active_power"],
+            "interval": 60,
+            "days": 2,
+            "moved": True,
+            "units": 1,
+        },
+        (Rename(), Clock(-240), Interval(45), Rename()),
+    ),
+    "back while another tariff counts": (
+        {"keys": ["energy_import_t1"], "days": 0},
+        (Live(3), Off(9 * HOUR, 0, 25), Live(1), Off(26 * HOUR, 0, 25)),
+    ),
+    "off so long that the logger has forgotten": (
+        {"depth": 400},
+        (Live(7), Fill(), Off(12 * DAY), Live(13)),
+    ),
+    "silent so long that the logger has forgotten": (
+        {"depth": 400},
+        (Live(7), Fill(), Silent(12 * DAY), Live(13)),
+    ),
+    "off while no record ends with the hour": (
+        {},
+        (Live(7), Interval(7), Off(5 * DAY)),
+    ),
+    "no sensor, and the end of the newest hour is not logged yet": (
+        {"keys": [EXTERNAL], "interval": 45},
+        (Live(3),),
+    ),
+    "first heard while no record ends with the hour": (
+        {"interval": 7, "depth": 400},
+        (Live(3),),
+    ),
+    "more than one part": (
+        {"depth": 1300},
+        (Live(7), Fill(), Silent(12 * DAY), Live(14), Fill(days=2)),
+    ),
+    "interrupted while nothing recent goes on live": (
+        {"keys": ["energy_import_t1"], "depth": 400, "days": 5},
+        (
+            Fill(days=1),
+            Off(40 * DAY, 0, 25, heard=False),
+            Fill(Mode.REBUILD, hitch="stop", after=4, days=1),
+        ),
+    ),
+    "parts that begin within a record": (
+        {"keys": ["energy_import_t1"], "depth": 600, "interval": 45},
+        (Off(12 * DAY), Off(5 * DAY, heard=False), Live(9), Fill(days=2)),
+    ),
+    "no power so long that a part is behind the shift of a newer one": (
+        {"keys": ["energy_import_t1", "active_power"], "depth": 400, "days": 5},
+        (
+            *(Live(1), Live(1), Live(1), Rename(), Live(1)),
+            *(Silent(40 * DAY, 0, 25, "power"), Live(25)),
+        ),
+    ),
+    "a row behind the window counts from a poll before the end of the window": (
+        {"keys": ["energy_export"], "depth": 400, "days": 0},
+        (Live(17), Silent(HOUR, 0, 25, "power")),
+    ),
+    "in another meter, back unheard, and a part begins meanwhile": (
+        {"days": 0},
+        (
+            *(Live(9), Silent(5 * DAY, 0, 25, "module")),
+            *(Off(6 * PERIOD, 0, 25, heard=False), Fill(days=1)),
+        ),
+    ),
+    "in another meter for longer than a part, and back unheard": (
+        {"days": 2},
+        (
+            *(Live(25), Silent(5 * DAY, 0, 25, "module")),
+            *(Off(9 * HOUR, 0, 25, heard=False), Fill(days=1)),
+        ),
+    ),
+    "all that is older than a part was in another meter": (
+        {"days": 0, "depth": 400},
+        (
+            *(Live(13), Silent(5 * DAY, 0, 25, "module")),
+            *(Off(9 * HOUR, 0, 25, heard=False), Fill(days=1)),
+        ),
+    ),
+    "the clock was behind at the end of the window, where nothing was logged": (
+        {"keys": ["energy_import_t1", "active_power"], "depth": 400, "days": 0},
+        (Clock(-4000), Live(25), Interval(1)),
+    ),
+    "the clock was ahead, and a live row knows better where the window begins": (
+        {"keys": ["energy_import_t1", "active_power"], "depth": 400, "days": 0},
+        (Clock(4000), Live(25), Interval(1)),
+    ),
+    "in another meter for so long that the sum begins anew": (
+        {"keys": ["energy_import_t1", "active_power"], "depth": 400, "days": 0},
+        (Live(1), Silent(40 * DAY, 0, 25, "module"), Live(25)),
+    ),
+    "in another meter for so long, and only the end of an hour is logged since": (
+        {"keys": ["energy_import_t1", "active_power"], "depth": 400, "days": 0},
+        (Live(1), Live(25), Silent(40 * DAY, 0, 25, "module")),
+    ),
+    "the hour that is compiled next has not heard the meter since it was back": (
+        {"depth": 400, "days": 0},
+        (
+            *(Live(1), Off(12 * DAY, 0, 25, heard=False), Silent(PERIOD, 0, 25)),
+            Fill(Mode.REBUILD, since=30, hitch="late", days=1),
+        ),
+    ),
+    "the end of the newest hour was logged twice: the clock was set back to it": (
+        {"keys": ["energy_import_t1", "active_power"], "depth": 400, "days": 0},
+        (Live(1), Live(1), Live(7), Live(7), Clock(-240), Live(1)),
+    ),
+    "an hour is compiled between two writes, and has not heard the meter either": (
+        {"depth": 400, "days": 0},
+        (
+            *(Live(1), Off(12 * DAY, 0, 25, heard=False), Silent(PERIOD, 0, 25)),
+            Fill(since=30, hitch="live", days=1),
+        ),
+    ),
+    "a row behind the window follows one that has not heard the meter": (
+        {"depth": 400, "days": 0},
+        (
+            *(Live(1), Off(12 * DAY, 0, 25, heard=False), Silent(PERIOD, 0, 25)),
+            *(Live(1), Fill(Mode.REBUILD, since=5, hours=3)),
+        ),
+    ),
+    "no power since a record that the last poll was a little short of": (
+        {"keys": ["energy_export", "active_power"], "depth": 400, "days": 0},
+        (
+            *(Off(6 * PERIOD, 0, 25), Silent(TO_THE_CLOCK_CHANGE, 0, 25, "power")),
+            Live(13),
+        ),
+    ),
+    "no power for longer than a part, since a little after the last poll": (
+        {"keys": ["energy_export", "active_power"], "depth": 400, "days": 0},
+        (Off(6 * PERIOD, 0, 25), Silent(40 * DAY, 0, 25, "power"), Live(13)),
+    ),
+    "a narrow window within a power failure, then everything": (
+        {
+            "keys": ["energy_export_t1", "active_power"],
+            "depth": 1500,
+            "days": 0,
+            "moved": True,
+        },
+        (
+            *(Off(6 * PERIOD, 0, 25), Silent(TO_THE_CLOCK_CHANGE, 0, 25, "power")),
+            *(Live(1), Live(13), Rename()),
+            Fill(Mode.REBUILD, since=2, hours=3, hitch="stop", after=4, days=1),
+        ),
+    ),
+    "a rebuild in parts, and no record ends with the hour between them": (
+        {"keys": ["energy_export"], "interval": 7, "days": 0},
+        (Live(25), Off(DAY), Live(2), Fill(Mode.REBUILD, days=1)),
+    ),
+    "no power soon after the clock was set back from hours that did not come again": (
+        {"keys": ["energy_export"], "days": 0},
+        (
+            *(Live(25), Clock(4000), Live(2), Clock(0), Live(2)),
+            *(Silent(9 * HOUR, 0, 25, "power"), Fill(days=1), Live(13)),
+            Fill(Mode.REBUILD),
+        ),
+    ),
+    "no power soon after the clock was set back, before which little was logged": (
+        {
+            "keys": ["energy_import_t1", "active_power"],
+            "interval": 7,
+            "depth": 400,
+            "days": 0,
+        },
+        (
+            *(Live(1), Live(1), Clock(4000), Live(1), Clock(0)),
+            Silent(3 * HOUR + 4 * PERIOD, 90, 25, "power"),
+        ),
+    ),
+    "the clock was behind, and the end of the window was logged twice": (
+        {
+            "keys": ["energy_import_t1", "active_power"],
+            "interval": 45,
+            "depth": 400,
+            "days": 0,
+        },
+        (
+            *(Off(3 * HOUR + 4 * PERIOD, 0, 25, heard=False), Live(25), Live(25)),
+            *(Live(13), Live(1), Live(1), Clock(-4000), Live(25)),
+        ),
+    ),
+    "the clock was ahead, and a row between two parts knows more than is logged": (
+        {"keys": ["energy_export"], "interval": 7, "days": 0},
+        (
+            *(Live(25), Clock(4000), Live(25), Live(25), Clock(0), Live(2)),
+            *(Off(20 * HOUR), Live(2), Fill(days=1), Fill(Mode.REBUILD, days=1)),
+        ),
+    ),
+    "rows between two parts have counted what was logged before the clock was set": (
+        {"keys": ["energy_export"], "interval": 45, "days": 0},
+        (
+            *(Live(25), Clock(4000), Live(25), Live(25), Clock(0), Live(2)),
+            *(Off(20 * HOUR), Live(2), Fill(days=1)),
+        ),
+    ),
+    "a live row in a hole between two parts": (
+        {"interval": 60, "days": 0},
+        (
+            *(Live(25), Clock(-4000), Live(25), Live(25), Clock(0), Live(13)),
+            *(Off(22 * HOUR), Live(2), Fill(days=1)),
+        ),
+    ),
+    "a live row in a hole between two parts knows more than is logged": (
+        {"keys": ["energy_export"], "interval": 60, "days": 0},
+        (
+            *(Live(25), Clock(4000), Live(25), Live(25), Clock(0), Live(13)),
+            *(Off(19 * HOUR), Live(2), Fill(days=1)),
+        ),
+    ),
+    "a live row in a hole behind the first hour of a part": (
+        {"interval": 45, "days": 0},
+        (
+            *(Live(25), Clock(4000), Live(25), Live(25), Clock(0), Live(13)),
+            *(Off(18 * HOUR), Live(2), Fill(days=1)),
+        ),
+    ),
+    "a live row at the end of the window, whose hour the clock was set back from": (
+        {"interval": 7, "depth": 100, "days": 2},
+        (Live(7), Live(25), Live(25), Clock(-4000), Live(7)),
+    ),
+    "the clock was set back, and an interval before that was longer": (
+        {"keys": ["active_power"], "interval": 60, "days": 2},
+        (Clock(-4000), Interval(1), Live(1)),
+    ),
+    "the clock was set back, and an interval was shorter in hours that are gone": (
+        {"keys": ["active_power"], "depth": 400, "days": 0},
+        (
+            *(Clock(4000), Live(1), Off(TO_THE_CLOCK_CHANGE, 0, 25, heard=False)),
+            *(Interval(1), Live(1)),
+        ),
+    ),
+    "off since the first hour, in which little was heard and one record logged": (
+        {"keys": ["energy_import_t1"], "days": 0},
+        (
+            *(Live(1), Off(PERIOD, 0, 25, heard=False)),
+            *(Off(3 * HOUR + 4 * PERIOD, 0, 25, heard=False), Fill()),
+        ),
+    ),
+    "narrow windows within the time off": (
+        {"keys": ["energy_import_t1"], "days": 2},
+        (
+            *(Live(25), Off(26 * HOUR), Live(25), Fill(since=15, hours=3), Live(13)),
+            *(Fill(since=25, hours=3), Fill(since=12, hours=3), Live(13)),
+        ),
+    ),
+    "narrow windows within silence": (
+        {"keys": ["energy_import_t1"], "days": 2},
+        (
+            *(Live(25), Silent(26 * HOUR), Live(3), Fill(since=5, hours=3), Live(13)),
+            *(Fill(since=25, hours=3), Fill(since=12, hours=3), Live(13)),
+        ),
+    ),
+    "a window that begins within silence, whose end is not compiled yet": (
+        {"keys": ["energy_import_t1"], "days": 2},
+        (Live(25), Silent(26 * HOUR), Live(2), Fill(since=5), Live(13), Live(13)),
+    ),
+    "off so long that no row is left from before, and the logger begins meanwhile": (
+        {"depth": 1500, "days": 0},
+        (Live(1), Off(40 * DAY, 0, 25, heard=False), Live(1), Clock(-240), Live(1)),
+    ),
+    "the clock was behind since the first hour": (
+        {"keys": ["energy_import_t1"], "depth": 400, "days": 0},
+        (Clock(-4000), Live(25)),
+    ),
+    "the clock was behind for hours since the first one": (
+        {"keys": ["energy_export"], "depth": 400, "days": 0},
+        (Clock(-4000), Live(1), Live(25), Live(25), Unit(2), Live(7)),
+    ),
+}
+
+REGISTERS: Final = (
+    "energy_import_t1",
+    "energy_import_t2",
+    "energy_export",
+    "energy_export_t1",
+    "reactive_energy_import_t1",
+)
+
+SPANS = st.sampled_from(
+    [
+        *(PERIOD, 6 * PERIOD, HOUR, 3 * HOUR + 4 * PERIOD, 9 * HOUR),
+        *(26 * HOUR, 5 * DAY, 12 * DAY, 40 * DAY, TO_THE_CLOCK_CHANGE),
+    ]
+)
+SECONDS = st.sampled_from([0, 1, 90, 240])
+LATE = st.sampled_from([25, 90, 200, 280])
+STEPS = st.one_of(
+    st.builds(Live, st.sampled_from([1, 2, 7, 13, 25])),
+    st.builds(Off, SPANS, SECONDS, LATE, st.booleans()),
+    st.builds(
+        Silent, SPANS, SECONDS, LATE, st.sampled_from(["network", "power", "module"])
+    ),
+    st.one_of(
+        st.builds(Clock, st.sampled_from([0, 40, -40, 240, -240, 4000, -4000])),
+        st.builds(Interval, st.sampled_from([1, 5, 7, 15, 20, 30, 45, 60])),
+        st.builds(Unit, st.integers(0, 2)),
+        st.just(Rename()),
+    ),
+    st.builds(
+        Fill,
+        mode=st.sampled_from(Mode),
+        since=st.sampled_from([None, None, 2, 5, 30, 300]),
+        hours=st.sampled_from([None, None, 1, 3, 24]),
+        hitch=st.sampled_from([None, "line", "stop", "live", "late"]),
+        after=st.integers(0, 6),
+        days=st.sampled_from([1, 2, 30]),
+    ),
+)
+LIVES = st.fixed_dictionaries(
+    {
+        "keys": st.tuples(st.sampled_from(REGISTERS), st.sampled_from(MEASUREMENTS)),
+        "interval": st.sampled_from([15, 15, 7, 5, 60]),
+        "depth": st.sampled_from([400, 900, 1500]),
+        "days": st.sampled_from([0, 2, 5]),
+        "moved": st.booleans(),
+        "units": st.integers(0, 2),
+    }
+)

@@ -1,0 +1,125 @@
+"""What a data logger can tell."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+from custom_components.emu_professional.backfill.hours import HOUR
+from custom_components.emu_professional.backfill.targets import Target
+from simulator.history import Status
+from simulator.logger import Record
+from simulator.measuring import Registers
+from simulator.meter import Meter
+
+MEASUREMENTS: Final = ("active_power", "voltage_l1")
+
+
+@dataclass(frozen=True)
+class Log:
+    """What the logger can tell, found out without the integration."""
+
+    known: Mapping[int, Registers]
+    """Registers at full hours, by the meter's clock."""
+    last: Mapping[int, Registers]
+    """Registers of the last record in an hour, by its end, whatever the clock was."""
+    odd: frozenset[int]
+    """Full hours before which its clock was wrong."""
+    hours: Mapping[int, Mapping[str, tuple[float, float, float]]]
+    """Mean, minimum and maximum of measurements in hours that are logged wholly."""
+    since: int
+    """Beginning of the first hour of which anything is known."""
+    until: int
+    """End of the last whole hour."""
+
+
+def read_log(meter: Meter, truth: Meter, latest: int) -> Log:
+    """Return what a meter's logger can tell now, of records until a time.
+
+    `truth` is the same meter, if its module had always stayed in it.
+    """
+    records = meter.records()
+    own = [
+        record
+        for record in records
+        if record.serial_number == meter.config.serial_number and record.stamp <= latest
+    ]
+    clean = _clean(own)
+    times = {
+        record.stamp: meter.logger.recorded_at(record.index)
+        for record in clean
+        if record.stamp % HOUR == 0
+    }
+    known = {stamp: truth.registers(at) for stamp, at in times.items()}
+    for record in clean:
+        if record.stamp in known:
+            assert record.registers == known[record.stamp]
+    return Log(
+        known=known,
+        last={end_of_hour(record.stamp): record.registers for record in own},
+        odd=frozenset(
+            end_of_hour(record.stamp)
+            for record in own
+            if record.stamp != meter.logger.recorded_at(record.index)
+        ),
+        hours=_measured(own, {record.index for record in clean}),
+        since=(min(record.stamp for record in own) - 1) // HOUR * HOUR if own else 0,
+        until=records[-1].stamp // HOUR * HOUR if own else 0,
+    )
+
+
+def end_of_hour(at: int) -> int:
+    """Return the end of the hour that ends then, or next."""
+    return -(-at // HOUR) * HOUR
+
+
+def register_of(target: Target, registers: Registers) -> int:
+    """Return a target's register among those of a meter."""
+    name = target.key.replace("reactive_energy", "reactive").replace("energy", "active")
+    value: int = getattr(registers, name)
+    return value
+
+
+def _clean(records: Sequence[Record]) -> list[Record]:
+    """Return the records whose stamps lie behind all before and before all behind."""
+    highest, lowest = 0, 1 << 40
+    rising = []
+    for record in records:
+        rising.append(record.stamp > highest)
+        highest = max(highest, record.stamp)
+    clean = []
+    for record, is_rising in zip(reversed(records), reversed(rising), strict=True):
+        if is_rising and record.stamp < lowest:
+            clean.append(record)
+        lowest = min(lowest, record.stamp)
+    return clean[::-1]
+
+
+def _measured(
+    records: Sequence[Record], clean: set[int]
+) -> dict[int, dict[str, tuple[float, float, float]]]:
+    parts: dict[int, list[tuple[int, Record]]] = {}
+    for before, record in pairwise(records):
+        if (
+            record.status & (Status.TIME_CHANGED | Status.POWER_FAILURE)
+            or record.index != before.index + 1
+            or not {before.index, record.index} <= clean
+        ):
+            continue
+        for start in range(before.stamp // HOUR * HOUR, record.stamp, HOUR):
+            begin, end = max(before.stamp, start), min(record.stamp, start + HOUR)
+            parts.setdefault(start, []).append((end - begin, record))
+    return {
+        start: {key: _mean(key, inside) for key in MEASUREMENTS}
+        for start, inside in parts.items()
+        if sum(seconds for seconds, _ in inside) == HOUR
+    }
+
+
+def _mean(key: str, parts: Sequence[tuple[int, Record]]) -> tuple[float, float, float]:
+    values = [(seconds, getattr(record, key)) for seconds, record in parts]
+    return (
+        sum(seconds * value for seconds, value in values) / HOUR,
+        min(value for _, value in values),
+        max(value for _, value in values),
+    )

@@ -1,0 +1,89 @@
+"""What can happen in a house."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from custom_components.emu_professional.backfill.hours import HOUR
+from custom_components.emu_professional.backfill.job import Mode
+
+PERIOD: Final = 300
+DAY: Final = 24 * HOUR
+
+
+@dataclass(frozen=True)
+class Live:
+    """Home Assistant runs and hears the meter."""
+
+    periods: int
+
+
+@dataclass(frozen=True)
+class Off:
+    """Home Assistant is off; then it runs, and hears the meter or not yet."""
+
+    seconds: int
+    early: int = 90
+    """Seconds of the last period in which it still ran."""
+    late: int = 200
+    """Seconds of the period in which it starts."""
+    heard: bool = True
+
+
+@dataclass(frozen=True)
+class Silent:
+    """Home Assistant runs and does not hear the meter."""
+
+    seconds: int
+    early: int = 90
+    late: int = 200
+    why: str = "network"
+    """Or "power": the meter has none; "module": it sits in another meter."""
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The meter's clock is set to so many seconds ahead."""
+
+    offset: int
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The logger gets another interval."""
+
+    minutes: int
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The owner chooses another unit for all sensors that may have one."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Rename:
+    """The owner gives the sensors other entity ids."""
+
+
+@dataclass(frozen=True)
+class Fill:
+    """A back-fill of a window of hours before now, or of everything."""
+
+    mode: Mode = Mode.FILL
+    since: int | None = None
+    """Hours before now."""
+    hours: int | None = None
+    """Of the window."""
+    hitch: str | None = None
+    """What comes in between: see `Hitch`."""
+    after: int = 0
+    """How many requests or writes go well before that."""
+    days: int = 30
+    """Of the first part that is read and written at a time; the others are twice that."""
+
+
+type Step = Live | Off | Silent | Clock | Interval | Unit | Rename | Fill
+
+TO_THE_CLOCK_CHANGE: Final = -1
+"""Until some hours before summer time begins or ends."""

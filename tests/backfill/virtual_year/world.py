@@ -1,0 +1,281 @@
+"""A Home Assistant with a recorder, in which time passes as it is told."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import delete, func, select, update
+
+from custom_components.emu_professional.backfill.hours import HOUR
+from custom_components.emu_professional.emu.errors import MeterUnreachable
+from custom_components.emu_professional.emu.logs import Page, RecordReader
+from homeassistant.components.recorder.core import Recorder
+from homeassistant.components.recorder.db_schema import (
+    States,
+    Statistics,
+    StatisticsMeta,
+    StatisticsRuns,
+    StatisticsShortTerm,
+)
+from homeassistant.components.recorder.tasks import (
+    CompileMissingStatisticsTask,
+    RecorderTask,
+    SynchronizeTask,
+)
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers.recorder import get_instance, session_scope
+from simulator.meter import Meter
+
+from .steps import DAY, PERIOD
+
+ZONE: Final = ZoneInfo("Europe/Zurich")
+BIRTH: Final = int(datetime(2060, 9, 6, 9, 40, tzinfo=UTC).timestamp())
+"""Later than the run of statistics with which a recorder starts."""
+
+KEEP: Final = 10 * DAY
+PER_UNIT: Final = {
+    "Wh": 1.0,
+    "kWh": 1e3,
+    "MWh": 1e6,
+    "kvarh": 1e3,
+    "W": 1.0,
+    "kW": 1e3,
+    "V": 10.0,
+    "mV": 0.01,
+}
+"""Last digits of the quantity in the unit."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of long-term statistics, in last digits of its quantity."""
+
+    start: int
+    state: float | None
+    sum: float
+    mean: tuple[float, ...]
+    """With minimum and maximum; empty where none is stored."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """All that the recorder holds of a statistic."""
+
+    unit: str | None
+    rows: Mapping[int, Row]
+    raw: tuple[tuple[Any, ...], ...]
+
+    def changes(self) -> dict[int, float]:
+        """Return what each hour counts, as the energy dashboard shows it."""
+        before = 0.0
+        changes = {}
+        for start, row in self.rows.items():
+            changes[start] = row.sum - before
+            before = row.sum
+        return changes
+
+    def hours(self) -> dict[int, tuple[float, ...]]:
+        """Return what an owner sees of each hour: not the sum, but what it counts."""
+        changes = self.changes()
+        return {
+            start: (changes[start], row.state or 0, *row.mean)
+            for start, row in self.rows.items()
+        }
+
+    def sum_before(self, at: int) -> float:
+        """Return what all hours before a time count."""
+        before = [row.sum for row in self.rows.values() if row.start < at]
+        return before[-1] if before else 0
+
+
+class Stopped(Exception):
+    """Home Assistant was stopped in the middle of a back-fill."""
+
+
+class Hitch:
+    """Something that comes in between, once.
+
+    "line": the meter does not answer any more. "stop": Home Assistant ends before
+    a write. "live": five minutes are compiled before a write. "late": the last five
+    minutes are compiled behind it.
+    """
+
+    def __init__(self, kind: str | None, after: int, live: Callable[[], None]) -> None:
+        """Let some requests or writes go well."""
+        self.kind = kind
+        self._left = after
+        self._live = live
+
+    def request(self) -> None:
+        """Note a request to the meter."""
+        if self.kind == "line":
+            self._left -= 1
+            if self._left < 0:
+                raise MeterUnreachable("the line is cut")
+
+    def write(self) -> None:
+        """Note a write to the recorder."""
+        if self.kind in ("stop", "live"):
+            self._left -= 1
+            if self._left == -1:
+                if self.kind == "stop":
+                    raise Stopped
+                self._live()
+
+
+class Line:
+    """The meter's client, without a network."""
+
+    def __init__(self, meter: Meter, hitch: Hitch) -> None:
+        """Read a meter's logger."""
+        self._meter = meter
+        self._hitch = hitch
+
+    async def newest_records(self, number: int) -> Page:
+        """Return the newest records."""
+        return self._page({"last": str(number)})
+
+    async def records(self, first: int, last: int) -> Page:
+        """Return the records with these indices."""
+        return self._page({"from": str(first), "to": str(last)})
+
+    def _page(self, query: Mapping[str, str]) -> Page:
+        self._hitch.request()
+        reader = RecordReader()
+        records = reader.feed(self._meter.data(query) or b"")
+        if records and records[0].index > records[-1].index:
+            records.reverse()
+        return Page(tuple(records), tuple(reader.refusals), whole=True)
+
+
+class World:
+    """A Home Assistant with a recorder, in which time passes as it is told."""
+
+    def __init__(self, hass: HomeAssistant) -> None:
+        """Begin before the first life."""
+        self.hass = hass
+        self.now: float = BIRTH
+        self.lives = count()
+
+    @property
+    def recorder(self) -> Recorder:
+        """Return the recorder."""
+        return get_instance(self.hass)
+
+    def queue(self, task: RecorderTask) -> None:
+        """Let the recorder do something after all that it was told before."""
+        self.recorder.queue_task(task)
+
+    async def done(self) -> None:
+        """Wait for the recorder."""
+        done = self.hass.loop.create_future()
+        self.queue(SynchronizeTask(done))
+        await done
+
+    async def compile_missing(self, now: float) -> None:
+        """Let the recorder catch up, as it does when Home Assistant has started."""
+        await self.done()
+        self.now = now
+        self.queue(CompileMissingStatisticsTask())
+        await self.done()
+
+    async def run[T](self, work: Callable[[], T]) -> T:
+        """Do something with the database."""
+        await self.done()
+        return await self.recorder.async_add_executor_job(work)
+
+    def compiled_until(self) -> int:
+        """Return the end of the newest run of statistics."""
+        with session_scope(hass=self.hass, read_only=True) as session:
+            newest = session.execute(select(func.max(StatisticsRuns.start))).scalar()
+        assert newest
+        return int(newest.replace(tzinfo=UTC).timestamp()) + PERIOD
+
+    def begin_anew(self, compiled: int) -> None:
+        """Forget all that was recorded; statistics are compiled until a time."""
+        with session_scope(hass=self.hass) as session:
+            # MariaDB would find a state that another one still names.
+            session.execute(update(States).values(old_state_id=None))
+            for table in (StatisticsRuns, Statistics, StatisticsShortTerm, States):
+                session.execute(delete(table))
+            # The time of the oldest state, among others.
+            self.recorder.states_manager.load_from_db(session)
+        self.mark_compiled(compiled)
+
+    def mark_compiled(self, until: int) -> None:
+        """Let a run of statistics be the newest one."""
+        with session_scope(hass=self.hass) as session:
+            session.add(StatisticsRuns(start=time_of(until - PERIOD)))
+
+    def repeat_rows(self, statistic_ids: Iterable[str], first: int, last: int) -> None:
+        """Repeat the rows of the hour before `first` until `last`."""
+        with session_scope(hass=self.hass) as session:
+            query = (
+                select(Statistics)
+                .join(StatisticsMeta, Statistics.metadata_id == StatisticsMeta.id)
+                .where(StatisticsMeta.statistic_id.in_(list(statistic_ids)))
+                .where(Statistics.start_ts == first - HOUR)
+            )
+            session.add_all(
+                Statistics(
+                    created_ts=row.created_ts,
+                    metadata_id=row.metadata_id,
+                    start_ts=start,
+                    **{
+                        name: getattr(row, name)
+                        for name in ("mean", "min", "max", "state", "sum")
+                    },
+                )
+                for row in session.execute(query).scalars().all()
+                for start in range(first, last, HOUR)
+            )
+
+    def stored(self, statistic_id: str, default_unit: str) -> Stored:
+        """Return all that is stored of a statistic."""
+        with session_scope(hass=self.hass, read_only=True) as session:
+            meta = session.execute(
+                select(StatisticsMeta.id, StatisticsMeta.unit_of_measurement).where(
+                    StatisticsMeta.statistic_id == statistic_id
+                )
+            ).first()
+            if meta is None:
+                return Stored(None, {}, ())
+            metadata_id, unit = meta
+            raw: tuple[tuple[Any, ...], ...] = tuple(
+                (table.__tablename__, *row)
+                for table in (Statistics, StatisticsShortTerm)
+                for row in session.execute(
+                    select(
+                        *(table.start_ts, table.state, table.sum),
+                        *(table.mean, table.min, table.max),
+                    )
+                    .where(table.metadata_id == metadata_id)
+                    .order_by(table.start_ts)
+                ).tuples()
+            )
+        per_unit = PER_UNIT[unit or default_unit]
+        rows = {
+            row.start: row
+            for table, *columns in raw
+            if table == Statistics.__tablename__
+            for row in (_row(columns, per_unit),)
+        }
+        return Stored(unit, rows, raw)
+
+
+def _row(columns: Sequence[float | None], per_unit: float) -> Row:
+    start, state, total, *mean = columns
+    return Row(
+        start=int(start or 0),
+        state=None if state is None else state * per_unit,
+        sum=(total or 0) * per_unit,
+        mean=tuple(value * per_unit for value in mean if value is not None),
+    )
+
+
+def time_of(at: float) -> datetime:
+    """Return a time that statistics know."""
+    return datetime.fromtimestamp(at, UTC)
