@@ -381,6 +381,21 @@ def test_sum_began_anew_where_the_logger_begins(hours: dict[int, int]) -> None:
     assert after[max(after)] == 8_020 + sum(hours.values()) - 9_000 * len(hours)
 
 
+def test_sum_began_anew_and_then_an_outage_ends_behind_the_window() -> None:
+    """What ends it has counted less than the window: there is nothing left."""
+    hours = {START + n * HOUR: 1_100 + n * 100 for n in range(4)}
+    rows = [
+        Row(START - HOUR, 1_000, 5_000),
+        Row(START + 2 * HOUR, 1_300, 10),
+        Row(START + 5 * HOUR, 2_000, 710),
+    ]
+    plan = join(profile(hours, 1_000), rows, rows[-1])
+    after = {row.start: row.sum + plan.shift for row in rows[1:]}
+    after |= {row.start: row.sum for row in plan.rows}
+    assert after[START + 3 * HOUR] == 5_400
+    assert after[START + 5 * HOUR] == 6_000
+
+
 def test_row_compiled_meanwhile_from_what_was_before() -> None:
     """A row behind that has not heard the meter counts nothing, not less."""
     rows = [
