@@ -396,16 +396,16 @@ def test_sum_began_anew_and_then_an_outage_ends_behind_the_window() -> None:
     assert after[START + 5 * HOUR] == 6_000
 
 
-def test_row_compiled_meanwhile_from_what_was_before() -> None:
-    """A row behind that has not heard the meter counts nothing, not less."""
+@pytest.mark.parametrize("at", [START + 2 * HOUR - PERIOD, START + 2 * HOUR])
+def test_row_compiled_meanwhile_from_what_was_before(at: int) -> None:
+    """A row behind that has not heard the meter counts nothing, and no later one more."""
     rows = [
         Row(START - HOUR, 1_000, 20),
         Row(START, 1_050, 70),
         Row(START + HOUR, 1_000, 20),
     ]
-    live = Row(START + 2 * HOUR, 1_000, 20)
-    plan = join(profile({START: 1_050}, 1_000), rows, live)
-    assert plan.recent == Row(START + 2 * HOUR, 1_050, 70)
+    plan = join(profile({START: 1_050}, 1_000), rows, Row(at, 1_000, 20))
+    assert plan.recent == Row(at, 1_050, 70)
     assert plan.shift == 50
     assert plan.shift_from == START + HOUR
 
