@@ -318,7 +318,8 @@ class _Series:
         """Whether the window is part of an outage that a row behind it has counted."""
         passed = state - self.register
         counted = row.sum - max(self.sum, self._held_sum)
-        return self._leaves_rest and passed >= 0 and counted > passed + _lag(passed)
+        has_heard = passed >= -_ROUNDING
+        return self._leaves_rest and has_heard and counted > passed + _lag(passed)
 
     def _begins_here(self, row: Row, before: Row) -> bool:
         """Whether a row behind the window counts from where the series stands."""
