@@ -138,11 +138,24 @@ def test_clock_set_back_and_forward() -> None:
     assert hours[-1].registers[0] == 120
 
 
+@pytest.mark.parametrize("shift", [-2 * HOUR, 2 * HOUR])
+def test_stamp_that_does_not_fit_in(shift: int) -> None:
+    """It is refused, unless the clock was set and set again."""
+    records = [record(i, START + 900 * i, i * 10) for i in range(1, 13)]
+    odd = replace(records[9], at=records[9].at + shift)
+    _, folding = fold([*records[:9], odd, *records[10:]])
+    assert folding.refused == {"time stamp out of order": 1}
+    odd = replace(odd, status=int(LoggerStatus.TIME_CHANGED))
+    _, folding = fold([*records[:9], odd, *records[10:]])
+    assert not folding.refused
+
+
 def test_hour_that_the_clock_was_set_back_from() -> None:
     """Until its time comes again it is not known: it would count less than nothing."""
     before = [record(i, START + 900 * i, i * 10) for i in range(1, 10)]
     after = [record(i, START + 900 * i - 2 * HOUR, i * 10) for i in range(10, 12)]
-    hours, _ = fold(before + after)
+    hours, folding = fold(before + after)
+    assert not folding.refused
     assert [hour.start for hour in hours] == [START]
     assert hours[0].registers[0] == 110
 

@@ -317,6 +317,10 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
         {"depth": 1500, "days": 0},
         (Live(1), Off(40 * DAY, 0, 25, heard=False), Live(1), Clock(-240), Live(1)),
     ),
+    "a part that begins within the time off, whose end is not compiled yet": (
+        {"keys": ["energy_import_t1"], "days": 2},
+        (Live(25), Off(40 * HOUR), Live(1), Fill(days=1), Live(13)),
+    ),
     "the clock was behind since the first hour": (
         {"keys": ["energy_import_t1"], "depth": 400, "days": 0},
         (Clock(-4000), Live(25)),
