@@ -38,9 +38,10 @@ logger:
   logs:
     custom_components.emu_professional: info
 """
+HOST = "127.0.0.1"
 ADDRESS = """
 http:
-  server_host: 127.0.0.1
+  server_host: {host}
   server_port: {port}
 """
 
@@ -64,7 +65,7 @@ class HomeAssistant:
         `program` starts it; it must not find this repository's own packages.
         """
         self.folder = folder
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"http://{HOST}:{port}"
         self.owner = Owner(session, self.url)
         self._session = session
         self._port = port
@@ -117,7 +118,8 @@ class HomeAssistant:
             return
         # It takes an address from the configuration only where it has none.
         self._address.unlink(missing_ok=True)
-        self._write(self._configuration + ADDRESS.format(port=self._port))
+        address = ADDRESS.format(host=HOST, port=self._port)
+        self._write(self._configuration + address)
 
     def _write(self, configuration: str) -> None:
         (self.folder / "configuration.yaml").write_text(configuration)
@@ -131,8 +133,10 @@ class HomeAssistant:
             data = json.loads(self._address.read_text())["data"]
         except FileNotFoundError:
             return False
-        stable = data["stable"]
-        return stable is not None and stable.get("server_port") == self._port
+        stable = data["stable"] or {}
+        return stable.get("server_host") == [HOST] and (
+            stable.get("server_port") == self._port
+        )
 
 
 def _link(link: Path, target: Path) -> None:
