@@ -708,7 +708,7 @@ def simulator(years: float) -> Generator[int]:
         [
             *(sys.executable, "-m", "simulator", f"--port={port}"),
             *(f"--serial={SERIAL_NUMBER}", f"--installed={installed:%Y-%m-%d}"),
-            f"--depth={round(years * RECORDS_PER_YEAR)}",
+            *(f"--depth={round(years * RECORDS_PER_YEAR)}", "--updater-port=0"),
         ],
         cwd=ROOT,
         stderr=subprocess.DEVNULL,
