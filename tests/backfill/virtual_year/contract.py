@@ -200,9 +200,11 @@ class Contract:
 
     def _has_heard(self, target: Target, row: Row) -> bool:
         """Whether a row knows of the register at the end of the window."""
-        if self.until not in self.known:
+        logged = [at for at in self.log.last if at <= self.until]
+        if not logged:
             return True
-        return (row.state or 0) >= self._register(target, self.until) - EXACT
+        register = register_of(target, self.log.last[max(logged)])
+        return (row.state or 0) >= register - EXACT
 
     def _check_behind(self, target: Target, new: Stored, start: int, told: str) -> None:
         """See that a row behind counts what the window has not counted, if it changed."""

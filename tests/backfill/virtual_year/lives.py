@@ -321,6 +321,13 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
         {"keys": ["energy_import_t1"], "days": 2},
         (Live(25), Off(40 * HOUR), Live(1), Fill(days=1), Live(13)),
     ),
+    "a narrow window within the time off, and no record ends with the hour": (
+        {"keys": ["energy_import_t1"], "interval": 7, "depth": 400, "days": 0},
+        (
+            *(Live(1), Off(12 * DAY, 0, 25, heard=False), Live(3)),
+            Fill(since=30, hours=3, days=1),
+        ),
+    ),
     "the clock was behind since the first hour": (
         {"keys": ["energy_import_t1"], "depth": 400, "days": 0},
         (Clock(-4000), Live(25)),
