@@ -280,7 +280,7 @@ class Backfill:
         self, logged: _Logged, target: Target, statistic: Statistic
     ) -> tuple[Held, Plan]:
         window = logged.window
-        *_, last = (logged.before, *logged.hours)
+        last = logged.hours[-1] if logged.hours else logged.before
         held = await async_held(
             self._hass, statistic, window.since, window.until, target.register(last)
         )

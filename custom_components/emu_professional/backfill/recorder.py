@@ -10,7 +10,7 @@ written meanwhile as an error.
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 
@@ -40,13 +40,10 @@ from homeassistant.util.hass_dict import HassKey
 from ..const import DOMAIN
 from .hours import HOUR
 from .means import Mean
-from .seam import Plan, Row
+from .seam import EQUAL, PERIOD, ROUNDING, Plan, Row
 
 type _Columns = tuple[float | None, float | None, float | None]
 
-_PERIOD: Final = timedelta(minutes=5)
-_EQUAL: Final = 1e-3
-_ROUNDING: Final = 0.5
 _NEVER: Final = 1 << 40
 _A_WHILE: Final = 30 * 24 * HOUR
 _RECORDER: Final = "recorder"
@@ -126,7 +123,7 @@ async def async_caught_up(hass: HomeAssistant) -> bool:
         return False
     until = await async_compiled_until(hass)
     now = dt_util.utcnow().timestamp()
-    return until is not None and until > now - 2 * _PERIOD.total_seconds()
+    return until is not None and until > now - 2 * PERIOD
 
 
 async def async_has_rows(
@@ -234,8 +231,8 @@ def _is_like(row: Row, other: Row) -> bool:
     """Whether both say the same: a shift alone may make the sums equal."""
     return (
         row.start == other.start
-        and abs(row.sum - other.sum) <= _EQUAL
-        and abs((row.state or 0) - (other.state or 0)) <= _EQUAL
+        and abs(row.sum - other.sum) <= EQUAL
+        and abs((row.state or 0) - (other.state or 0)) <= EQUAL
     )
 
 
@@ -302,7 +299,7 @@ def _compiled_until(hass: HomeAssistant) -> int | None:
         newest_run = session.execute(select(func.max(StatisticsRuns.start))).scalar()
     if newest_run is None:
         return None
-    return int((newest_run.replace(tzinfo=UTC) + _PERIOD).timestamp())
+    return int(newest_run.replace(tzinfo=UTC).timestamp()) + PERIOD
 
 
 def _held(
@@ -323,7 +320,7 @@ def _held(
             table.start_ts >= since, table.start_ts < until
         ).order_by(table.start_ts)
         behind = of_hours.where(table.start_ts >= until).order_by(table.start_ts)
-        heard = behind.where(table.state >= (register - _ROUNDING) / per_unit)
+        heard = behind.where(table.state >= (register - ROUNDING) / per_unit)
         recent = StatisticsShortTerm
         live = _sums_of(recent, metadata_id).order_by(recent.start_ts.desc())
 

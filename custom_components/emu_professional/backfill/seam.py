@@ -19,13 +19,13 @@ from typing import Final, NamedTuple
 
 from .hours import HOUR
 
-_EQUAL: Final = 1e-3
+EQUAL: Final = 1e-3
 """Less than the last digit, more than what floating point loses."""
 
-_ROUNDING: Final = 0.5
+ROUNDING: Final = 0.5
 """Registers are whole numbers: what differs by less is the same."""
 
-_PERIOD: Final = 300
+PERIOD: Final = 300
 """Seconds of a short-term row."""
 
 _LAG: Final = 2
@@ -102,7 +102,7 @@ def changed(rows: Sequence[Row], plan: Plan, until: float = inf) -> dict[int, fl
         start: energy
         for start, energy in more.items()
         if start not in before
-        or abs(energy) > _EQUAL
+        or abs(energy) > EQUAL
         or not _is_state_of(after[start], before[start])
     }
 
@@ -166,7 +166,7 @@ def _last_state(
     Assistant begins anew at 0 after long silence.
     """
     older = _last_before(first, held)
-    if older is None or older.state is None or older.state > begin + _EQUAL:
+    if older is None or older.state is None or older.state > begin + EQUAL:
         return None
     row = held.get(first)
     if row is None or row.state is None:
@@ -216,6 +216,11 @@ class _Series:
         self._held_sum = 0.0
         self._leaves_rest = False
 
+    @property
+    def last(self) -> Row:
+        """The newest row so far."""
+        return next(reversed(self.rows.values()))
+
     def go_on_from(self, row: Row | None) -> None:
         """Go on from the last row, which may know more than what was logged last."""
         if row is None:
@@ -246,10 +251,10 @@ class _Series:
         logged = self.hours[start]
         if self._is_inexact(start):
             return _has_heard(row.state, logged, self._following(start))
-        if before is None or abs(row.state - logged) > _ROUNDING:
+        if before is None or abs(row.state - logged) > ROUNDING:
             return False
         energy = logged - self.register
-        return abs(row.sum - before.sum - energy) <= _ROUNDING
+        return abs(row.sum - before.sum - energy) <= ROUNDING
 
     def _following(self, start: int) -> float:
         """Return the register at the end of the next hour that is logged."""
@@ -300,12 +305,10 @@ class _Series:
             return row.sum - before.sum
         if row.state is None:
             return 0
-        if row.start >= self.profile.until:
-            return max(self.passed(row, row.state), 0)
-        return max(min(row.state, self._following(row.start)) - self.register, 0)
+        return max(self.passed(row, row.state), 0)
 
     def passed(self, row: Row, state: float) -> float:
-        """Return what a row behind the window has to count since the last one.
+        """Return what a row has to count from where the series stands.
 
         Where it ends an outage of which the window is a part, it has counted all of
         that: what the window does not count is left to it.
@@ -316,10 +319,11 @@ class _Series:
 
     def is_ended_by(self, row: Row, state: float) -> bool:
         """Whether the window is part of an outage that a row behind it has counted."""
+        if row.start < self.profile.until or not self._leaves_rest:
+            return False
         passed = state - self.register
         counted = row.sum - max(self.sum, self._held_sum)
-        has_heard = passed >= -_ROUNDING
-        return self._leaves_rest and has_heard and counted > passed + _lag(passed)
+        return passed >= -ROUNDING and counted > passed + _lag(passed)
 
     def _begins_here(self, row: Row, before: Row) -> bool:
         """Whether a row behind the window counts from where the series stands."""
@@ -329,7 +333,7 @@ class _Series:
             return True
         energy = row.sum - before.sum
         passed = row.state - self.register
-        return energy >= -_EQUAL and abs(energy - passed) <= _lag(energy)
+        return energy >= -EQUAL and abs(energy - passed) <= _lag(energy)
 
 
 def _has_heard(state: float, logged: float, following: float) -> bool:
@@ -337,13 +341,13 @@ def _has_heard(state: float, logged: float, following: float) -> bool:
 
     Asks for nothing that only one of two parts knows between which the hour lies.
     """
-    return logged - _ROUNDING <= state <= following
+    return logged - ROUNDING <= state <= following
 
 
 def _plan(series: _Series, live: Row | None) -> Plan:
     shift = _shift_of_the_newest(series, live)
     shift_from = None
-    if abs(shift) > _EQUAL:
+    if abs(shift) > EQUAL:
         shift_from = _shift_from(series, live, shift)
     rows = tuple(
         row
@@ -354,7 +358,7 @@ def _plan(series: _Series, live: Row | None) -> Plan:
             shift if shift_from is not None and row.start >= shift_from else 0,
         )
     )
-    *_, last = series.rows.values()
+    last = series.last
     return Plan(
         rows=rows,
         shift_from=shift_from,
@@ -366,7 +370,7 @@ def _plan(series: _Series, live: Row | None) -> Plan:
 
 def _shift_of_the_newest(series: _Series, live: Row | None) -> float:
     """Return by how much the sum must change from which the next live row goes on."""
-    *_, last = series.rows.values()
+    last = series.last
     held = series.held.get(last.start)
     if held and last.start not in series.written and _goes_on(series, live, held):
         return last.sum - held.sum
@@ -381,7 +385,7 @@ def _goes_on(series: _Series, live: Row | None, held: Row) -> bool:
         return True
     if series.is_ended_by(live, live.state):
         return False
-    return abs(live.sum - live.state - held.sum + held.state) <= _EQUAL
+    return abs(live.sum - live.state - held.sum + held.state) <= EQUAL
 
 
 def _shift_from(series: _Series, live: Row | None, shift: float) -> int:
@@ -392,7 +396,7 @@ def _shift_from(series: _Series, live: Row | None, shift: float) -> int:
         held = series.held.get(row.start)
         if held is None:
             break
-        if row.start not in series.written and abs(row.sum - held.sum - shift) > _EQUAL:
+        if row.start not in series.written and abs(row.sum - held.sum - shift) > EQUAL:
             break
         begin = min(begin, row.start)
     return begin
@@ -405,19 +409,19 @@ def _recent(last: Row, live: Row | None) -> Row | None:
     would count again what is counted, or the last hour less than nothing.
     """
     if live is None:
-        return last._replace(start=last.start + HOUR - _PERIOD)
+        return last._replace(start=last.start + HOUR - PERIOD)
     if live.start < last.start or live.state is None or last.state is None:
         return None
-    return last._replace(start=live.start) if live.state < last.state - _EQUAL else None
+    return last._replace(start=live.start) if live.state < last.state - EQUAL else None
 
 
 def _is_there(row: Row, held: Row | None, shift: float) -> bool:
     if held is None or not _is_state_of(row, held):
         return False
-    return abs(held.sum + shift - row.sum) <= _EQUAL
+    return abs(held.sum + shift - row.sum) <= EQUAL
 
 
 def _is_state_of(row: Row, held: Row) -> bool:
     if row.state is None or held.state is None:
         return row.state is held.state
-    return abs(held.state - row.state) <= _EQUAL
+    return abs(held.state - row.state) <= EQUAL

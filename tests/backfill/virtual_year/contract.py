@@ -133,14 +133,13 @@ class Contract:
 
     def _check_beginning(self, target: Target, new: Stored) -> None:
         """See that what was forgotten counts where the register is known again."""
-        older = [row for start, row in new.rows.items() if start < self.since]
-        if not self.begins_with_logger or not older or not self.borders:
+        older = self._last_before(new)
+        if not self.begins_with_logger or older is None or not self.borders:
             return
         begin = self.borders[0]
-        state = older[-1].state
-        assert state is not None
-        counted = new.sum_before(begin) - older[-1].sum
-        energy = self._register(target, begin) - state
+        assert older.state is not None
+        counted = new.sum_before(begin) - older.sum
+        energy = self._register(target, begin) - older.state
         assert abs(counted - energy) <= self._lag(target, begin) + EXACT, told_of(
             target, begin, f"{counted} of {energy} before"
         )
