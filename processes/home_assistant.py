@@ -58,11 +58,14 @@ class HomeAssistant:
         port: int,
         configuration: str = CONFIGURATION,
         program: str = "processes/start_home_assistant.py",
+        *,
+        quiet: bool = False,
     ) -> None:
         """Know its folder, which must exist, and its port on the loopback interface.
 
         The integration is this repository's, unless there are others in the folder.
-        `program` starts it; it must not find this repository's own packages.
+        `program` starts it; it must not find this repository's own packages. A quiet
+        one says what it has to say in its log alone.
         """
         self.folder = folder
         self.url = f"http://{HOST}:{port}"
@@ -71,6 +74,7 @@ class HomeAssistant:
         self._port = port
         self._configuration = configuration
         self._program = program
+        self._quiet = quiet
 
     @property
     def log(self) -> Path:
@@ -92,7 +96,9 @@ class HomeAssistant:
         temporary = self.folder / "tmp"
         temporary.mkdir(exist_ok=True)
         async with running(
-            "-P", self._program, f"--config={self.folder}", TMPDIR=str(temporary)
+            *("-P", self._program, f"--config={self.folder}"),
+            quiet=self._quiet,
+            TMPDIR=str(temporary),
         ) as process:
             await while_running(process, self._enter())
             yield process

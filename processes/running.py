@@ -25,10 +25,13 @@ class ProgramError(Exception):
 
 
 @asynccontextmanager
-async def running(*arguments: str, **environment: str) -> AsyncIterator[Process]:
+async def running(
+    *arguments: str, quiet: bool = False, **environment: str
+) -> AsyncIterator[Process]:
     """Run a Python program that has nothing left running when this ends.
 
-    `environment` is what it finds there beside what this program does.
+    `environment` is what it finds there beside what this program does; `quiet` keeps
+    its errors from the console.
     """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -36,6 +39,7 @@ async def running(*arguments: str, **environment: str) -> AsyncIterator[Process]
         cwd=ROOT,
         env=os.environ | environment,
         stdin=DEVNULL,
+        stderr=DEVNULL if quiet else None,
         # Ctrl-C must reach the calling program alone: the meter is to outlive
         # Home Assistant.
         start_new_session=True,

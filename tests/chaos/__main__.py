@@ -33,6 +33,8 @@ ACTION = ClientTimeout(total=600)
 """An update may end after minutes, with a refusal."""
 _SETTLING = 60
 """Seconds."""
+_LAST_WORDS = 20
+"""Entries of Home Assistant's log that may tell what went wrong."""
 _RELOADS = 5
 _SLACK = 5
 """What goes on at the moment; a leak grows with every reload of every meter."""
@@ -59,11 +61,15 @@ async def _chaos(arguments: argparse.Namespace, folder: Path) -> None:
         configuration += DATABASE.format(_with_database(arguments.database))
     async with ClientSession(timeout=ACTION) as session, serving(meters):
         home_assistant = HomeAssistant(
-            session, folder, free_port(8323), configuration, PROGRAM
+            session, folder, free_port(8323), configuration, PROGRAM, quiet=True
         )
         site = Site(home_assistant, meters, random)
-        await _live_and_die(site, random, arguments.minutes * 60)
-        await _live_on(site, random, arguments.minutes * 60 / 3)
+        try:
+            await _live_and_die(site, random, arguments.minutes * 60)
+            await _live_on(site, random, arguments.minutes * 60 / 3)
+        except Exception:
+            print(*home_assistant.log_entries()[-_LAST_WORDS:], file=sys.stderr)
+            raise
 
 
 def _with_database(server: str) -> str:
