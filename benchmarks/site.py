@@ -287,7 +287,7 @@ class Growth:
     def __init__(self, session: ClientSession, folder: Path, seconds: float) -> None:
         """Begin with none."""
         self._home_assistant = HomeAssistant(
-            session, folder, free_port(8323), program=PROGRAM
+            session, folder, free_port(8323), program=PROGRAM, quiet=True
         )
         self._folder = folder
         self._seconds = seconds
