@@ -6,7 +6,7 @@ is never overwritten by a live one; short-term rows are purged after ten days.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Self
 
@@ -196,6 +196,8 @@ def test_fresh_sensor() -> None:
     home.catching_up.clear()
     plan = home.back_fill()
     assert len(plan.rows) == 60 * 24
+    assert plan.recent
+    assert plan.recent.start == START + 60 * 24 * HOUR - PERIOD
     assert worst(home.errors()) < EXACT
     assert home.recorder.hours[START].sum == home.logged[START + HOUR] - 1_000_000
     home.live(DAY, 100)
@@ -236,6 +238,7 @@ def test_sum_that_began_anew_a_moment_ago() -> None:
     home.recorder.periods.clear()
     home.live(3, 100)
     plan = home.back_fill()
+    assert plan.rows == ()
     assert plan.shift > 20_000
     assert plan.shift_from == START + 24 * HOUR
     home.live(DAY, 100)
@@ -301,6 +304,8 @@ def test_rows_after_the_window_keep_what_they_count() -> None:
     window = {s: v for s, v in home.hours(START).items() if s < START + 14 * 24 * HOUR}
     rows = home.recorder.rows_since(START)
     plan = join(profile(window, home.logged[START]), rows, home.recorder.newest)
+    assert plan.shift
+    assert {row.start for row in plan.rows} <= window.keys()
     home.recorder.carry_out(plan)
     after = home.recorder.changes()
     more = changed(rows, plan)
@@ -381,6 +386,28 @@ def test_sum_began_anew_where_the_logger_begins(hours: dict[int, int]) -> None:
     assert after[max(after)] == 8_020 + sum(hours.values()) - 9_000 * len(hours)
 
 
+def test_another_meter_before_the_logger_begins() -> None:
+    """Its register says nothing about what has been counted since."""
+    rows = [Row(START - HOUR, 90_000, 500), Row(START, 9_000, 9_500)]
+    plan = join(profile({START + HOUR: 9_800}, 9_000, before=START), rows, rows[-1])
+    assert plan.rows == (Row(START + HOUR, 9_800, 10_300),)
+    assert plan.shift == 0
+
+
+def test_another_meter_in_the_hour_before_an_inexact_one() -> None:
+    """Only a row of that very hour can have heard the meter after its last record."""
+    logged = replace(profile({START: 1_100}, 1_000), inexact={START - HOUR})
+    plan = join(logged, [Row(START - 9 * HOUR, 1_050, 50)], None)
+    assert plan.rows == (Row(START, 1_100, 150),)
+
+
+def test_live_row_that_has_heard_as_much() -> None:
+    """It needs no other short-term row to go on from."""
+    rows = [Row(START - HOUR, 1_000, 20), Row(START, 1_100, 120)]
+    live = Row(START + HOUR - PERIOD, 1_100, 120)
+    assert join(profile({START: 1_100}, 1_000), rows, live) == Plan()
+
+
 def test_sum_began_anew_and_then_an_outage_ends_behind_the_window() -> None:
     """What ends it has counted less than the window: there is nothing left."""
     hours = {START + n * HOUR: 1_100 + n * 100 for n in range(4)}
@@ -446,6 +473,18 @@ def test_rows_without_state() -> None:
     assert total == pytest.approx(home.hours(START)[late] - 1_000_000, abs=5)
 
 
+def test_row_without_state_behind_the_window() -> None:
+    """It counts what it has counted."""
+    rows = [
+        Row(START - HOUR, 1_000, 20),
+        Row(START, 1_050, 70),
+        Row(START + HOUR, None, 100),
+    ]
+    plan = join(profile({START: 1_060}, 1_000), rows, None)
+    assert plan.rows == (Row(START, 1_060, 80),)
+    assert (plan.shift, plan.shift_from) == (10, START)
+
+
 def test_sum_that_began_anew_behind_the_logger() -> None:
     """A restart at 0 after the logger's last record is mended by the states."""
     home = Home().live(DAY, 100)
@@ -481,11 +520,6 @@ def test_a_life_of_outages(events: list[tuple[str, int, int]]) -> None:
         if kind in ("live", "off", "silent"):
             running, heard = kind != "off", kind != "silent"
             home.live(periods, energy, running=running, heard=heard)
-        elif kind == "unlogged":
-            begin = home.now
-            home.live(periods, energy)
-            for at in [at for at in home.logged if begin < at <= home.now]:
-                del home.logged[at]
         elif kind == "interrupted":
             home.recorder.carry_out(home.plan(), interrupted=True)
         else:
