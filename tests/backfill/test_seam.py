@@ -386,6 +386,23 @@ def test_sum_began_anew_where_the_logger_begins(hours: dict[int, int]) -> None:
     assert after[max(after)] == 8_020 + sum(hours.values()) - 9_000 * len(hours)
 
 
+@pytest.mark.parametrize(
+    ("older", "state", "written"),
+    [
+        (900, 998, [Row(START + HOUR, 1_100, 248)]),
+        (None, 998, [Row(START + HOUR, 1_100, 248)]),
+        (900, None, [Row(START, 1_000, 150), Row(START + HOUR, 1_100, 250)]),
+    ],
+)
+def test_row_where_the_logger_begins(
+    older: int | None, state: int | None, written: list[Row]
+) -> None:
+    """It stays if it has counted up to the oldest record."""
+    rows = [Row(START - HOUR, older, 50), Row(START, state, 148)]
+    logged = profile({START + HOUR: 1_100}, 1_000, before=START)
+    assert list(join(logged, rows, rows[-1]).rows) == written
+
+
 def test_another_meter_before_the_logger_begins() -> None:
     """Its register says nothing about what has been counted since."""
     rows = [Row(START - HOUR, 90_000, 500), Row(START, 9_000, 9_500)]
