@@ -194,6 +194,9 @@ async def contend(name: str, port: int, recorder: bool) -> None:
         hass.data.pop("custom_components", None)
         # Home Assistant's HTTP sessions resolve names through it.
         assert await async_setup_component(hass, "network", {})
+        # Only the option flow needs it, and with it a web server at a port that may
+        # be taken.
+        hass.config.components.add("file_upload")
         if recorder:
             async_initialize_recorder(hass)
             config = {"recorder": {"db_url": f"sqlite:///{folder}/home.db"}}
