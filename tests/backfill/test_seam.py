@@ -291,6 +291,7 @@ def test_what_is_right_is_left_alone() -> None:
     row = home.recorder.hours[odd]
     home.recorder.hours[odd] = Row(odd, (row.state or 0) + 0.3, row.sum + 0.3)
     assert home.plan().rows == ()
+    assert home.plan(rebuild=True).rows == (row,)
     home.recorder.hours[odd] = Row(odd, (row.state or 0) - 300, row.sum)
     plan = home.plan()
     assert plan.rows == (row,)
