@@ -91,9 +91,9 @@ PARTS = {
         "backfill.job:_logged",
     ),
     "reading rows": (
-        "backfill.recorder:_held",
-        "backfill.recorder:_held_means",
-        "backfill.recorder:_is_written",
+        "backfill.recorder.read:_stored",
+        "backfill.recorder.read:_stored_means",
+        "backfill.recorder.read:_is_written",
     ),
     "joining": (
         "backfill.job:_plan",

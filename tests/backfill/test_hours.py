@@ -1,6 +1,7 @@
 """Folding the load profile into hours, compared with second by second."""
 
 from dataclasses import replace
+from math import sumprod
 
 from hypothesis import given, strategies as st
 import pytest
@@ -95,6 +96,23 @@ def test_mean_is_weighted_with_time(parts: list[tuple[int, int]]) -> None:
     for hour in hours:
         powers = seconds[hour.start]
         assert hour.means[0] == pytest.approx(sum(powers) / len(powers))
+
+
+@given(profiles())
+def test_pieces_cover_the_hour(records: list[Record]) -> None:
+    """They have the hour's mean, and lie in it; older hours keep none."""
+    since = START + 5 * HOUR
+    folding = Folding(SERIAL_NUMBER, LATEST, pieces_since=since)
+    for hour in (*folding.feed(records), *folding.close()):
+        assert bool(hour.pieces) is (hour.start >= since)
+        for piece in hour.pieces:
+            assert hour.start <= piece.begin < piece.end <= hour.end
+            assert len(piece.values) == MEASURED
+        if hour.pieces:
+            seconds = [piece.end - piece.begin for piece in hour.pieces]
+            powers = [piece.values[0] for piece in hour.pieces]
+            mean = sumprod(seconds, powers) / sum(seconds)
+            assert hour.means[0] == pytest.approx(mean)
 
 
 @given(profiles(), st.integers(1, 7))

@@ -13,11 +13,11 @@ from pytest_homeassistant_custom_component.components.recorder.common import (
 
 from custom_components.emu_professional.backfill.hours import HOUR
 from custom_components.emu_professional.backfill.recorder import (
-    Held,
     Statistic,
-    async_carry_out,
+    Stored,
+    async_apply_plan,
     async_compiled_until,
-    async_held,
+    async_stored,
 )
 from custom_components.emu_professional.backfill.seam import Plan, Profile, join
 from homeassistant.components.recorder.core import Recorder
@@ -85,14 +85,14 @@ class Home:
 
     async def back_fill(self, *, rebuild: bool = False) -> Plan:
         """Do a back-fill of all that was logged."""
-        held = await self.held()
-        plan = await self.plan(held, rebuild=rebuild)
-        await async_carry_out(self.hass, STATISTIC, held, plan)
+        stored = await self.stored()
+        plan = await self.plan(stored, rebuild=rebuild)
+        await async_apply_plan(self.hass, STATISTIC, stored, plan)
         return plan
 
-    async def held(self) -> Held:
+    async def stored(self) -> Stored:
         """Return what the recorder holds."""
-        return await async_held(self.hass, STATISTIC, SINCE, await self.limit())
+        return await async_stored(self.hass, STATISTIC, SINCE, await self.limit())
 
     async def limit(self) -> int:
         """Return the end of the last hour that is compiled."""
@@ -100,11 +100,11 @@ class Home:
         assert until
         return until // HOUR * HOUR
 
-    async def plan(self, held: Held, *, rebuild: bool = False) -> Plan:
+    async def plan(self, stored: Stored, *, rebuild: bool = False) -> Plan:
         """Return what a back-fill would do."""
         until = await self.limit()
         profile = Profile(SINCE, until, SINCE - HOUR, register(SINCE), logged(until))
-        return join(profile, held.rows, held.live, rebuild=rebuild)
+        return join(profile, stored.rows, stored.short_term, rebuild=rebuild)
 
     async def worst_error(self) -> float:
         """Return by how many Wh a bar of the energy dashboard is wrong at most."""
@@ -164,8 +164,8 @@ async def test_done_is_done(home: Home) -> None:
     await home.live(1)
     with patch.object(Recorder, "async_block_till_done", AsyncMock()):
         plan = await home.back_fill()
-        held = await home.held()
-    assert len(plan.rows) == len(held.rows) == 10 * 24
+        stored = await home.stored()
+    assert len(plan.rows) == len(stored.rows) == 10 * 24
 
 
 @pytest.mark.parametrize("unit", ["Wh", "kWh", "MWh"])
@@ -173,15 +173,15 @@ async def test_sensor_with_live_rows_in_any_unit(home: Home, unit: str) -> None:
     """Live rows move up behind the history, in the unit that they have."""
     home.unit = unit
     await home.live(10)
-    held = await home.held()
-    assert held.unit == unit
-    assert len(held.rows) == 1
+    stored = await home.stored()
+    assert stored.unit == unit
+    assert len(stored.rows) == 1
     await home.back_fill()
     assert await home.worst_error() <= 4
     await home.live(20)
     assert await home.worst_error() <= 4
-    held = await home.held()
-    plan = await home.plan(held)
+    stored = await home.stored()
+    plan = await home.plan(stored)
     assert plan.rows == ()
     assert plan.shift == 0
 
@@ -209,7 +209,7 @@ async def test_sum_that_began_anew(home: Home) -> None:
         "recorder", "purge", {"keep_days": 0, "repack": False}, blocking=True
     )
     await async_wait_recording_done(home.hass)
-    assert (await home.held()).live is None
+    assert (await home.stored()).short_term is None
     await home.live(17)
     assert await home.worst_error() > 100_000
     await home.back_fill()
@@ -223,7 +223,7 @@ async def test_rebuild(home: Home) -> None:
     await home.live(30)
     await home.back_fill(rebuild=True)
     assert await home.worst_error() < 0.01
-    assert (await home.plan(await home.held(), rebuild=True)).rows == ()
+    assert (await home.plan(await home.stored(), rebuild=True)).rows == ()
 
 
 async def test_statistics_of_the_house_go_on(home: Home) -> None:
@@ -232,5 +232,5 @@ async def test_statistics_of_the_house_go_on(home: Home) -> None:
     assert await home.limit() == int(NOW.timestamp()) // HOUR * HOUR
     await home.back_fill()
     await home.live(3)
-    held = await home.held()
-    assert held.rows[-1].start == int(NOW.timestamp()) // HOUR * HOUR
+    stored = await home.stored()
+    assert stored.rows[-1].start == int(NOW.timestamp()) // HOUR * HOUR

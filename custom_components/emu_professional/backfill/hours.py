@@ -8,9 +8,9 @@ open; the registers are a snapshot at the stamp in any case).
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from math import sumprod
+from math import inf, sumprod
 from operator import lt
-from typing import Final
+from typing import Final, NamedTuple
 
 from ..emu.logs import REGISTERS, LoggerStatus, Record
 
@@ -22,6 +22,17 @@ _UNEVEN: Final = int(LoggerStatus.POWER_FAILURE | LoggerStatus.TIME_CHANGED)
 """The status of a record whose interval is not the time since the one before."""
 
 
+class Piece(NamedTuple):
+    """The part of a record's interval that lies in one hour.
+
+    `values` are the measured ones, in the order of the columns, without registers.
+    """
+
+    begin: int
+    end: int
+    values: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Hour:
     """One hour of the load profile.
@@ -29,7 +40,8 @@ class Hour:
     `registers` are those of the last record in it, whose stamp is `known`; a border
     is known exactly where that is the end of the hour. `means` are weighted with
     time, `minima` and `maxima` those of the records; all in the last digit of
-    their columns. `status` has every status bit that was seen.
+    their columns. `status` has every status bit that was seen. `pieces` are those of
+    its records, in the order in which they were logged, if they were asked for.
     """
 
     start: int
@@ -39,6 +51,7 @@ class Hour:
     minima: tuple[int, ...]
     maxima: tuple[int, ...]
     status: int
+    pieces: tuple[Piece, ...] = ()
 
     @property
     def end(self) -> int:
@@ -49,16 +62,17 @@ class Hour:
 class _OpenHour:
     """An hour to which records may still come."""
 
-    __slots__ = ("known", "registers", "seconds", "status", "values")
+    __slots__ = ("ends", "known", "registers", "seconds", "status", "values")
 
     def __init__(self) -> None:
         self.values: list[tuple[int, ...]] = []
         self.seconds: list[int] = []
+        self.ends: list[int] = []
         self.status = 0
         self.registers: tuple[int, ...] | None = None
         self.known = 0
 
-    def closed(self, start: int) -> Hour | None:
+    def closed(self, start: int, with_pieces: bool) -> Hour | None:
         """Return the hour, if a record has ended in it."""
         if self.registers is None:
             return None
@@ -71,7 +85,14 @@ class _OpenHour:
             minima=tuple(map(min, measured)),
             maxima=tuple(map(max, measured)),
             status=self.status,
+            pieces=tuple(self._pieces()) if with_pieces else (),
         )
+
+    def _pieces(self) -> Iterator[Piece]:
+        for values, seconds, end in zip(
+            self.values, self.seconds, self.ends, strict=True
+        ):
+            yield Piece(end - seconds, end, values[REGISTERS:])
 
     def _means(self, columns: list[tuple[int, ...]]) -> list[float]:
         """Return the means, weighted with time."""
@@ -87,14 +108,18 @@ class Folding:
     """Folds a stream of records, in the order of their index, into hours.
 
     Keeps the hours of about one day, so that a clock that was set back by less is
-    no trouble. `refused` counts the records that can't be right, by reason.
+    no trouble. `refused` counts the records that can't be right, by reason. Hours
+    from `pieces_since` on keep the pieces of their records: only those, for memory.
     """
 
-    def __init__(self, serial_number: str, latest: int) -> None:
+    def __init__(
+        self, serial_number: str, latest: int, *, pieces_since: float = inf
+    ) -> None:
         """Fold what a meter logged until a time, and nothing later."""
         self.refused: Counter[str] = Counter()
         self._serial_number = serial_number
         self._latest = latest
+        self._pieces_since = pieces_since
         self._open: dict[int, _OpenHour] = {}
         self._before: Record | None = None
         self._pending: Record | None = None
@@ -153,11 +178,12 @@ class Folding:
         if (record := self._pending) is None:
             return
         self._forget_behind(record)
-        for start, seconds in self._parts(record):
+        for start, end, seconds in self._parts(record):
             if (hour := self._open.get(start)) is None:
                 hour = self._open[start] = _OpenHour()
             hour.values.append(record.values)
             hour.seconds.append(seconds)
+            hour.ends.append(end)
         last = self._open[_hour_that_ends_with(record.at)]
         last.registers = record.values[:REGISTERS]
         last.known = record.at
@@ -175,13 +201,13 @@ class Folding:
         for start in [start for start in self._open if start >= record.at]:
             del self._open[start]
 
-    def _parts(self, record: Record) -> Iterator[tuple[int, int]]:
-        """Yield the hours that a record covers, with how many seconds of each."""
+    def _parts(self, record: Record) -> Iterator[tuple[int, int, int]]:
+        """Yield the hours that a record covers: until when, and how many seconds."""
         begin = record.at - self._covered(record)
         end = record.at
         while begin < end:
             start = _hour_that_ends_with(end)
-            yield start, end - max(begin, start)
+            yield start, end, end - max(begin, start)
             end = start
 
     def _covered(self, record: Record) -> int:
@@ -202,7 +228,8 @@ class Folding:
 
     def _closed(self, starts: Iterable[int]) -> Iterator[Hour]:
         for start in sorted(starts):
-            if hour := self._open.pop(start).closed(start):
+            with_pieces = start >= self._pieces_since
+            if hour := self._open.pop(start).closed(start, with_pieces):
                 yield hour
 
 

@@ -17,13 +17,13 @@ from .hours import HOUR, Folding, Hour
 from .means import Mean, wanting
 from .pages import LoggerReader
 from .recorder import (
-    Held,
-    HeldMeans,
     Statistic,
-    async_carry_out,
+    Stored,
+    StoredMeans,
+    async_apply_plan,
     async_compiled_until,
-    async_held,
-    async_held_means,
+    async_stored,
+    async_stored_means,
     async_write_means,
 )
 from .seam import Plan, Profile, changed, join
@@ -64,7 +64,7 @@ class Window:
 class Outcome:
     """What became of a statistic.
 
-    Hours that were read, written where none was held, corrected, and left as they
+    Hours that were read, written where none was stored, corrected, and left as they
     were, even if their sum had to follow a shift; `moved` is the energy that counts
     in another hour than before, or in one at all, in the `unit` of the quantity.
     """
@@ -261,33 +261,33 @@ class Backfill:
         self, logged: _Logged, target: Target, statistic: Statistic, outcome: Outcome
     ) -> frozenset[int]:
         """Let a register's statistic follow, and return the hours that were wrong."""
-        held, plan = await self._async_plan(logged, target, statistic)
+        stored, plan = await self._async_plan(logged, target, statistic)
         # Rows behind an older part have been counted with the newer one.
         is_newest = logged.window.until == self._window.until
         until = inf if is_newest else logged.window.until
         await self._hass.async_add_executor_job(
-            _count, outcome, logged, held, plan, statistic, until
+            _count, outcome, logged, stored, plan, statistic, until
         )
         if not self._dry_run:
-            await async_carry_out(self._hass, statistic, held, plan)
-            if plan.rows and held.is_newest:
+            await async_apply_plan(self._hass, statistic, stored, plan)
+            if plan.rows and stored.is_newest:
                 # A live row may have been compiled meanwhile, from what was before.
-                held, again = await self._async_plan(logged, target, statistic)
-                await async_carry_out(self._hass, statistic, held, again)
+                stored, again = await self._async_plan(logged, target, statistic)
+                await async_apply_plan(self._hass, statistic, stored, again)
         return plan.wrong
 
     async def _async_plan(
         self, logged: _Logged, target: Target, statistic: Statistic
-    ) -> tuple[Held, Plan]:
+    ) -> tuple[Stored, Plan]:
         window = logged.window
         last = logged.hours[-1] if logged.hours else logged.before
-        held = await async_held(
+        stored = await async_stored(
             self._hass, statistic, window.since, window.until, target.register(last)
         )
         plan = await self._hass.async_add_executor_job(
-            _plan, logged, target, held, self._rebuild
+            _plan, logged, target, stored, self._rebuild
         )
-        return held, plan
+        return stored, plan
 
     async def _async_mend(
         self,
@@ -299,12 +299,14 @@ class Backfill:
     ) -> None:
         """Let a measurement's statistic follow."""
         window = logged.window
-        held = await async_held_means(self._hass, statistic, window.since, window.until)
+        stored = await async_stored_means(
+            self._hass, statistic, window.since, window.until
+        )
         means = await self._hass.async_add_executor_job(
-            _wanting, logged, target, held, partial, self._rebuild, outcome
+            _wanting, logged, target, stored, partial, self._rebuild, outcome
         )
         if not self._dry_run:
-            await async_write_means(self._hass, statistic, held.unit, means)
+            await async_write_means(self._hass, statistic, stored.unit, means)
 
     def _progress(self, part: Window, share: float) -> None:
         """Tell the share of the whole window that is done, 0 to 1."""
@@ -313,7 +315,7 @@ class Backfill:
         self._on_progress((newer + share * (part.until - part.since)) / whole)
 
 
-def _plan(logged: _Logged, target: Target, held: Held, rebuild: bool) -> Plan:
+def _plan(logged: _Logged, target: Target, stored: Stored, rebuild: bool) -> Plan:
     before, following = logged.before, logged.following
     # A rebuild of the next part leaves nothing of what the row before knows better.
     stays = logged.is_oldest or not rebuild
@@ -328,19 +330,19 @@ def _plan(logged: _Logged, target: Target, held: Held, rebuild: bool) -> Plan:
         following=(following.start, target.register(following)) if following else None,
         skips_older=logged.is_oldest and before.start < logged.window.since,
     )
-    return join(profile, held.rows, held.live, rebuild=rebuild)
+    return join(profile, stored.rows, stored.short_term, rebuild=rebuild)
 
 
 def _count(
     outcome: Outcome,
     logged: _Logged,
-    held: Held,
+    stored: Stored,
     plan: Plan,
     statistic: Statistic,
     until: float,
 ) -> None:
-    more = changed(held.rows, plan, until)
-    new = more.keys() - {row.start for row in held.rows}
+    more = changed(stored.rows, plan, until)
+    new = more.keys() - {row.start for row in stored.rows}
     outcome.written += len(new)
     outcome.corrected += len(more) - len(new)
     outcome.left += sum(hour.start not in more for hour in logged.hours)
@@ -354,13 +356,13 @@ def _count(
 def _wanting(
     logged: _Logged,
     target: Target,
-    held: HeldMeans,
+    stored: StoredMeans,
     partial: Container[int],
     rebuild: bool,
     outcome: Outcome,
 ) -> list[Mean]:
-    means = wanting(_means(logged, target), held.rows, partial, rebuild=rebuild)
-    new = {mean.start for mean in means} - {mean.start for mean in held.rows}
+    means = wanting(_means(logged, target), stored.rows, partial, rebuild=rebuild)
+    new = {mean.start for mean in means} - {mean.start for mean in stored.rows}
     outcome.written += len(new)
     outcome.corrected += len(means) - len(new)
     outcome.left += len(logged.hours) - len(means)

@@ -1,0 +1,33 @@
+"""The one door to Home Assistant's recorder.
+
+Reads statistics as rows of `seam.py` and `means.py`, and writes them. A statistic
+keeps the unit that it has; rows are in the last digit of their quantity. Times are
+seconds since 1970-01-01 UTC. All calls need a Home Assistant that has started:
+before, the recorder still catches up with the time it was off, and meets what is
+written meanwhile as an error.
+"""
+
+from .read import (
+    Stored,
+    StoredMeans,
+    async_caught_up,
+    async_compiled_until,
+    async_has_rows,
+    async_stored,
+    async_stored_means,
+)
+from .units import Statistic
+from .write import async_apply_plan, async_write_means
+
+__all__ = [
+    "Statistic",
+    "Stored",
+    "StoredMeans",
+    "async_apply_plan",
+    "async_caught_up",
+    "async_compiled_until",
+    "async_has_rows",
+    "async_stored",
+    "async_stored_means",
+    "async_write_means",
+]

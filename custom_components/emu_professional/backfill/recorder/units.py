@@ -1,0 +1,38 @@
+"""Statistics, and how their units relate to the last digit of their quantity."""
+
+from dataclasses import dataclass
+
+from homeassistant.components.recorder.statistics import (
+    STATISTIC_UNIT_TO_UNIT_CONVERTER,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Statistic:
+    """A statistic of a quantity.
+
+    `unit` is the quantity's ("" for none), which is the statistic's only where the
+    recorder has none yet; `decimals` is the quantity's last digit. A sensor's own
+    statistic has no `name`; an external one, which belongs to no sensor, has.
+    """
+
+    statistic_id: str
+    unit: str
+    decimals: int
+    has_sum: bool
+    name: str | None = None
+
+
+def last_digits_per(unit: str | None, statistic: Statistic) -> float:
+    """Return how many last digits of its quantity a statistic's unit is."""
+    last_digits = 10.0**statistic.decimals
+    own = statistic.unit or None
+    if unit == own:
+        return last_digits
+    converter = STATISTIC_UNIT_TO_UNIT_CONVERTER[own]
+    return converter.convert(1, unit, own) * last_digits
+
+
+def unit_class(statistic: Statistic) -> str | None:
+    """Return the recorder's name for the units into which a statistic converts."""
+    return STATISTIC_UNIT_TO_UNIT_CONVERTER[statistic.unit or None].UNIT_CLASS
