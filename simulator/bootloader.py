@@ -264,6 +264,10 @@ class Bootloader:
         except BadImageError:
             return None
 
+    def is_blank(self, slot: int) -> bool:
+        """Return whether every byte of a slot is erased."""
+        return self.flash[slot].count(_ERASED) == self.slot_size
+
     def write(self, offset: int, data: bytes) -> None:
         """Write into slot 1, which must be erased there."""
         self.flash[1][offset : offset + len(data)] = data

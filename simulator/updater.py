@@ -713,7 +713,7 @@ class UpdaterServer:
             raise _RefusedError(ImageRc.TOO_LARGE)
         sha = body.get("sha", b"")
         self._upload = _Upload(active=True, size=body["len"], sha=sha)
-        if any(byte != 0xFF for byte in loader.flash[1]):
+        if not loader.is_blank(1):
             await self._erase_slowly()
 
     def _no_slot_rc(self) -> int:

@@ -33,12 +33,14 @@ from custom_components.emu_professional.firmware import (
     firmware_store,
 )
 from homeassistant.components import file_upload
-from homeassistant.config_entries import ConfigFlowResult
+from homeassistant.config_entries import ConfigEntryState, ConfigFlowResult
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
+from homeassistant.setup import async_setup_component
 from simulator.clock import ManualClock
 from simulator.images import signed_image, unsigned_image
 
+from .conftest import SERIAL_NUMBER
 from .test_translations import ENGLISH, LANGUAGES, texts
 
 KEY = f"{DOMAIN}.firmware"
@@ -71,8 +73,18 @@ def uploads_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+async def idle(hass: HomeAssistant, world_time: None) -> MockConfigEntry:
+    """Return the entry of a meter that nobody polls: firmware is kept beside meters."""
+    assert await async_setup_component(hass, DOMAIN, {})
+    entry = MockConfigEntry(domain=DOMAIN, unique_id=SERIAL_NUMBER)
+    entry.add_to_hass(hass)
+    entry.mock_state(hass, ConfigEntryState.LOADED)
+    return entry
+
+
+@pytest.fixture
 async def submit(
-    hass: HomeAssistant, loaded: MockConfigEntry, hass_client: ClientSessionGenerator
+    hass: HomeAssistant, idle: MockConfigEntry, hass_client: ClientSessionGenerator
 ) -> Submit:
     """Return a function that fills in the firmware's form as a browser does."""
     client = await hass_client()
@@ -80,7 +92,7 @@ async def submit(
     async def submit(
         answers: dict[str, Any], content: bytes | None = None
     ) -> ConfigFlowResult:
-        result = await show(hass, loaded)
+        result = await show(hass, idle)
         if content is not None:
             form = FormData()
             form.add_field("file", BytesIO(content), filename="firmware.bin")
@@ -115,7 +127,7 @@ async def restarted(hass: HomeAssistant) -> FirmwareStore:
 @pytest.mark.parametrize("wrap", [bytes, zipped])
 async def test_upload(
     hass: HomeAssistant,
-    loaded: MockConfigEntry,
+    idle: MockConfigEntry,
     submit: Submit,
     wrap: Callable[[bytes], bytes],
 ) -> None:
@@ -124,10 +136,10 @@ async def test_upload(
     store = firmware_store(hass)
     stop = store.async_add_listener(lambda: told.append(None))
     content = signed_image("1.0.17")
-    assert (await show(hass, loaded))["step_id"] == "firmware"
+    assert (await show(hass, idle))["step_id"] == "firmware"
     result = await submit({}, wrap(content))
     assert result["type"] is FlowResultType.CREATE_ENTRY
-    assert loaded.options == {}
+    assert idle.options == {}
     assert len(told) == 1
 
     for kept in (store, await restarted(hass)):
@@ -136,7 +148,7 @@ async def test_upload(
         assert kept.when
         assert kept.when.tzinfo is UTC
 
-    result = await show(hass, loaded)
+    result = await show(hass, idle)
     assert result["step_id"] == "kept_firmware"
     assert result["description_placeholders"] == {
         "version": "1.0.17",
@@ -159,10 +171,10 @@ async def test_uploaded_file_does_not_stay(hass: HomeAssistant, submit: Submit) 
 
 
 async def test_remove(
-    hass: HomeAssistant, loaded: MockConfigEntry, submit: Submit
+    hass: HomeAssistant, idle: MockConfigEntry, submit: Submit
 ) -> None:
     """The owner can have the firmware removed; options stay as they are."""
-    hass.config_entries.async_update_entry(loaded, options={CONF_AUTOMATIC: False})
+    hass.config_entries.async_update_entry(idle, options={CONF_AUTOMATIC: False})
     await submit({}, signed_image())
     await submit({"remove_firmware": False})
     assert firmware_store(hass).image
@@ -172,8 +184,8 @@ async def test_remove(
         assert store.image is None
         assert store.source is None
         assert store.when is None
-    assert loaded.options == {CONF_AUTOMATIC: False}
-    assert (await show(hass, loaded))["step_id"] == "firmware"
+    assert idle.options == {CONF_AUTOMATIC: False}
+    assert (await show(hass, idle))["step_id"] == "firmware"
 
 
 @pytest.mark.parametrize(
@@ -347,7 +359,7 @@ def hours(hass: HomeAssistant, clock: ManualClock) -> Hours:
 
 
 async def test_off_by_default(
-    loaded: MockConfigEntry, vendor: Vendor, hours: Hours
+    idle: MockConfigEntry, vendor: Vendor, hours: Hours
 ) -> None:
     """Nobody is asked before the owner says so."""
     await hours(50)
@@ -399,7 +411,6 @@ async def test_no_meter(
     hass: HomeAssistant,
     loaded: MockConfigEntry,
     vendor: Vendor,
-    submit: Submit,
     hours: Hours,
 ) -> None:
     """Without a meter that is set up nobody is asked; the meter is made up for."""

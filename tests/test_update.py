@@ -611,6 +611,7 @@ async def test_removal_leaves_nothing(
 def test_nothing_is_imported_in_vain() -> None:
     """What an update needs is imported when one begins."""
     code = (
+        # They bring the updater's session with them.
         "import sys, custom_components.emu_professional.update,"
         " custom_components.emu_professional.services;"
         "sys.exit('cbor2' in sys.modules)"

@@ -8,8 +8,6 @@ from hashlib import sha256
 import itertools
 import random
 import socket
-import subprocess
-import sys
 from typing import Any, Self, cast, override
 
 import cbor2
@@ -1197,15 +1195,6 @@ async def test_progress_that_fails_ends_the_upload(
     with pytest.raises(KeyError):
         await session.upload(IMAGE, HASH, progress)
     assert len(server.requests) == 1
-
-
-def test_import_does_not_bring_cbor2() -> None:
-    """It is imported when a session is entered, off the event loop."""
-    code = (
-        "import sys; from custom_components.emu_professional.emu import smp;"
-        "sys.exit('cbor2' in sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_errors_are_of_the_family() -> None:
