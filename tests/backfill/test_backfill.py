@@ -126,6 +126,18 @@ async def test_disabled_sensor(house: House) -> None:
     assert len(await house.rows(sensor)) == 5 * 24 - 1
 
 
+async def test_excluded_sensor(house: House) -> None:
+    """What the owner excludes from the recorder gets no rows, like a disabled one."""
+    get_instance(house.hass).entity_filter = lambda entity_id: entity_id != IMPORT
+    await house.load()
+    assert not await house.rows(IMPORT)
+    assert len(await house.rows(f"{IMPORT}_t1")) == 5 * 24 - 1
+    get_instance(house.hass).entity_filter = None
+    await house.unload()
+    await house.load()
+    assert len(await house.rows(IMPORT)) == 5 * 24 - 1
+
+
 async def test_renamed_sensor(house: House) -> None:
     """History follows a sensor to its new name."""
     await house.load()

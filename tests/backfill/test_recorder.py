@@ -27,6 +27,7 @@ from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.recorder import get_instance, session_scope
 from homeassistant.setup import async_setup_component
+from tests.conftest import DATABASE_ZONES
 
 ENTITY_ID = "sensor.meter_energy_import"
 STATISTIC = Statistic(ENTITY_ID, "kWh", 3, has_sum=True)
@@ -226,6 +227,7 @@ async def test_rebuild(home: Home) -> None:
     assert (await home.plan(await home.stored(), rebuild=True)).rows == ()
 
 
+@pytest.mark.parametrize("database_zone", DATABASE_ZONES, indirect=True)
 async def test_statistics_of_the_house_go_on(home: Home) -> None:
     """No hour is written that is not compiled yet: the next compile succeeds."""
     await home.live(3)
@@ -234,3 +236,17 @@ async def test_statistics_of_the_house_go_on(home: Home) -> None:
     await home.live(3)
     stored = await home.stored()
     assert stored.rows[-1].start == int(NOW.timestamp()) // HOUR * HOUR
+
+
+async def test_run_in_the_future(home: Home) -> None:
+    """After a clock that was ahead once, no hour is written that is not over."""
+    await home.live(1)
+    with session_scope(hass=home.hass) as session:
+        session.add(StatisticsRuns(start=home.now + timedelta(days=1)))
+    assert await async_compiled_until(home.hass) == home.now.timestamp()
+    await home.back_fill()
+    await home.live(3)
+    stored = await home.stored()
+    assert stored.rows[-1].start == int(NOW.timestamp()) // HOUR * HOUR
+    home.freezer.move_to(home.now - timedelta(seconds=1))
+    assert await async_compiled_until(home.hass) == (home.now - PERIOD).timestamp()

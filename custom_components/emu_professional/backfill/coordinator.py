@@ -29,7 +29,7 @@ from ..coordinator import EmuCoordinator, Silence
 from ..emu.errors import MeterError, MeterWithoutLogger
 from .hours import HOUR
 from .job import Backfill, Mode, Report, Window
-from .recorder import Statistic, async_caught_up, async_has_rows
+from .recorder import Statistic, async_caught_up, async_has_rows, async_is_recorded
 from .targets import TARGETS, Target
 
 _STORE_VERSION: Final = 1
@@ -363,7 +363,10 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
                 self._names[target.key] = f"{name} {texts.get(key, target.key)}"
 
     def _statistic_of(self, target: Target) -> Statistic | None:
-        """Return a target's statistic, or None if its sensor is disabled."""
+        """Return a target's statistic, or None if its sensor has none.
+
+        That is one that is disabled, or excluded from the recorder.
+        """
         quantity = target.quantity
         if target.is_external:
             statistic_id = f"{DOMAIN}:{slugify(self._serial_number)}_{target.key}"
@@ -373,6 +376,8 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
             unique_id = f"{self._serial_number}_{target.key}"
             found = registry.async_get_entity_id("sensor", DOMAIN, unique_id)
             if found is None or registry.entities[found].disabled:
+                return None
+            if not async_is_recorded(self.hass, found):
                 return None
             statistic_id, name = found, None
         return Statistic(

@@ -20,6 +20,7 @@ from homeassistant.components.recorder.db_schema import (
     StatisticsRuns,
     StatisticsShortTerm,
 )
+from homeassistant.components.recorder.models import process_timestamp
 from homeassistant.components.recorder.tasks import (
     CompileMissingStatisticsTask,
     RecorderTask,
@@ -192,7 +193,7 @@ class World:
         with session_scope(hass=self.hass, read_only=True) as session:
             newest = session.execute(select(func.max(StatisticsRuns.start))).scalar()
         assert newest
-        return int(newest.replace(tzinfo=UTC).timestamp()) + PERIOD
+        return int(process_timestamp(newest).timestamp()) + PERIOD
 
     def begin_anew(self, compiled: int) -> None:
         """Forget all that was recorded; statistics are compiled until a time."""

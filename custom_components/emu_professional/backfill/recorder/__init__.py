@@ -13,6 +13,7 @@ from .read import (
     async_caught_up,
     async_compiled_until,
     async_has_rows,
+    async_is_recorded,
     async_stored,
     async_stored_means,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "async_caught_up",
     "async_compiled_until",
     "async_has_rows",
+    "async_is_recorded",
     "async_stored",
     "async_stored_means",
     "async_write_means",

@@ -1,7 +1,7 @@
 """Reads statistics as rows of `seam.py` and `means.py`."""
 
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import Select, func, select
@@ -11,8 +11,9 @@ from homeassistant.components.recorder.db_schema import (
     StatisticsRuns,
     StatisticsShortTerm,
 )
-from homeassistant.components.recorder.models import StatisticData
-from homeassistant.core import HomeAssistant
+from homeassistant.components.recorder.entity_options import is_entity_recorded
+from homeassistant.components.recorder.models import StatisticData, process_timestamp
+from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.recorder import get_instance, session_scope
 from homeassistant.util import dt as dt_util
 
@@ -50,13 +51,22 @@ class StoredMeans:
     unit: str | None
 
 
+@callback
+def async_is_recorded(hass: HomeAssistant, entity_id: str) -> bool:
+    """Return whether the owner lets the recorder record an entity."""
+    return is_entity_recorded(hass, entity_id)
+
+
 async def async_compiled_until(hass: HomeAssistant) -> int | None:
     """Return until when statistics are compiled, or None if none ever were.
 
     An hour that ends later must not be written, or the statistics of the whole
-    house stop.
+    house stop. It is never later than now: a run in the future comes from a clock
+    that was ahead once, and says nothing about the hours before it.
     """
-    return await get_instance(hass).async_add_executor_job(_compiled_until, hass)
+    return await get_instance(hass).async_add_executor_job(
+        _compiled_until, hass, dt_util.utcnow()
+    )
 
 
 async def async_caught_up(hass: HomeAssistant) -> bool:
@@ -114,12 +124,15 @@ async def async_is_written(
     )
 
 
-def _compiled_until(hass: HomeAssistant) -> int | None:
+def _compiled_until(hass: HomeAssistant, now: datetime) -> int | None:
+    started_by = now - timedelta(seconds=PERIOD)
+    newest = select(func.max(StatisticsRuns.start)).where(
+        StatisticsRuns.start <= started_by
+    )
     with session_scope(hass=hass, read_only=True) as session:
-        newest_run = session.execute(select(func.max(StatisticsRuns.start))).scalar()
-    if newest_run is None:
-        return None
-    return int(newest_run.replace(tzinfo=UTC).timestamp()) + PERIOD
+        # Naive in UTC, or aware in the zone of the database's session.
+        start = process_timestamp(session.execute(newest).scalar())
+    return int(start.timestamp()) + PERIOD if start else None
 
 
 def _stored(
