@@ -1,9 +1,10 @@
 """What there is of a meter while its config entry is loaded."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from homeassistant.config_entries import ConfigEntry
 
+from .action_queue import ActionQueue
 from .backfill.coordinator import BackfillCoordinator
 from .coordinator import EmuCoordinator
 from .meter_log import LogbookCoordinator
@@ -18,3 +19,5 @@ class EmuRuntime:
     meter: EmuCoordinator
     backfill: BackfillCoordinator
     logbook: LogbookCoordinator
+    actions: ActionQueue = field(default_factory=ActionQueue)
+    """Lets the actions that read the meter wait for each other."""

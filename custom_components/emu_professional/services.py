@@ -9,13 +9,16 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 import os
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import voluptuous as vol
 
-from homeassistant.const import ATTR_CONFIG_ENTRY_ID, ATTR_DEVICE_ID
+from homeassistant.auth.permissions.const import CAT_ENTITIES, POLICY_READ
+from homeassistant.config_entries import ConfigEntry
+from homeassistant.const import ATTR_CONFIG_ENTRY_ID, ATTR_DEVICE_ID, Platform
 from homeassistant.core import (
     HomeAssistant,
     ServiceCall,
@@ -23,8 +26,17 @@ from homeassistant.core import (
     SupportsResponse,
     callback,
 )
-from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
-from homeassistant.helpers import config_validation as cv, device_registry as dr
+from homeassistant.exceptions import (
+    HomeAssistantError,
+    ServiceValidationError,
+    Unauthorized,
+    UnknownUser,
+)
+from homeassistant.helpers import (
+    config_validation as cv,
+    device_registry as dr,
+    entity_registry as er,
+)
 from homeassistant.helpers.service import (
     async_get_config_entry,
     async_register_admin_service,
@@ -33,6 +45,7 @@ from homeassistant.util import dt as dt_util
 from homeassistant.util.json import JsonObjectType, JsonValueType
 from homeassistant.util.ulid import ulid_now
 
+from .action_queue import MOST_WAITING, QueueFull
 from .backfill.coordinator import EVERYTHING
 from .backfill.hours import HOUR
 from .backfill.job import Mode, Outcome, Window
@@ -66,6 +79,10 @@ _MARGIN: Final = 2 * HOUR
 """What is read around a window, in case that the meter's clock was set there."""
 
 _EVER: Final = -EVERYTHING.until
+_SENSORS: Final = frozenset({Platform.SENSOR})
+"""The entities that show what a record of the data logger holds."""
+_SENSORS_AND_EVENTS: Final = frozenset({Platform.SENSOR, Platform.EVENT})
+"""The entities that show what a record of the logbook holds."""
 _FLAGS: Final = ("active", "confirmed", "pending", "permanent")
 _FOREIGN: Final = "another serial number"
 
@@ -103,48 +120,6 @@ _EXPORT_SCHEMA: Final = vol.Schema({**_SELECTION, vol.Required(ATTR_PATH): cv.st
 type _Columns = tuple[tuple[int, Quantity], ...]
 
 
-@callback
-def async_setup_services(hass: HomeAssistant) -> None:
-    """Register the actions; what writes is for administrators and automations."""
-    async_register_admin_service(
-        hass,
-        DOMAIN,
-        SERVICE_BACKFILL,
-        _async_backfill_statistics,
-        _BACKFILL_SCHEMA,
-        SupportsResponse.OPTIONAL,
-    )
-    async_register_admin_service(
-        hass,
-        DOMAIN,
-        SERVICE_EXPORT,
-        _async_export_data_logger,
-        _EXPORT_SCHEMA,
-        SupportsResponse.OPTIONAL,
-    )
-    hass.services.async_register(
-        DOMAIN,
-        SERVICE_GET,
-        _async_get_data_logger,
-        _GET_SCHEMA,
-        SupportsResponse.ONLY,
-    )
-    hass.services.async_register(
-        DOMAIN,
-        SERVICE_LOGBOOK,
-        _async_get_logbook,
-        _LOGBOOK_SCHEMA,
-        SupportsResponse.ONLY,
-    )
-    hass.services.async_register(
-        DOMAIN,
-        SERVICE_SLOTS,
-        _async_firmware_slots,
-        _SLOTS_SCHEMA,
-        SupportsResponse.ONLY,
-    )
-
-
 async def _async_backfill_statistics(call: ServiceCall) -> ServiceResponse:
     """Fill the statistics of whole hours; energy is in the unit of its quantity."""
     entry = _entry(call)
@@ -172,11 +147,12 @@ async def _async_backfill_statistics(call: ServiceCall) -> ServiceResponse:
 
 async def _async_get_data_logger(call: ServiceCall) -> ServiceResponse:
     """Return records; values are in the unit of their quantity."""
-    entry = _entry(call)
+    entry = await _async_readable_entry(call, _SENSORS)
     readout = _Readout(call, entry)
     serial_number = entry.runtime_data.meter.serial_number
+    collect = partial(_async_collect, call.hass, readout, serial_number)
     records = await _async_while_loaded(
-        call.hass, entry, _async_collect(call.hass, readout, serial_number)
+        call.hass, entry, _async_in_turn(call, entry, collect)
     )
     return {
         "serial_number": serial_number,
@@ -190,7 +166,9 @@ async def _async_export_data_logger(call: ServiceCall) -> ServiceResponse:
     entry = _entry(call)
     readout = _Readout(call, entry)
     path = Path(call.hass.config.path(call.data[ATTR_PATH]))
-    await _async_while_loaded(call.hass, entry, _async_export(call.hass, readout, path))
+    await _async_while_loaded(
+        call.hass, entry, _async_export(call, entry, readout, path)
+    )
     return {
         "path": str(path),
         "records": readout.records,
@@ -202,10 +180,12 @@ async def _async_export_data_logger(call: ServiceCall) -> ServiceResponse:
 
 async def _async_get_logbook(call: ServiceCall) -> ServiceResponse:
     """Return the records of the logbook that were written in a window."""
-    entry = _entry(call)
+    entry = await _async_readable_entry(call, _SENSORS_AND_EVENTS)
     window = _window(call)
-    read = entry.runtime_data.logbook.async_read()
-    records = await _async_while_loaded(call.hass, entry, read)
+    read = entry.runtime_data.logbook.async_read
+    records = await _async_while_loaded(
+        call.hass, entry, _async_in_turn(call, entry, read)
+    )
     serial_number = entry.runtime_data.meter.serial_number
     return {
         "serial_number": serial_number,
@@ -235,19 +215,66 @@ async def _async_firmware_slots(call: ServiceCall) -> ServiceResponse:
     }
 
 
+async def _async_readable_entry(
+    call: ServiceCall, domains: frozenset[str]
+) -> EmuConfigEntry:
+    """Return the entry of the meter whose entities in these domains the caller may read.
+
+    Raises Unauthorized before anything is said about the meter.
+    """
+    entry_id = _entry_id(call)
+    if (entry := call.hass.config_entries.async_get_entry(entry_id)) is not None:
+        await _async_check_readable(call, entry, domains)
+    return _loaded_entry(call.hass, entry_id)
+
+
+async def _async_check_readable(
+    call: ServiceCall, entry: ConfigEntry, domains: frozenset[str]
+) -> None:
+    """Raise Unauthorized unless the caller may read all of the meter's entities.
+
+    Whoever may see some of the values must not get the others with a whole record.
+    """
+    # Automations without a user, and Home Assistant itself, may do everything.
+    if (user_id := call.context.user_id) is None:
+        return
+    if (user := await call.hass.auth.async_get_user(user_id)) is None:
+        raise UnknownUser(context=call.context, permission=POLICY_READ, user_id=user_id)
+    if user.permissions.access_all_entities(POLICY_READ):
+        return
+    registry = er.async_get(call.hass)
+    entity_ids = [
+        found.entity_id
+        for found in er.async_entries_for_config_entry(registry, entry.entry_id)
+        if found.domain in domains
+    ]
+    may_read = user.permissions.check_entity
+    if not entity_ids or not all(may_read(each, POLICY_READ) for each in entity_ids):
+        raise Unauthorized(
+            context=call.context,
+            config_entry_id=entry.entry_id,
+            perm_category=CAT_ENTITIES,
+            permission=POLICY_READ,
+        )
+
+
 def _entry(call: ServiceCall) -> EmuConfigEntry:
-    """Return the entry of the meter that a call names in one of two ways."""
+    """Return the entry of the meter that a call names; the caller's rights are known."""
+    return _loaded_entry(call.hass, _entry_id(call))
+
+
+def _entry_id(call: ServiceCall) -> str:
+    """Return the entry ID of the meter that a call names in one of two ways."""
     entry_id: str | None = call.data.get(ATTR_CONFIG_ENTRY_ID)
     device_id: str | None = call.data.get(ATTR_DEVICE_ID)
-    if (entry_id is None) is (device_id is None):
-        raise _invalid("one_meter")
-    if device_id is not None:
-        entry_id = _entry_id_of(call.hass, device_id)
-    entry: EmuConfigEntry = async_get_config_entry(call.hass, DOMAIN, entry_id)
-    return entry
+    if entry_id is not None and device_id is None:
+        return entry_id
+    if device_id is not None and entry_id is None:
+        return _entry_id_of_device(call.hass, device_id)
+    raise _invalid("one_meter")
 
 
-def _entry_id_of(hass: HomeAssistant, device_id: str) -> str:
+def _entry_id_of_device(hass: HomeAssistant, device_id: str) -> str:
     device = dr.async_get(hass).async_get(
         device_id, include_child_devices=False, include_composite_devices=False
     )
@@ -255,6 +282,30 @@ def _entry_id_of(hass: HomeAssistant, device_id: str) -> str:
     if not entry or entry.domain != DOMAIN:
         raise _invalid("no_meter", device_id=device_id)
     return entry.entry_id
+
+
+def _loaded_entry(hass: HomeAssistant, entry_id: str) -> EmuConfigEntry:
+    """Return an entry. Raises ServiceValidationError unless it is a loaded meter's."""
+    entry: EmuConfigEntry = async_get_config_entry(hass, DOMAIN, entry_id)
+    return entry
+
+
+async def _async_in_turn[ResultT](
+    call: ServiceCall,
+    entry: EmuConfigEntry,
+    read: Callable[[], Coroutine[Any, Any, ResultT]],
+) -> ResultT:
+    """Read the meter after the actions that were called before.
+
+    Raises ServiceValidationError if too many of the caller's are waiting.
+    """
+    try:
+        async with entry.runtime_data.actions.turn(call.context.user_id):
+            return await read()
+    except QueueFull:
+        raise _invalid(
+            "too_many_actions", meter=entry.title, waiting=str(MOST_WAITING)
+        ) from None
 
 
 async def _async_while_loaded[ResultT](
@@ -436,13 +487,25 @@ def _check_path(hass: HomeAssistant, path: Path) -> None:
         raise _invalid("path_is_folder", path=str(path))
 
 
-async def _async_export(hass: HomeAssistant, readout: _Readout, path: Path) -> None:
+async def _async_export(
+    call: ServiceCall, entry: EmuConfigEntry, readout: _Readout, path: Path
+) -> None:
+    """Check the path, wait for the meter, and write the file.
+
+    Raises what `_async_write_file` and `_async_in_turn` raise, and
+    ServiceValidationError if no file may be there.
+    """
+    await call.hass.async_add_executor_job(_check_path, call.hass, path)
+    write = partial(_async_write_file, call.hass, readout, path)
+    await _async_in_turn(call, entry, write)
+
+
+async def _async_write_file(hass: HomeAssistant, readout: _Readout, path: Path) -> None:
     """Write the records beside the file, page by page, and then put them in its place.
 
-    Raises what `_Readout.async_pages` raises, ServiceValidationError if no file may be
-    there, and HomeAssistantError if the disk is full or the like.
+    Raises what `_Readout.async_pages` raises, and HomeAssistantError if the disk is
+    full or the like.
     """
-    await hass.async_add_executor_job(_check_path, hass, path)
     part = path.with_name(f".{path.name}.{ulid_now()}")
     try:
         file = await _async_job(hass, part.open, "xb")
@@ -545,3 +608,65 @@ def _invalid(key: str, **placeholders: str) -> ServiceValidationError:
         translation_key=key,
         translation_placeholders=placeholders,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Action:
+    """An action: what it takes, what it does, and who may call it.
+
+    An action that is not only for administrators and automations checks the rights
+    of its caller itself.
+    """
+
+    schema: vol.Schema
+    handler: Callable[[ServiceCall], Coroutine[Any, Any, ServiceResponse]]
+    response: SupportsResponse
+    only_administrators: bool
+
+
+ACTIONS: Final = {
+    SERVICE_BACKFILL: _Action(
+        _BACKFILL_SCHEMA,
+        _async_backfill_statistics,
+        SupportsResponse.OPTIONAL,
+        only_administrators=True,
+    ),
+    SERVICE_EXPORT: _Action(
+        _EXPORT_SCHEMA,
+        _async_export_data_logger,
+        SupportsResponse.OPTIONAL,
+        only_administrators=True,
+    ),
+    SERVICE_SLOTS: _Action(
+        _SLOTS_SCHEMA,
+        _async_firmware_slots,
+        SupportsResponse.ONLY,
+        only_administrators=True,
+    ),
+    SERVICE_GET: _Action(
+        _GET_SCHEMA,
+        _async_get_data_logger,
+        SupportsResponse.ONLY,
+        only_administrators=False,
+    ),
+    SERVICE_LOGBOOK: _Action(
+        _LOGBOOK_SCHEMA,
+        _async_get_logbook,
+        SupportsResponse.ONLY,
+        only_administrators=False,
+    ),
+}
+
+
+@callback
+def async_setup_services(hass: HomeAssistant) -> None:
+    """Register the actions."""
+    for name, action in ACTIONS.items():
+        if action.only_administrators:
+            async_register_admin_service(
+                hass, DOMAIN, name, action.handler, action.schema, action.response
+            )
+        else:
+            hass.services.async_register(
+                DOMAIN, name, action.handler, action.schema, action.response
+            )
