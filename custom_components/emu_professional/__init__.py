@@ -11,6 +11,7 @@ from .const import DOMAIN
 from .coordinator import EmuCoordinator, registers_store
 from .firmware import firmware_store
 from .installation import installation_of
+from .lost_hours import async_forget as async_forget_lost_hours, lost_hours_store
 from .meter_log import LogbookCoordinator, logbook_store
 from .runtime import EmuConfigEntry, EmuRuntime
 from .services import async_setup_services
@@ -60,6 +61,8 @@ async def async_remove_entry(hass: HomeAssistant, entry: EmuConfigEntry) -> None
     await backfill_store(hass, entry).async_remove()
     await logbook_store(hass, entry).async_remove()
     await installation_of(hass, entry).async_remove()
+    await lost_hours_store(hass, entry).async_remove()
+    async_forget_lost_hours(hass, entry)
     issues.async_forget(hass, entry)
     if not hass.config_entries.async_entries(DOMAIN):
         await firmware_store(hass).async_delete()

@@ -12,7 +12,6 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import ConfigEntryAuthFailed, HomeAssistantError
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
-from homeassistant.helpers.storage import Store
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 from homeassistant.util import dt as dt_util
 
@@ -22,9 +21,9 @@ from .emu.errors import MeterDifferent, MeterError, MeterUnauthorized
 from .emu.readings import HOLD, Continuity, Readings, Status, clock_offset
 from .failures import failure
 from .installation import installation_of
+from .storage import EntryStore, entry_store
 from .turns import place_of, time_behind
 
-_STORE_VERSION = 1
 _STORE_DELAY = 900
 
 _HURRY = 1.0
@@ -260,6 +259,7 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
         }
 
 
-def registers_store(hass: HomeAssistant, entry: ConfigEntry) -> Store[dict[str, Any]]:
+@callback
+def registers_store(hass: HomeAssistant, entry: ConfigEntry) -> EntryStore:
     """Return where an entry's last registers, in kWh, outlive a restart."""
-    return Store(hass, _STORE_VERSION, f"{DOMAIN}.{entry.entry_id}")
+    return entry_store(hass, entry)

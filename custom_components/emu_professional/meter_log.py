@@ -15,12 +15,11 @@ from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.event import async_call_later
 from homeassistant.helpers.start import async_at_started
-from homeassistant.helpers.storage import Store
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
 from homeassistant.util import dt as dt_util
 from homeassistant.util.json import JsonValueType
 
-from .const import DOMAIN, LOGGER
+from .const import LOGGER
 from .coordinator import EmuCoordinator
 from .emu.client import MeterClient
 from .emu.errors import MeterError, MeterWithoutLogbook, MeterWithoutLogger
@@ -34,6 +33,7 @@ from .emu.logs import (
     Page,
     Record,
 )
+from .storage import EntryStore, entry_store
 
 LOGBOOK_SIZE: Final = 2048
 """Records that a logbook holds at most."""
@@ -49,7 +49,6 @@ _SPREAD: Final = timedelta(minutes=1)
 _PAGE: Final = 96
 _PAUSE: Final = 0.2
 """Seconds between two pages."""
-_STORE_VERSION: Final = 1
 _UNITS: Final = {pair.kind: pair.unit for pair in SETTINGS}
 
 
@@ -175,6 +174,20 @@ class LogbookCoordinator(DataUpdateCoordinator[Remembered]):
         newest = page.records[-1] if page.records else None
         return await _read(client.logbook_records, -1, newest, LOGBOOK_SIZE)
 
+    @callback
+    def diagnostics(self) -> dict[str, Any]:
+        """Return how far the logs were followed; indices and bits name no meter."""
+        told = self._told
+        return {
+            "logbook": self.data.logbook,
+            "logger": self.data.logger,
+            "status": None if self.data.status is None else int(self.data.status),
+            "reported": {"logbook": told.logbook, "logger": told.logger},
+            "lasting": int(told.lasting),
+            "pending_events": len(self.events),
+            "was_empty": self._empty_since is not None,
+        }
+
     def _to_store(self) -> dict[str, Any]:
         told = self._told
         return {
@@ -264,6 +277,7 @@ def _told(stored: dict[str, Any]) -> Told:
     )
 
 
-def logbook_store(hass: HomeAssistant, entry: ConfigEntry) -> Store[dict[str, Any]]:
+@callback
+def logbook_store(hass: HomeAssistant, entry: ConfigEntry) -> EntryStore:
     """Return where it outlives a restart what was told already."""
-    return Store(hass, _STORE_VERSION, f"{DOMAIN}.{entry.entry_id}.logbook")
+    return entry_store(hass, entry, "logbook")

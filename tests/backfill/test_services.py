@@ -18,6 +18,7 @@ from custom_components.emu_professional.const import CONF_AUTOMATIC, DOMAIN
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from simulator import faults
 from simulator.history import PowerFailure
+from tests.conftest import SERIAL_NUMBER
 
 from .house import DEVICE, EXACT, EXTERNAL, IMPORT, INSTALLED, NOW, House, worst
 
@@ -97,6 +98,24 @@ async def test_everything(manual: House) -> None:
     }
     assert current == energy | {"unit": "A"}
     assert worst(await manual.errors(IMPORT, "active_import")) < EXACT
+
+
+async def test_diagnostics(manual: House) -> None:
+    """They say what the last run did, and name statistics without the serial number."""
+    manual.server.faults.set(faults.BrokenLine(20, 100), path="/data/")
+    await call(manual, start="2060-05-30 08:20:00", end="2060-05-30 13:05:00")
+    diagnostics = await manual.backfill.async_diagnostics()
+    assert json.loads(json.dumps(diagnostics)) == diagnostics
+    assert diagnostics["units"]["energy_import"] == "kWh"
+    assert diagnostics["units"]["current_n"] == "A"
+    report = diagnostics["report"]
+    assert report["records"]
+    assert report["until"] == "2060-05-30T21:00:00+00:00"
+    assert report["statistics"]["energy_import"]["written"] == 6
+    assert diagnostics["outages"] == [
+        ["2060-06-01T09:00:00+00:00", "2060-06-01T09:40:00+00:00"]
+    ]
+    assert SERIAL_NUMBER not in json.dumps(diagnostics)
 
 
 @pytest.mark.parametrize(

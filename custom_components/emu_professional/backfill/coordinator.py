@@ -2,23 +2,18 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, override
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import CoreState, HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
-from homeassistant.helpers import (
-    device_registry as dr,
-    entity_registry as er,
-    issue_registry as ir,
-)
+from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.helpers.event import async_track_utc_time_change
 from homeassistant.helpers.singleton import singleton
 from homeassistant.helpers.start import async_at_started
-from homeassistant.helpers.storage import Store
 from homeassistant.helpers.translation import async_get_translations
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
 from homeassistant.util import dt as dt_util, slugify
@@ -27,12 +22,19 @@ from homeassistant.util.hass_dict import HassKey
 from ..const import CONF_AUTOMATIC, DOMAIN, LOGGER
 from ..coordinator import EmuCoordinator, Silence
 from ..emu.errors import MeterError, MeterWithoutLogger
+from ..lost_hours import LostHours
+from ..storage import EntryStore, entry_store
 from .hours import HOUR
 from .job import Backfill, Mode, Report, Window
-from .recorder import Statistic, async_caught_up, async_has_rows, async_is_recorded
+from .recorder import (
+    Statistic,
+    async_caught_up,
+    async_has_rows,
+    async_is_recorded,
+    async_stored_units,
+)
 from .targets import TARGETS, Target
 
-_STORE_VERSION: Final = 1
 _STORE_DELAY: Final = 60
 _RECONCILE: Final = timedelta(days=1)
 _SPREAD: Final = 240
@@ -94,11 +96,14 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
         self._is_automatic = False
         self._is_due = True
         self._is_running = False
+        self._is_started = False
         self._failed = False
         self._names: dict[str, str] = {}
+        self._lost_hours = LostHours(hass, entry)
 
     async def async_start(self) -> None:
         """Recall what is settled, and fill when it is time to."""
+        await self._lost_hours.async_start()
         if (stored := await self._store.async_load()) is not None:
             self._settled = stored["settled"]
             self._silences = [Silence(*times) for times in stored["silences"]]
@@ -106,6 +111,7 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
             # The hour in which a meter is added is heard only from now on.
             now = int(dt_util.utcnow().timestamp())
             self._silences = [Silence(now // HOUR * HOUR, now)]
+        self._is_started = True
         entry = self.config_entry
         self._is_automatic = entry.options.get(CONF_AUTOMATIC, True)
         self._is_automatic &= _has_recorder(self.hass)
@@ -245,20 +251,7 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
             return
         since = min(silence.since for silence in lost)
         until = min(max(silence.until for silence in lost), begins)
-        ir.async_create_issue(
-            self.hass,
-            DOMAIN,
-            f"lost_hours_{self.config_entry.entry_id}_{since}",
-            is_fixable=True,
-            is_persistent=True,
-            severity=ir.IssueSeverity.WARNING,
-            translation_key="lost_hours",
-            translation_placeholders={
-                "meter": self.name,
-                "since": _shown(since),
-                "until": _shown(until),
-            },
-        )
+        self._lost_hours.add(since, until)
 
     async def _async_guarded(
         self,
@@ -384,6 +377,33 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
             statistic_id, quantity.unit, quantity.decimals, target.is_register, name
         )
 
+    async def async_diagnostics(self) -> dict[str, Any]:
+        """Return what helps to understand the back-fill, and names no meter.
+
+        Statistics are named by their keys, for their IDs hold the serial number.
+        """
+        ids: dict[str, str] = {}
+        units: dict[str, str | None] = {}
+        if _has_recorder(self.hass):
+            ids = {
+                target.key: statistic.statistic_id
+                for target in TARGETS
+                if (statistic := self._statistic_of(target))
+            }
+            units = await async_stored_units(self.hass, ids.values())
+        return {
+            "state": self.data.state,
+            "percent": self.data.percent,
+            "is_automatic": self._is_automatic,
+            "is_due": self._is_due,
+            "last_failed": self._failed,
+            "reconciled": self._reconciled and self._reconciled.isoformat(),
+            "settled": {key: _iso(at) for key, at in self._settled.items()},
+            "outages": [[_iso(at) for at in silence] for silence in self._silences],
+            "units": {key: units[each] for key, each in ids.items() if each in units},
+            "report": self.report and _report_diagnostics(self.report, ids),
+        }
+
     def _to_store(self) -> dict[str, Any]:
         return {
             "settled": self._settled,
@@ -392,14 +412,16 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
 
     @override
     async def async_shutdown(self) -> None:
-        """Keep what is settled."""
+        """Keep what is settled, unless it was never recalled."""
         await super().async_shutdown()
-        await self._store.async_save(self._to_store())
+        if self._is_started:
+            await self._store.async_save(self._to_store())
 
 
-def backfill_store(hass: HomeAssistant, entry: ConfigEntry) -> Store[dict[str, Any]]:
+@callback
+def backfill_store(hass: HomeAssistant, entry: ConfigEntry) -> EntryStore:
     """Return where it outlives a restart up to when statistics are settled."""
-    return Store(hass, _STORE_VERSION, f"{DOMAIN}.{entry.entry_id}.backfill")
+    return entry_store(hass, entry, "backfill")
 
 
 @singleton(_TURNS)
@@ -426,6 +448,22 @@ def _hours_of(silences: Iterable[Silence]) -> Iterable[int]:
         yield from range(silence.since // HOUR * HOUR, silence.until, HOUR)
 
 
-def _shown(at: int) -> str:
-    local = dt_util.as_local(datetime.fromtimestamp(at, UTC))
-    return local.strftime("%Y-%m-%d %H:%M")
+def _report_diagnostics(report: Report, ids: dict[str, str]) -> dict[str, Any]:
+    return {
+        "records": report.records,
+        "refused": dict(report.refused),
+        "status": report.status,
+        "first": _iso(report.first),
+        "last": _iso(report.last),
+        "logger_begins": _iso(report.logger_begins),
+        "until": _iso(report.until),
+        "statistics": {
+            key: asdict(report.statistics[statistic_id])
+            for key, statistic_id in ids.items()
+            if statistic_id in report.statistics
+        },
+    }
+
+
+def _iso(at: int | None) -> str | None:
+    return None if at is None else dt_util.utc_from_timestamp(at).isoformat()

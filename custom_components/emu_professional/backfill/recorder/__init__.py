@@ -16,6 +16,7 @@ from .read import (
     async_is_recorded,
     async_stored,
     async_stored_means,
+    async_stored_units,
 )
 from .units import Statistic
 from .write import async_apply_plan, async_write_means
@@ -31,5 +32,6 @@ __all__ = [
     "async_is_recorded",
     "async_stored",
     "async_stored_means",
+    "async_stored_units",
     "async_write_means",
 ]

@@ -1,5 +1,6 @@
 """Reads statistics as rows of `seam.py` and `means.py`."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -115,6 +116,15 @@ async def async_stored_means(
     )
 
 
+async def async_stored_units(
+    hass: HomeAssistant, statistic_ids: Collection[str]
+) -> dict[str, str | None]:
+    """Return the units of those of the statistics that exist."""
+    return await get_instance(hass).async_add_executor_job(
+        _stored_units, hass, set(statistic_ids)
+    )
+
+
 async def async_is_written(
     hass: HomeAssistant, statistic_id: str, expected: StatisticData
 ) -> bool:
@@ -133,6 +143,18 @@ def _compiled_until(hass: HomeAssistant, now: datetime) -> int | None:
         # Naive in UTC, or aware in the zone of the database's session.
         start = process_timestamp(session.execute(newest).scalar())
     return int(start.timestamp()) + PERIOD if start else None
+
+
+def _stored_units(
+    hass: HomeAssistant, statistic_ids: set[str]
+) -> dict[str, str | None]:
+    with session_scope(hass=hass, read_only=True) as session:
+        manager = get_instance(hass).statistics_meta_manager
+        found = manager.get_many(session, statistic_ids=statistic_ids)
+    return {
+        statistic_id: metadata["unit_of_measurement"]
+        for statistic_id, (_, metadata) in found.items()
+    }
 
 
 def _stored(
