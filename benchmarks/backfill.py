@@ -735,20 +735,27 @@ def get(port: int, path: str) -> bytes:
 def whole_logger(port: int) -> bytes:
     """Return everything in a meter's logger."""
     pages: list[bytes] = []
-    last = int(get(port, "/data/?last=1").split(b"Z", 1)[1][1:].split(b",", 1)[0])
-    while page := get(port, f"/data/?from={max(last - 2999, 1)}&to={last}"):
+    last = int(records(port, "last=1").split(b";", 2)[1])
+    while page := records(port, f"from={max(last - 2999, 0)}&to={last}"):
         pages.append(page)
         last -= page.count(b"\n")
-        if last < 1 or page.count(b"\n") < 3000:
+        if last < 0 or page.count(b"\n") < 3000:
             break
     return b"".join(pages)
+
+
+def records(port: int, query: str) -> bytes:
+    """Return an answer of the logger without its header line."""
+    return get(port, f"/data/?{query}").partition(b"\n")[2]
 
 
 def parsing_floor(body: bytes) -> float:
     """Return the CPU of one streaming pass over the records, with integers."""
     begin = time.process_time()
     text = io.TextIOWrapper(io.BytesIO(body), "ascii", newline="")
-    for _stamp, index, status, _serial_number, *values in csv.reader(text):
+    for _stamp, index, status, _serial_number, *values in csv.reader(
+        text, delimiter=";"
+    ):
         int(index), int(status), tuple(map(int, values))
     return time.process_time() - begin
 

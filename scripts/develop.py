@@ -94,6 +94,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--port", type=int, help="of Home Assistant (default: 8123 or the next free)"
     )
+    parser.add_argument(
+        "--logger-latency",
+        default="0",
+        metavar="SECONDS",
+        help="that the simulated meter's data logger needs for every request, like "
+        "that of some real ones (12 for instance; default: 0)",
+    )
     parser.add_argument("--fresh", action="store_true", help="forget everything first")
     return parser.parse_args()
 
@@ -114,7 +121,7 @@ async def _develop(arguments: argparse.Namespace, folder: Path) -> None:
     if not is_free(port):
         raise DevelopError(f"port {port} is taken")
     async with ClientSession() as session:
-        development = Development(session, folder, port, arguments.host)
+        development = Development(session, folder, port, arguments)
         if arguments.host:
             await development.run_home_assistant()
         else:
@@ -133,12 +140,17 @@ class Development:
     """One run of this program."""
 
     def __init__(
-        self, session: ClientSession, folder: Path, port: int, real_meter: str | None
+        self,
+        session: ClientSession,
+        folder: Path,
+        port: int,
+        arguments: argparse.Namespace,
     ) -> None:
         """Go on where the last run has stopped."""
         self._session = session
         self._folder = folder
-        self._real_meter = real_meter
+        self._real_meter: str | None = arguments.host
+        self._logger_latency: str = arguments.logger_latency
         self._remembered = Remembered.load(folder)
         self._remembered.save(folder)
         self._home_assistant = HomeAssistant(session, folder, port)
@@ -166,6 +178,7 @@ class Development:
             *("-m", "simulator", f"--port={port}", f"--serial={SERIAL_NUMBER}"),
             f"--updater-port={updater_port}",
             f"--installed={self._remembered.installed}",
+            f"--logger-latency={self._logger_latency}",
         ) as meter:
             await while_running(
                 meter, wait_for(self._session, f"http://{self._meter}/status.json")

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 import logging
+from math import inf
 import signal
 import sys
 
 from .clock import RunningClock
 from .history import INTERVALS, PowerFailure
-from .logger import FIFTEEN_MINUTES, THREE_YEARS, LoggerConfig
+from .logger import FIFTEEN_MINUTES, LONGEST_DELAY, THREE_YEARS, LoggerConfig
 from .meter import INSTALLED, PASSWORD_LENGTH, Meter, MeterConfig
 from .tables import TableConfig
 from .updater import UpdaterConfig, UpdaterServer
-from .web import MeterServer
+from .web import IMMEDIATE, Latency, MeterServer
 
 UPDATER_PORT = 1337
 
@@ -58,6 +59,23 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
     return int(text)
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 on")
+    return int(text)
+
+
+def _latency(text: str) -> Latency:
+    span, _, newest = text.partition("/")
+    try:
+        latency = Latency(float(span), float(newest or span))
+    except ValueError as err:
+        raise argparse.ArgumentTypeError(str(err)) from err
+    if not (0 <= latency.span < inf and 0 <= latency.newest < inf):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time to wait")
+    return latency
 
 
 def _interval(text: str) -> int:
@@ -149,10 +167,31 @@ def _add_logger(group: argparse._ArgumentGroup) -> None:
         help="time without power; repeat it for more",
     )
     group.add_argument(
-        "--separator", choices=(",", ";"), default=",", help="of columns (default: ,)"
+        "--separator", choices=(",", ";"), default=";", help="of columns (default: ;)"
     )
     group.add_argument(
-        "--header", action="store_true", help="name the columns in the first line"
+        "--no-header", action="store_true", help="name no columns in the first line"
+    )
+    group.add_argument(
+        "--first-index",
+        type=_number,
+        help="of the first record ever (default: another one for each serial number)",
+    )
+    group.add_argument(
+        "--logger-delay",
+        type=_number,
+        default=LONGEST_DELAY,
+        metavar="SECONDS",
+        help="from a record's stamp until it can be read, at most (default: 84)",
+    )
+    group.add_argument(
+        "--logger-latency",
+        type=_latency,
+        default=IMMEDIATE,
+        metavar="SECONDS[/SECONDS]",
+        help="from a request to /data/ until the first byte of the answer; meanwhile "
+        "the meter does nothing else; behind a slash that of the newest records, if "
+        "it is longer (default: 0)",
     )
 
 
@@ -163,6 +202,7 @@ def _servers(arguments: argparse.Namespace) -> list[MeterServer]:
             Meter(_config(arguments, number, serial_number), clock),
             port=arguments.port + number if arguments.port else 0,
             connections=arguments.connections,
+            latency=arguments.logger_latency,
         )
         for number, serial_number in enumerate(arguments.serial or ["22350001"])
     ]
@@ -171,7 +211,12 @@ def _servers(arguments: argparse.Namespace) -> list[MeterServer]:
 def _config(
     arguments: argparse.Namespace, number: int, serial_number: str
 ) -> MeterConfig:
-    logger = LoggerConfig(interval=arguments.interval, depth=arguments.depth)
+    logger = LoggerConfig(
+        interval=arguments.interval,
+        depth=arguments.depth,
+        first_index=arguments.first_index,
+        delay=arguments.logger_delay,
+    )
     return MeterConfig(
         serial_number=serial_number,
         password=arguments.password,
@@ -180,7 +225,9 @@ def _config(
         show_min_max=False if arguments.no_min_max else None,
         events=tuple(arguments.power_failure),
         logger=None if arguments.no_logger else logger,
-        tables=TableConfig(separator=arguments.separator, header=arguments.header),
+        tables=TableConfig(
+            separator=arguments.separator, header=not arguments.no_header
+        ),
     )
 
 

@@ -142,7 +142,7 @@ class Logbook:
             active_import_t2=registers.active_import_t2,
             active_export_t1=registers.active_export_t1,
             active_export_t2=registers.active_export_t2,
-            load_profile_index=logger.newest_index(at) + 1,
+            load_profile_index=logger.made_index(at) + 1,
             ct_primary=actual.ct_primary,
             ct_primary_before=before.ct_primary,
             ct_secondary=actual.ct_secondary,

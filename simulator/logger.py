@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from .measuring import Metrology, Registers
 
 FIFTEEN_MINUTES = 15
 THREE_YEARS = 3 * 365 * 96
+LONGEST_DELAY = 84
+"""Seconds after which a record of a real meter was seen; nobody saw an earlier look."""
+_FIRST_INDICES = 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +33,10 @@ class LoggerConfig:
     """Minutes between two records at first, 1 to 60."""
     depth: int = THREE_YEARS
     """Records that it holds, 1 or more; the next one takes the place of the oldest."""
-    first_index: int = 1
-    """Of the first record ever."""
+    first_index: int | None = None
+    """Of the first record ever; None: another one for each serial number."""
+    delay: int = LONGEST_DELAY
+    """Seconds from a record's stamp until it can be read, at most: others take less."""
     means: bool = True
     """Power and current are means of the interval; else those shown at the stamp."""
     signed: bool = True
@@ -143,6 +149,8 @@ class Logger:
         if config.depth < 1:
             raise ValueError(f"A logger holds a record or more, not {config.depth}")
         self.config = config
+        self.first_index = _first_index(config, modules[-1].serial_number)
+        """Of the first record ever."""
         self._history = history
         self._modules = modules
         self._logbook_full = logbook_full
@@ -154,23 +162,39 @@ class Logger:
         starts += [module.until for module in modules[:-1]]
         self._starts = np.array(sorted(starts), dtype=np.int64)
 
-    def newest_index(self, at: int) -> int:
-        """Return the index of the last record at an epoch second of true time.
+    def made_index(self, at: int) -> int:
+        """Return the index of the last record made at an epoch second of true time.
 
         It is `first_index` - 1 while there is none.
         """
-        return self.config.first_index - 1 + self._count(at)
+        return self.first_index - 1 + self._count(at)
+
+    def newest_index(self, at: int) -> int:
+        """Return the index of the last record that can be read at an epoch second.
+
+        It is `first_index` - 1 while there is none.
+        """
+        newest = self.made_index(at)
+        while newest >= self.first_index and self.readable_at(newest) > at:
+            newest -= 1
+        return newest
 
     def oldest_index(self, at: int) -> int:
         """Return the index of the oldest record that is still there at an epoch second."""
         oldest = self.newest_index(at) - self.config.depth + 1
-        return max(self.config.first_index, oldest)
+        return max(self.first_index, oldest)
 
     def recorded_at(self, index: int) -> int:
         """Return when a record is made, epoch second, true time."""
-        number = index - self.config.first_index
+        number = index - self.first_index
         run = self._runs[bisect_right(self._runs, number, key=_number) - 1]
         return run.begin + (number - run.number) * run.interval
+
+    def readable_at(self, index: int) -> int:
+        """Return from when on a record can be read, unless a later one can before."""
+        # Knuth's multiplicative hash: as good as random, and always the same.
+        delay = (index * 2_654_435_761 % 2**32 >> 8) % (self.config.delay + 1)
+        return self.recorded_at(index) + delay
 
     def records(self, first: int, last: int) -> list[Record]:
         """Return the records of two indices and all between them."""
@@ -179,12 +203,12 @@ class Logger:
 
     def block(self, first: int, last: int) -> Block:
         """Return the records of two indices and all between them, column by column."""
-        if first < self.config.first_index:
+        if first < self.first_index:
             raise IndexError(f"There is no record {first}")
         if last < first:
             return _EMPTY
         indices = np.arange(first, last + 1)
-        numbers = indices - self.config.first_index
+        numbers = indices - self.first_index
         ats, offsets = self._times(numbers)
         serial_numbers, measured = self._measured(self._begins(numbers, ats), ats)
         return Block(
@@ -289,6 +313,12 @@ def _runs(history: History, installed: int) -> Iterator[_Run]:
             first = begin + interval - (begin + offset) % interval
             yield _Run(first, number, interval, offset, length)
             number += length
+
+
+def _first_index(config: LoggerConfig, serial_number: str) -> int:
+    if config.first_index is None:
+        return crc32(serial_number.encode()) % _FIRST_INDICES
+    return config.first_index
 
 
 def _columns_of(*names: str) -> list[int]:

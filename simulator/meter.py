@@ -241,7 +241,7 @@ class Meter:
         _, *others = block.columns()
         step = -1 if chosen.descending else 1
         columns = [column[::step] for column in (tables.stamps(block.stamps), *others)]
-        return tables.rendered(tables.LOGGER_COLUMNS, columns, self.tables)
+        return tables.rendered(self.tables.logger_columns, columns, self.tables)
 
     @property
     def logged_settings(self) -> LoggedSettings:

@@ -19,6 +19,21 @@ MOST_LOGBOOK_RECORDS = 2048
 """In one answer."""
 
 LOGGER_COLUMNS = (
+    *("Timestamp", "Index", "Status", "Serial"),
+    *("Active Energy Import L123 T1 [Wh]", "Active Energy Import L123 T2 [Wh]"),
+    *("Active Energy Export L123 T1 [Wh]", "Active Energy Export L123 T2 [Wh]"),
+    *("Reactive Energy Import L123 T1 [varh]", "Reactive Energy Import L123 T2 [varh]"),
+    *("Reactive Energy Export L123 T1 [varh]", "Reactive Energy Export L123 T2 [varh]"),
+    *("Active Power L123 [W]", "Active Power L1 [W]", "Active Power L2 [W]"),
+    *("Active Power L3 [W]", "Current L123 [mA]", "Current L1 [mA]"),
+    *("Current L2 [mA]", "Current L3 [mA]", "Current N [mA]"),
+    *("Voltage L1-N [1/10 V]", "Voltage L2-N [1/10 V]", "Voltage L3-N [1/10 V]"),
+    *("Powerfactor L1 [1/100]", "Powerfactor L2 [1/100]", "Powerfactor L3 [1/100]"),
+    "Frequency [1/10 Hz]",
+)
+"""As real meters call them; their first and some other names are published."""
+
+MANUALS_LOGGER_COLUMNS = (
     *("Time stamp", "Index", "Status", "Serial number"),
     *("Active Energy Import L123 T1", "Active Energy Import L123 T2"),
     *("Active Energy Export L123 T1", "Active Energy Export L123 T2"),
@@ -44,7 +59,7 @@ LOGBOOK_COLUMNS = (
     *("S0 pulse value actual", "S0 pulse value pre change(if)"),
     *("S0 pulse width actual", "S0 pulse width pre change(if)"),
 )
-"""As the manual calls them."""
+"""As the manual calls them: nobody has published a real logbook."""
 
 LARGEST_NUMBER = 2**32 - 1
 """That a small server understands."""
@@ -74,11 +89,16 @@ class BeyondTheEnds(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableConfig:
-    """How a meter prints its tables and reads requests for them."""
+    """How a meter prints its tables and reads requests for them.
 
-    separator: str = ","
-    header: bool = False
+    The default is what real meters do, as far as it is known.
+    """
+
+    separator: str = ";"
+    header: bool = True
     """Whether the first line names the columns."""
+    manuals_names: bool = False
+    """Whether it does so in the words of the manual."""
     line_end: str = "\r\n"
     byte_order_mark: bool = False
     final_line_end: bool = True
@@ -97,6 +117,11 @@ class TableConfig:
     """HTTP status of a table that the meter does not have."""
     most: int = MOST_RECORDS
     """Records in one answer; of the logbook there are at most 2048."""
+
+    @property
+    def logger_columns(self) -> Sequence[str]:
+        """Names of the data logger's columns."""
+        return MANUALS_LOGGER_COLUMNS if self.manuals_names else LOGGER_COLUMNS
 
 
 class Selection(NamedTuple):

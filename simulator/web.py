@@ -13,13 +13,7 @@ from aiohttp.typedefs import Handler
 from .documents import Document, rendered
 from .faults import CHALLENGE, DATA, LOGBOOK, ConnectionReset, Faults, reset
 from .meter import USER, Meter
-from .tables import (
-    LOGBOOK_COLUMNS,
-    LOGGER_COLUMNS,
-    NotANumber,
-    TableConfig,
-    rendered as rendered_table,
-)
+from .tables import LOGBOOK_COLUMNS, NotANumber, TableConfig, rendered as rendered_table
 
 HOST = "127.0.0.1"
 
@@ -41,14 +35,41 @@ class RequestRecord:
     """None while it is under way and when no answer was given."""
 
 
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Seconds from a request to the data logger until the first byte of its answer.
+
+    However little is asked for. Owners of real meters had to wait for more than 10 s
+    for a single record.
+    """
+
+    span: float = 0.0
+    """Of `from` and `to`."""
+    newest: float = 0.0
+    """Of all other requests: `last`, or nothing at all."""
+
+    def of(self, query: Mapping[str, str]) -> float:
+        """Return the seconds of a request."""
+        is_span = "last" not in query and not query.keys().isdisjoint({"from", "to"})
+        return self.span if is_span else self.newest
+
+
+IMMEDIATE = Latency()
+
+
 class MeterServer:
     """Serves one meter on the loopback interface.
 
-    While the meter has no power or its module is away, its connections are reset.
+    With a `latency` it works for one request at a time, and others wait. While the meter has no power or its module is away, its connections are reset.
     """
 
     def __init__(
-        self, meter: Meter, *, port: int = 0, connections: int | None = None
+        self,
+        meter: Meter,
+        *,
+        port: int = 0,
+        connections: int | None = None,
+        latency: Latency = IMMEDIATE,
     ) -> None:
         """Prepare to serve on a port (0: any free one, kept over restarts).
 
@@ -59,6 +80,8 @@ class MeterServer:
         self.host = HOST
         self.port = port
         self.connections = connections
+        self.latency = latency
+        """Of the data logger; replace it to change it."""
         self.faults = Faults()
         self.requests: list[RequestRecord] = []
         """Every request since the server was made; clear it at will."""
@@ -66,6 +89,7 @@ class MeterServer:
         """Most TCP connections seen at a time, refused ones included."""
         self.refused_connections = 0
         self._away = False
+        self._working = asyncio.Lock()
         self._arrived = asyncio.Event()
         self._numbers: dict[asyncio.BaseTransport, int] = {}
         self._last_number = 0
@@ -181,6 +205,7 @@ class MeterServer:
                 self._logged,
                 self._disturbed,
                 self._protected,
+                self._delayed,
             ]
         )
         application.router.add_get("/", self._page)
@@ -231,6 +256,17 @@ class MeterServer:
         return await (fault.answer(request, respond) if fault else respond())
 
     @web.middleware
+    async def _delayed(
+        self, request: web.Request, handler: Handler
+    ) -> web.StreamResponse:
+        if self.latency == IMMEDIATE:
+            return await handler(request)
+        async with self._working:
+            if request.path == DATA:
+                await asyncio.sleep(self.latency.of(request.query))
+            return await handler(request)
+
+    @web.middleware
     async def _protected(
         self, request: web.Request, handler: Handler
     ) -> web.StreamResponse:
@@ -251,7 +287,7 @@ class MeterServer:
         meter = self.meter
         if meter.config.logger is None:
             return web.Response(status=meter.tables.missing_status)
-        return _table(meter.data, request, LOGGER_COLUMNS, meter.tables)
+        return _table(meter.data, request, meter.tables.logger_columns, meter.tables)
 
     async def _logbook(self, request: web.Request) -> web.Response:
         meter = self.meter

@@ -26,6 +26,7 @@ from homeassistant.core import HomeAssistant, State
 from homeassistant.helpers.entity import Entity
 from homeassistant.util import dt as dt_util
 from simulator.clock import ManualClock
+from simulator.logger import LoggerConfig
 from simulator.meter import Meter, MeterConfig
 from simulator.updater import UpdaterServer
 from simulator.web import MeterServer
@@ -47,6 +48,9 @@ collect_ignore = ["e2e"]
 
 NOON = datetime(2026, 6, 1, 10, tzinfo=UTC)
 SERIAL_NUMBER = "22350001"
+
+COUNTED = LoggerConfig(first_index=1, delay=0)
+"""A data logger whose records a test can count: from 1 on, each there at its stamp."""
 
 BETWEEN_POLLS = timedelta(seconds=6)
 """Home Assistant spreads polls over the second that follows the interval."""
@@ -138,7 +142,9 @@ def clock() -> ManualClock:
 @pytest.fixture
 def config() -> MeterConfig:
     """Return how the meter is made."""
-    return MeterConfig(serial_number=SERIAL_NUMBER, installed=NOON - timedelta(days=10))
+    return MeterConfig(
+        serial_number=SERIAL_NUMBER, installed=NOON - timedelta(days=10), logger=COUNTED
+    )
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 import csv
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 import errno
 import json
@@ -42,11 +43,11 @@ from homeassistant.util.yaml import parse_yaml
 from simulator import faults
 from simulator.clock import ManualClock
 from simulator.history import ClockChange, Event, PowerFailure
-from simulator.logger import LoggerConfig, Record
+from simulator.logger import Record
 from simulator.meter import Meter, MeterConfig
 from simulator.web import MeterServer
 
-from .conftest import NOON, SERIAL_NUMBER
+from .conftest import COUNTED, NOON, SERIAL_NUMBER
 
 # The tests' Home Assistant lives there.
 ZONE = ZoneInfo("US/Pacific")
@@ -88,7 +89,7 @@ def logger(
             serial_number=SERIAL_NUMBER,
             installed=NOON - timedelta(days=days),
             events=events,
-            logger=LoggerConfig(**config),
+            logger=replace(COUNTED, **config),
         ),
         clock,
     )

@@ -14,7 +14,7 @@ from homeassistant.core import HomeAssistant
 from simulator.clock import ManualClock
 from simulator.meter import MeterConfig
 from simulator.web import MeterServer
-from tests.conftest import SERIAL_NUMBER
+from tests.conftest import COUNTED, SERIAL_NUMBER
 
 from .house import INSTALLED, NOW, PERIOD, House
 
@@ -51,7 +51,7 @@ def clock() -> ManualClock:
 @pytest.fixture
 def config() -> MeterConfig:
     """Return how the meter is made."""
-    return MeterConfig(serial_number=SERIAL_NUMBER, installed=INSTALLED)
+    return MeterConfig(serial_number=SERIAL_NUMBER, installed=INSTALLED, logger=COUNTED)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The back-fill of a whole meter: simulator, sockets, recorder, config entry."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -19,9 +20,8 @@ from homeassistant.helpers import entity_registry as er, issue_registry as ir
 from homeassistant.helpers.recorder import get_instance
 from homeassistant.util import dt as dt_util
 from simulator import faults
-from simulator.logger import LoggerConfig
 from simulator.meter import Meter, MeterConfig
-from tests.conftest import SERIAL_NUMBER
+from tests.conftest import COUNTED, SERIAL_NUMBER
 
 from .house import (
     A_POLL,
@@ -223,7 +223,7 @@ async def test_logger_that_has_forgotten(house: House) -> None:
         MeterConfig(
             serial_number=SERIAL_NUMBER,
             installed=INSTALLED,
-            logger=LoggerConfig(depth=96),
+            logger=replace(COUNTED, depth=96),
         ),
         house.clock,
     )

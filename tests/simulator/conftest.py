@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 import sys
 
 import aiohttp
@@ -9,11 +10,21 @@ import pytest
 
 from simulator.clock import ManualClock
 from simulator.meter import Meter, MeterConfig
+from simulator.tables import TableConfig
+
+MANUALS_FORM = TableConfig(separator=",", header=False, manuals_names=True)
+"""In the manual's example."""
 
 
 @pytest.fixture
 def auto_enable_custom_integrations() -> None:
     """Keep Home Assistant out of these tests."""
+
+
+@pytest.fixture
+def config(config: MeterConfig) -> MeterConfig:
+    """Return a meter that prints its tables as the manual shows them."""
+    return replace(config, tables=MANUALS_FORM)
 
 
 @pytest.fixture

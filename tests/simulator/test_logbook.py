@@ -29,6 +29,9 @@ from simulator.logger import LoggerConfig
 from simulator.meter import Meter, MeterConfig
 from simulator.tables import LOGBOOK_COLUMNS, TableConfig
 from simulator.web import MeterServer
+from tests.conftest import COUNTED
+
+from .conftest import MANUALS_FORM
 
 NINE = int(datetime(2022, 9, 28, 9, tzinfo=UTC).timestamp())
 CHANGED = int(datetime(2022, 9, 28, 10, 35, tzinfo=UTC).timestamp())
@@ -50,6 +53,8 @@ def made(*events: Event, now: int = NOON, **logbook: Any) -> Meter:
         serial_number="22350000",
         installed=NINE,
         events=events,
+        logger=COUNTED,
+        tables=MANUALS_FORM,
         logbook=LogbookConfig(**logbook),
     )
     return Meter(config, ManualClock(now))
@@ -257,7 +262,7 @@ def test_logbook_holds_2048_records() -> None:
     larger = made(*set_often(2100), now=NINE + 60 * 2100, depth=2100)
     assert len(larger.logbook_records()) == 2100
     assert len(rows(larger.logbook_data({}))) == 2048
-    meter.tables = TableConfig(most=100)
+    meter.tables = replace(MANUALS_FORM, most=100)
     assert len(rows(meter.logbook_data({}))) == 100
 
 
@@ -293,6 +298,7 @@ def config() -> MeterConfig:
     return MeterConfig(
         installed=NINE,
         events=tuple(set_often(2100)),
+        tables=MANUALS_FORM,
         logbook=LogbookConfig(overwrites=True),
     )
 
@@ -379,7 +385,7 @@ async def test_logbook_may_be_empty(
     session: aiohttp.ClientSession, clock: ManualClock, status: int, header: bool
 ) -> None:
     """A meter that nothing ever happened to has an empty logbook."""
-    tables = TableConfig(empty_status=status, header=header)
+    tables = replace(MANUALS_FORM, empty_status=status, header=header)
     async with (
         MeterServer(Meter(MeterConfig(tables=tables), clock)) as server,
         session.get(server.url + "logbook/") as response,
@@ -413,7 +419,7 @@ async def test_faults_find_the_records_of_the_logbook(
     config = replace(
         server.meter.config,
         logbook=LogbookConfig(overwrites=True, unchanged=unchanged),
-        tables=TableConfig(header=header),
+        tables=replace(MANUALS_FORM, header=header),
     )
     server.meter = Meter(config, server.meter.clock)
     right = await fetched(session, server, "?from=100&to=103")
@@ -430,7 +436,7 @@ async def test_interval_is_no_matter_of_the_logbook() -> None:
     config = MeterConfig(
         installed=NINE,
         events=(CurrentRatioChange(NINE + 600), CurrentRatioChange(NINE + 601)),
-        logger=LoggerConfig(interval=5, first_index=0),
+        logger=LoggerConfig(interval=5, first_index=0, delay=0),
     )
     meter = Meter(config, ManualClock(NOON))
     indices = [record.load_profile_index for record in meter.logbook_records()]

@@ -1,5 +1,6 @@
 """Records agree with the registers, with live values and with a meter's history."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 import time
@@ -25,9 +26,10 @@ from simulator.history import (
     Status,
     VoltageRatioChange,
 )
-from simulator.logger import LoggerConfig, Record
+from simulator.logger import Record
 from simulator.measuring import Extreme, Registers, Snapshot
 from simulator.meter import Meter, MeterConfig
+from tests.conftest import COUNTED
 
 from .lives import SERIAL_NUMBER, Life
 
@@ -58,7 +60,7 @@ def made(
         installed=installed,
         events=events,
         clock_offset=clock_offset,
-        logger=LoggerConfig(**logger),
+        logger=replace(COUNTED, **logger),
     )
     return Meter(config, ManualClock(now))
 
@@ -738,3 +740,34 @@ def test_years_are_quickly_printed() -> None:
         assert table is not None
         assert table.count(b"\n") > 2000
     assert sorted(costs)[len(costs) // 2] < 0.06
+
+
+def test_first_index_is_the_serial_numbers() -> None:
+    """By default logs begin anywhere, of the same meter always there."""
+
+    def first_index(serial_number: str) -> int:
+        config = MeterConfig(serial_number=serial_number, installed=NINE)
+        return Meter(config, ManualClock(NINE + HOUR)).oldest_index
+
+    indices = [first_index(str(22_350_000 + number)) for number in range(20)]
+    assert len(set(indices)) == 20
+    assert indices == [first_index(str(22_350_000 + number)) for number in range(20)]
+
+
+def test_record_can_be_read_some_time_after_its_stamp() -> None:
+    """At most 84 s later, each after another time, and the newest one never goes back."""
+    meter = made(first_index=7, delay=84, interval=1)
+    seen: dict[int, int] = {}
+    newest = 6
+    for now in range(NINE, NINE + 2 * HOUR):
+        assert meter.logger.newest_index(now) >= newest
+        newest = meter.logger.newest_index(now)
+        for index in range(newest, 6, -1):
+            if index in seen:
+                break
+            seen[index] = now - meter.logger.recorded_at(index)
+    assert max(seen.values()) == 84
+    assert min(seen.values()) < 10
+    assert len(set(seen.values())) > 40
+    at = meter.logger.recorded_at(20)
+    assert meter.logger.newest_index(at) < meter.logger.made_index(at) == 20

@@ -77,13 +77,13 @@ async def test_command_with_a_logger_to_taste(
         *("--speed", "0", "--interval", "5", "--depth", "1000"),
         *("--power-failure", "2026-05-31T01:00/2026-05-31T13:02+02:00"),
         *("--power-failure", "2026-05-31T23:00/2026-05-31T23:57"),
-        *("--separator", ";", "--header"),
+        *("--first-index", "1", "--logger-delay", "0"),
     )
     started.append(process)
     _, url = await address(process)
     async with session.get(url + "data/") as response:
         header, newest, *records = (await response.text()).splitlines()
-    assert header.startswith("Time stamp;Index;Status")
+    assert header.startswith("Timestamp;Index;Status;Serial;Active")
     assert len(records) == 999
     assert newest.startswith("2026-06-01T00:00:00Z;8797;32;22350001;")
     assert records[0].startswith("2026-05-31T23:00:00Z;8796;0;")
@@ -135,6 +135,11 @@ async def test_command_says_when_the_port_is_taken(
         ("--power-failure", "2026-05-31"),
         ("--power-failure", "2026-05-31T02:00/2026-05-31T01:00"),
         ("--separator", "|"),
+        ("--first-index", "-1"),
+        ("--logger-delay", "x"),
+        ("--logger-latency", "soon"),
+        ("--logger-latency", "1/-2"),
+        ("--logger-latency", "inf"),
     ],
 )
 def test_command_explains_wrong_arguments(

@@ -13,7 +13,7 @@ import pytest
 
 from simulator.clock import ManualClock
 from simulator.history import PowerFailure
-from simulator.logger import LoggerConfig, Record
+from simulator.logger import Record
 from simulator.meter import Meter, MeterConfig
 from simulator.tables import (
     LOGGER_COLUMNS,
@@ -25,6 +25,9 @@ from simulator.tables import (
     selection,
 )
 from simulator.web import MeterServer
+from tests.conftest import COUNTED
+
+from .conftest import MANUALS_FORM
 
 NEWEST = 4000
 NINE = int(datetime(2026, 6, 1, 9, tzinfo=UTC).timestamp())
@@ -47,7 +50,7 @@ def config(config: MeterConfig) -> MeterConfig:
     return replace(
         config,
         installed=NINE - 60 * NEWEST,
-        logger=LoggerConfig(interval=1, depth=3600),
+        logger=replace(COUNTED, interval=1, depth=3600),
     )
 
 
@@ -159,8 +162,29 @@ async def test_format_can_be_another(
     pattern: str,
 ) -> None:
     """Format can be another."""
-    server.meter.tables = TableConfig(**changes)
+    server.meter.tables = replace(MANUALS_FORM, **changes)
     assert re.fullmatch(pattern, (await fetched(session, server, "?last=2")).decode())
+
+
+async def test_default_is_what_real_meters_send(
+    server: MeterServer, session: aiohttp.ClientSession
+) -> None:
+    """One header line with names of their own, semicolons, whole numbers."""
+    server.meter.tables = TableConfig()
+    header, *lines, rest = (await fetched(session, server, "?last=2")).split(b"\r\n")
+    names = header.decode().split(";")
+    assert names[:5] == [
+        *("Timestamp", "Index", "Status", "Serial"),
+        "Active Energy Import L123 T1 [Wh]",
+    ]
+    assert names[20:22] == ["Current N [mA]", "Voltage L1-N [1/10 V]"]
+    assert names[-4:] == [
+        *(f"Powerfactor L{phase} [1/100]" for phase in (1, 2, 3)),
+        "Frequency [1/10 Hz]",
+    ]
+    assert [line.split(b";")[1] for line in lines] == [b"4000", b"3999"]
+    assert all(re.fullmatch(rb"[-\d]+T[\d:]+Z(;-?\d+){27}", line) for line in lines)
+    assert not rest
 
 
 @pytest.mark.parametrize("chunked", [True, False])
@@ -168,7 +192,9 @@ async def test_answer_may_not_say_how_long_it_is(
     server: MeterServer, session: aiohttp.ClientSession, chunked: bool
 ) -> None:
     """Answer may not say how long it is."""
-    server.meter.tables = TableConfig(chunked=chunked, content_type="text/plain")
+    server.meter.tables = replace(
+        MANUALS_FORM, chunked=chunked, content_type="text/plain"
+    )
     async with session.get(server.url + "data/") as response:
         assert response.content_type == "text/plain"
         assert ("Content-Length" in response.headers) is not chunked
@@ -188,8 +214,8 @@ async def test_logger_may_be_empty(
     header: bool,
 ) -> None:
     """Logger may be empty."""
-    server.meter.tables = TableConfig(
-        empty_status=status, header=header, beyond=BeyondTheEnds.CLAMPED
+    server.meter.tables = replace(
+        MANUALS_FORM, empty_status=status, header=header, beyond=BeyondTheEnds.CLAMPED
     )
     clock.set(NINE - 60 * NEWEST)
     for query in ("", "?last=5", "?from=1&to=5", "?from=1", "?to=5"):

@@ -10,7 +10,7 @@ import pytest
 from simulator.clock import ManualClock
 from simulator.documents import rendered
 from simulator.meter import Meter, MeterConfig
-from simulator.web import MeterServer
+from simulator.web import Latency, MeterServer
 
 
 def basic(login: str, password: str) -> str:
@@ -264,3 +264,28 @@ async def refused(server: MeterServer) -> None:
     writer.close()
     with pytest.raises(ConnectionResetError):
         await writer.wait_closed()
+
+
+async def test_latency_of_the_data_logger(
+    server: MeterServer, session: aiohttp.ClientSession
+) -> None:
+    """It takes its time for little as well, and nothing else is done meanwhile."""
+    server.latency = Latency(span=0.2, newest=0.4)
+    loop = asyncio.get_running_loop()
+
+    async def seconds(path: str) -> float:
+        begin = loop.time()
+        async with session.get(server.url + path) as response:
+            assert response.status == 200
+            await response.read()
+        return loop.time() - begin
+
+    assert await seconds("status.json") < 0.2
+    assert await seconds("data/?last=1") >= 0.4
+    assert await seconds("data/") >= 0.4
+    logger = asyncio.create_task(seconds("data/?from=1&to=1"))
+    await server.received(4)
+    begin = loop.time()
+    await seconds("meterdata.json")
+    assert loop.time() - begin > 0.05
+    assert 0.2 <= await logger < 0.4

@@ -28,6 +28,7 @@ from simulator.history import ClockSet, Event, IntervalChange, ModuleMoved, Powe
 from simulator.logger import LoggerConfig
 from simulator.measuring import Snapshot
 from simulator.meter import Meter, MeterConfig
+from simulator.tables import TableConfig
 
 from .contract import EXACT, Contract, told_of
 from .log import Log, read_log, register_of
@@ -66,6 +67,12 @@ CLOCK_LIMIT: Final = 300
 """A meter whose clock is further off is not read."""
 
 EVERYTHING: Final = Window(0, 1 << 40)
+FORMS: Final = (
+    TableConfig(),
+    TableConfig(separator=",", header=False),
+    TableConfig(line_end="\n", byte_order_mark=True, chunked=True),
+)
+"""How meters print their tables: one life always in the same way."""
 NIGHT_OF_CHANGE: Final = 9 * HOUR
 BY_KEY: Final = {target.key: target for target in TARGETS}
 
@@ -106,7 +113,8 @@ class Life:
         config = MeterConfig(
             serial_number=SERIAL_NUMBER,
             installed=installed,
-            logger=LoggerConfig(interval=interval, depth=depth),
+            logger=LoggerConfig(interval=interval, depth=depth, delay=0),
+            tables=FORMS[(days + units + depth) % len(FORMS)],
         )
         self.meter = Meter(config, self.clock)
         self.truth = Meter(config, self.clock)
