@@ -517,10 +517,10 @@ async def test_stamp_in_the_future_keeps_the_byte_order_mark(
     server: MeterServer,
 ) -> None:
     """Stamp in the future keeps the byte order mark."""
-    server.meter.tables = TableConfig(byte_order_mark=True)
+    server.meter.tables = TableConfig(header=False, byte_order_mark=True)
     server.faults.set(faults.ShiftedStamp(records=faults.EVERY_RECORD))
     _, body = await raw(server, TABLE)
-    assert body.startswith(b"\xef\xbb\xbf2036-05-29T10:00:00Z,960,")
+    assert body.startswith(b"\xef\xbb\xbf2036-05-29T10:00:00Z;960;")
     assert body.count(b"Z,") == body.count(b"\n2036") + 1 == 7
 
 
