@@ -4,11 +4,13 @@ from homeassistant.exceptions import HomeAssistantError
 
 from .const import DOMAIN
 from .emu.errors import (
+    MeterBusy,
     MeterDifferent,
     MeterError,
     MeterUnauthorized,
     MeterUnexpectedAnswer,
     MeterUnreachable,
+    MeterUnreadable,
     MeterUnsupported,
     MeterWithoutLogbook,
     MeterWithoutLogger,
@@ -19,6 +21,8 @@ _KEYS: dict[type[MeterError], str] = {
     MeterUnreachable: "unreachable",
     MeterUnauthorized: "unauthorized",
     MeterUnexpectedAnswer: "unexpected_answer",
+    MeterUnreadable: "unexpected_answer",
+    MeterBusy: "busy",
     MeterUnsupported: "unsupported",
     MeterWithoutLogbook: "no_logbook",
     MeterWithoutLogger: "no_data_logger",

@@ -25,6 +25,7 @@ from .errors import (
 )
 from .logs import LogbookReader, LogbookRecord, Page, Record, RecordReader, TableReader
 from .readings import Readings, Status, parse_readings, parse_status
+from .request_queue import Priority, RequestQueue
 
 TIME_LIMIT: Final = 4.0
 """Seconds for one document, a retry included: less than the poll interval."""
@@ -53,8 +54,9 @@ _USER: Final = "admin"
 class MeterClient:
     """One meter.
 
-    Every request raises MeterUnreachable, MeterUnauthorized, MeterUnsupported or
-    MeterUnexpectedAnswer and nothing else.
+    It gets one request at a time: live ones first, then actions, then everything
+    else. Every request raises MeterUnreachable, MeterUnauthorized, MeterUnsupported,
+    MeterUnexpectedAnswer or MeterBusy and nothing else.
     """
 
     def __init__(
@@ -72,7 +74,9 @@ class MeterClient:
             credentials = aiohttp.encode_basic_auth(_USER, password)
             self._headers["Authorization"] = credentials
         self._readings: Readings | None = None
-        self._turn = asyncio.Lock()
+        self._queue = RequestQueue()
+        self.waited = 0.0
+        """Seconds for which the last document waited for other requests of ours."""
 
     @property
     def url(self) -> str:
@@ -89,44 +93,60 @@ class MeterClient:
         """Return the configuration (status.json)."""
         return parse_status(await self._document("/status.json"))
 
-    async def newest_records(self, count: int) -> Page:
+    async def newest_records(
+        self, count: int, priority: Priority = Priority.BACKGROUND
+    ) -> Page:
         """Return the newest records of the data logger, 1 to 3000 of them.
 
         Chapter "Read-Out Data Logger". Raises MeterWithoutLogger if the meter
         has none, or no data logger.
         """
-        return await self._page(_LOGGER_PATH, _newest(count), RecordReader())
+        return await self._page(_LOGGER_PATH, _newest(count), RecordReader(), priority)
 
-    async def records(self, first: int, last: int) -> Page:
+    async def records(
+        self, first: int, last: int, priority: Priority = Priority.BACKGROUND
+    ) -> Page:
         """Return the records with these indices, both included, at most 3000.
 
         The page is empty where the logger has none of them any more. Raises
         MeterWithoutLogger if the meter has no data logger.
         """
-        return await self._page(_LOGGER_PATH, _range(first, last), RecordReader())
+        return await self._page(
+            _LOGGER_PATH, _range(first, last), RecordReader(), priority
+        )
 
-    async def newest_logbook_records(self, count: int) -> Page[LogbookRecord]:
+    async def newest_logbook_records(
+        self, count: int, priority: Priority = Priority.BACKGROUND
+    ) -> Page[LogbookRecord]:
         """Return the newest records of the logbook, 1 to 2048 of them.
 
         Chapter "Read-Out Logbook", whose examples print the data logger's
         addresses. The page is empty where nothing was logged yet. Raises
         MeterWithoutLogbook if the meter has none, or no logbook.
         """
-        return await self._page(_LOGBOOK_PATH, _newest(count), LogbookReader())
+        return await self._page(
+            _LOGBOOK_PATH, _newest(count), LogbookReader(), priority
+        )
 
-    async def logbook_records(self, first: int, last: int) -> Page[LogbookRecord]:
+    async def logbook_records(
+        self, first: int, last: int, priority: Priority = Priority.BACKGROUND
+    ) -> Page[LogbookRecord]:
         """Return the logbook's records with these indices, both included.
 
         At most 2048; the page is empty where the logbook has none of them any
         more. Raises MeterWithoutLogbook if the meter has no logbook.
         """
-        return await self._page(_LOGBOOK_PATH, _range(first, last), LogbookReader())
+        return await self._page(
+            _LOGBOOK_PATH, _range(first, last), LogbookReader(), priority
+        )
 
     async def _document(self, path: str) -> Mapping[str, Any]:
         return _object(path, await self._get(path))
 
     async def _get(self, path: str) -> bytes:
-        async with self._turn:
+        asked = asyncio.get_running_loop().time()
+        async with self._queue.turn(Priority.LIVE):
+            self.waited = asyncio.get_running_loop().time() - asked
             try:
                 async with asyncio.timeout(TIME_LIMIT):
                     return await self._get_with_retry(path)
@@ -149,12 +169,16 @@ class MeterClient:
         return b"".join(chunks)
 
     async def _page[R: Record | LogbookRecord](
-        self, path: str, query: Mapping[str, str], reader: TableReader[R]
+        self,
+        path: str,
+        query: Mapping[str, str],
+        reader: TableReader[R],
+        priority: Priority,
     ) -> Page[R]:
         chunks: list[bytes] = []
         complete = False
         lost: Exception | None = None
-        async with self._turn:
+        async with self._queue.turn(priority):
             try:
                 async with (
                     asyncio.timeout(PAGE_TIME_LIMIT),

@@ -22,6 +22,19 @@ class MeterUnexpectedAnswer(MeterError):
     """An answer came that is not what the manual describes."""
 
 
+class MeterUnreadable(MeterUnexpectedAnswer):
+    """An answer of data logger or logbook came, and none of its lines is a record."""
+
+    def __init__(self, path: str, reasons: tuple[str, ...]) -> None:
+        """Name the page, and why each line was refused."""
+        super().__init__(f"no line of {path} is a record ({reasons[0]})")
+        self.reasons = reasons
+
+
+class MeterBusy(MeterError):
+    """Too many requests of ours wait for the meter already; this one was not sent."""
+
+
 class MeterUnsupported(MeterError):
     """The device does not offer this page: another version or another device."""
 
