@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 import itertools
+import math
 import random
 import socket
 from typing import Any, Self, cast, override
@@ -345,7 +346,9 @@ async def test_one_request_is_under_way(
     [
         # 2021: maps without length, every flag, no image number, rc
         (
-            b"\xbf\x66images\x9f\xbf\x64slot\x00\x67version\x651.0.1\x64hash\x43abc"
+            b"\xbf\x66images\x9f\xbf\x64slot\x00\x67version\x651.0.1\x64hash\x58\x20"
+            + HASH
+            + b""
             b"\x68bootable\xf5\x67pending\xf4\x69confirmed\xf5\x66active\xf5"
             b"\x69permanent\xf4\xff\xff\x6bsplitStatus\x00\x62rc\x00\xff"
         ),
@@ -357,12 +360,12 @@ async def test_one_request_is_under_way(
                         "image": 0,
                         "slot": 0,
                         "version": "1.0.1",
-                        "hash": b"abc",
+                        "hash": HASH,
                         "bootable": True,
                         "confirmed": True,
                         "active": True,
                     },
-                    {"image": 1, "slot": 0, "version": "9", "hash": b"other chip"},
+                    {"image": 1, "slot": 0, "version": "9", "hash": OTHER_HASH},
                 ]
             }
         ),
@@ -374,7 +377,7 @@ async def test_servers_of_both_ages_are_read(
 ) -> None:
     """A slot is the same from both."""
     server.respond = lambda request: [request.framed(payload)]
-    slot = Slot(0, "1.0.1", b"abc", True, False, True, True, False)
+    slot = Slot(0, "1.0.1", HASH, True, False, True, True, False)
     assert await session.slots() == (slot,)
 
 
@@ -856,6 +859,17 @@ async def test_reset_is_refused(
 
 # Garbage
 
+WRONG_NUMBERS: list[Any] = [
+    2**14_400 - 1,
+    -(2**14_400),
+    2**63,
+    -1,
+    1.0,
+    math.nan,
+    None,
+    [],
+    b"0",
+]
 GARBAGE = [
     b"",
     b"\xff",
@@ -878,6 +892,15 @@ GARBAGE = [
     cbor2.dumps({"images": [1]}),
     cbor2.dumps({"images": [SLOT_0] * 60}),
     cbor2.dumps({"images": [SLOT_0] * 9}),
+    cbor2.dumps({"images": [SLOT_0, SLOT_0]}),
+    cbor2.dumps({"images": [SLOT_0, SLOT_0 | {"slot": 1}]}),
+    b"\xa1\x00\x00",
+    b"\xa1\x80\x00",
+    b"\xa1\x62rc\xd8\x24\x61a",
+    b"\xa1\x62rc\xd8\x23\x61(",
+    b"\xa1\x62rc\xd8\x1e\x82\x1b\x7f" + b"\xff" * 7 + b"\x03",
+    b"\xd9\xd9\xf7\xa0",
+    *(cbor2.dumps({"images": [SLOT_0], "rc": rc}) for rc in WRONG_NUMBERS),
     cbor2.dumps({"images": [SLOT_0], "rc": True}),
     cbor2.dumps({"images": [SLOT_0], "rc": "0"}),
     cbor2.dumps({"images": [SLOT_0], "err": {"group": 1, "rc": 1}}),
@@ -894,6 +917,10 @@ GARBAGE = [
             {"version": "9" * 33},
             {"hash": "text"},
             {"hash": bytes(65)},
+            {"hash": bytes(31)},
+            {"slot": 2**14_400},
+            {"slot": math.nan},
+            {"version": "9" * 3000},
             {"bootable": 1},
             {"active": None},
         )
@@ -954,7 +981,14 @@ async def test_text_for_people_is_printable(
     st.one_of(
         st.binary(max_size=100),
         st.recursive(
-            st.one_of(st.none(), st.booleans(), st.integers(), st.text(), st.binary()),
+            st.one_of(
+                st.none(),
+                st.booleans(),
+                st.integers(),
+                st.floats(),
+                st.text(),
+                st.binary(),
+            ),
             lambda inner: st.one_of(
                 st.lists(inner, max_size=3),
                 st.dictionaries(
@@ -972,7 +1006,7 @@ def test_any_answer_is_read_or_broken(payload: bytes) -> None:
     if len(datagram) <= 4096:
         assert messages.sequence_of_answer(messages.READ_STATE, datagram) == 0
     for read in (
-        messages.error_number,
+        lambda fields: str(messages.error_number(fields)),
         messages.slots,
         messages.slots_if_any,
         messages.nothing,
@@ -1178,7 +1212,7 @@ async def test_answer_to_a_cancelled_request_is_ignored(
         await task
     old = server.requests[0]
     server.respond = lambda request: [
-        old.answer(images=[SLOT_0, SLOT_0]),
+        old.answer(images=[]),
         request.answer(images=[SLOT_0]),
     ]
     assert len(await session.slots()) == 1

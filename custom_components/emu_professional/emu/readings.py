@@ -269,7 +269,10 @@ def _flag(document: Mapping[str, Any], *keys: str) -> bool | None:
 
 def _text(document: Mapping[str, Any], key: str) -> str | None:
     text = document.get(key)
-    return text if isinstance(text, str) and 0 < len(text) <= _LONGEST_TEXT else None
+    if not isinstance(text, str) or not 0 < len(text) <= _LONGEST_TEXT:
+        return None
+    # Half a surrogate pair, which JSON can name, could not be stored or sent on.
+    return "".join(filter(str.isprintable, text)) or None
 
 
 def _whole(document: Mapping[str, Any], key: str) -> int | None:
