@@ -202,6 +202,10 @@ class Bootloader:
         """Both slots, erased bytes are 255."""
         self.running: bytes | None = None
         """The image that runs, as it stands in slot 0; None while there is none."""
+        self.refuses_swaps = False
+        """Whether it finds that the slots do not fit each other, for instance because
+        its way of swapping needs a sector that an image fills: it boots what is in slot
+        0, and the mark for a swap stays where it is."""
         self._progress: _Progress | None = None
         if len(image) > self.capacity:
             raise ValueError("The image is larger than the slot")
@@ -320,7 +324,7 @@ class Bootloader:
 
     def _begin_swap(self) -> None:
         swap = self.swap
-        if swap is Swap.NONE:
+        if swap is Swap.NONE or self.refuses_swaps:
             return
         if is_valid(self.flash[1][: self.capacity], self.key):
             self._progress = _Progress(swap)

@@ -180,6 +180,8 @@ class UpdaterConfig:
     no_slot_rc: int | None = None
     """Error of an upload without a free slot in version 1: 2, 5 or 6. None: 5 of
     legacy servers, 6 of modern ones."""
+    erases_pending: bool = False
+    """Whether an image that waits for the restart may be erased."""
     erase_seconds: float = 0.0
     """Time that it takes to erase a slot that is not blank."""
     chunk_seconds: float = 0.0
@@ -653,11 +655,17 @@ class UpdaterServer:
     async def _erase(self, body: Json) -> Json:
         if body.get("slot", 1) != 1:
             raise _RefusedError(ImageRc.INVALID_SLOT)
-        if self.bootloader.image(1) and self.bootloader.swap is not Swap.NONE:
+        if self.bootloader.image(1) and self._is_slot_1_in_use():
             raise _RefusedError(ImageRc.NO_FREE_SLOT, Rc.BAD_STATE)
         await self._erase_slowly()
         self._upload = _Upload()
         return self._success({})
+
+    def _is_slot_1_in_use(self) -> bool:
+        swap = self.bootloader.swap
+        if self.config.erases_pending:
+            return swap is Swap.REVERT
+        return swap is not Swap.NONE
 
     async def _erase_slowly(self) -> None:
         loop = asyncio.get_running_loop()

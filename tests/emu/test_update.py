@@ -50,7 +50,9 @@ UPDATES: Final = int(os.environ.get("UPDATES") or 0)
 OLD: Final = signed_image("1.0.16", size=6 * 1024)
 NEW: Final = signed_image("1.0.17", size=6 * 1024)
 
-PATIENCE: Final = Patience(restart=2.5, readings=1, confirm=1, grace=0.4, look=0.02)
+PATIENCE: Final = Patience(
+    restart=2.5, readings=1, confirm=1, grace=0.4, look=0.02, away=0.1
+)
 
 OLD_RUNS: Final = frozenset(
     {
@@ -536,6 +538,69 @@ async def test_module_that_never_restarts(updater: UpdaterServer, owner: Owner) 
     updater.config = replace(updater.config, old_answers=60)
     assert await owner.install() is Reason.NOT_RESTARTED
     await assert_safe(updater, Reason.NOT_RESTARTED)
+
+
+@pytest.mark.parametrize("age", Age)
+@pytest.mark.parametrize(
+    ("erases", "expected"),
+    [(True, Reason.SWAP_REFUSED), (False, Reason.STAYS_PENDING)],
+)
+async def test_boot_loader_refuses_the_swap(
+    updater: UpdaterServer, owner: Owner, age: Age, erases: bool, expected: Reason
+) -> None:
+    """It is not mistaken for a module that does not restart, and is not left so.
+
+    Where the module allows that, the image is deleted and others can be installed.
+    Where it does not, its owner knows, and can have it deleted later.
+    """
+    updater.config = replace(updater.config, age=age, erases_pending=erases)
+    updater.bootloader.refuses_swaps = True
+    boots = updater.boots
+    assert await owner.install() is expected
+    assert updater.boots == boots + 3
+    assert updater.running == "1.0.16"
+    other = signed_image("1.0.18", size=6 * 1024)
+    if not erases:
+        assert updater.bootloader.swap is Swap.TEST
+        assert await owner.install(other) is Reason.OTHER_PENDING
+        with pytest.raises(UpdateFailed) as caught:
+            await owner.update.erase()
+        assert caught.value.reason is Reason.STAYS_PENDING
+        updater.config = replace(updater.config, erases_pending=True)
+        await owner.update.erase()
+    assert updater.bootloader.swap is Swap.NONE
+    updater.bootloader.refuses_swaps = False
+    assert await owner.install(other) is SUCCESS
+
+
+@pytest.mark.parametrize(
+    ("lost", "expected"),
+    [("requests", Reason.STAYS_PENDING), ("answers", Reason.STAYS_PENDING)],
+)
+async def test_refused_image_whose_end_is_not_known(
+    updater: UpdaterServer, owner: Owner, lost: str, expected: Reason
+) -> None:
+    """Where nobody says that the image is deleted, the owner does not read that it is."""
+    updater.config = replace(updater.config, erases_pending=True)
+    updater.bootloader.refuses_swaps = True
+
+    def erase_begins(request: UpdateRequest, moment: Moment) -> bool:
+        if (request.group, request.command) == (1, 5):
+            getattr(updater.datagrams, lost).loss = 1
+        return False
+
+    updater.cut_power_when = erase_begins
+    assert await owner.install() is expected
+
+
+async def test_erase_ends_no_trial(updater: UpdaterServer, owner: Owner) -> None:
+    """The way back is not deleted while it may be needed."""
+    put_on_trial(updater, NEW)
+    updater.config = replace(updater.config, erases_pending=True)
+    with pytest.raises(UpdateFailed) as caught:
+        await owner.update.erase()
+    assert caught.value.reason is Reason.OTHER_ON_TRIAL
+    assert len(updater.bootloader.slots) == 2
 
 
 async def test_address_changes(

@@ -164,6 +164,20 @@ def test_bad_image_is_erased_and_the_old_one_stays(
     assert set(loader.flash[1]) == {0xFF}
 
 
+def test_refused_swap_stays_marked(loader: Bootloader) -> None:
+    """A boot loader that can't swap boots what it has, as often as it is reset."""
+    loader.write(0, NEW)
+    loader.mark_pending()
+    loader.refuses_swaps = True
+    for _ in range(3):
+        loader.power_cycle()
+        assert loader.running is not None
+        assert version_of(loader.running) == "1.0.16"
+        assert loader.swap is Swap.TEST
+    loader.erase()
+    assert loader.swap is Swap.NONE
+
+
 @pytest.mark.parametrize("trait", [Trait.WRONG_SIGNATURE, Trait.WRONG_HASH])
 def test_bad_image_is_listed_like_any_other(loader: Bootloader, trait: Trait) -> None:
     """The list believes what the image says."""

@@ -57,6 +57,8 @@ class Reason(StrEnum):
     NOT_RESTARTED = "not_restarted"
     NO_RETURN = "no_return"
     NOT_STARTED = "not_started"
+    SWAP_REFUSED = "swap_refused"
+    STAYS_PENDING = "stays_pending"
     NO_READINGS = "no_readings"
     NO_READINGS_ON_TRIAL = "no_readings_on_trial"
     WENT_BACK = "went_back"
@@ -68,6 +70,11 @@ class Reason(StrEnum):
     def untouched(self) -> bool:
         """Whether what runs, and what will at the next restart, is as it was before."""
         return self in _UNTOUCHED
+
+    @property
+    def unfit(self) -> bool:
+        """Whether the meter has tried the new firmware, and it is no good there."""
+        return self in _UNFIT
 
     @property
     def unfinished(self) -> bool:
@@ -88,10 +95,20 @@ _UNTOUCHED: Final = frozenset(
         Reason.TEST_REFUSED,
     }
 )
+_UNFIT: Final = frozenset(
+    {
+        Reason.NOT_STARTED,
+        Reason.SWAP_REFUSED,
+        Reason.STAYS_PENDING,
+        Reason.NO_READINGS,
+        Reason.NO_READINGS_ON_TRIAL,
+    }
+)
 _UNFINISHED: Final = frozenset(
     {
         Reason.TEST_LOST,
         Reason.NOT_RESTARTED,
+        Reason.STAYS_PENDING,
         Reason.NO_RETURN,
         Reason.NO_READINGS_ON_TRIAL,
         Reason.NOT_CONFIRMED,
@@ -107,6 +124,10 @@ class UpdateFailed(MeterError):
         """Say why; `detail` is a short English clause for the log."""
         super().__init__(f"{reason}: {detail}" if detail else str(reason))
         self.reason = reason
+
+
+class _RestartsInVain(Exception):
+    """The module restarts, but its boot loader does not swap the images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +149,12 @@ class Patience:
     """Until nobody can know any more whether the meter has got the message."""
     grace: float = 3
     """For which the old image may go on answering after a restart was accepted."""
+    away: float = 2
+    """After a restart was accepted: a longer silence than this was the restart.
+
+    The module boots, finds its network and gets an address; a lost datagram is
+    repeated sooner.
+    """
     look: float = 1
     """Between two looks at the slots or the web page."""
 
@@ -152,6 +179,9 @@ class Update:
         self._serial_number = serial_number
         self._patience = patience
         self._on_step = on_step
+        self._session = asyncio.Lock()
+        self.running: Slot | None = None
+        """What ran when the slots were last looked at; None if that was never."""
 
     async def slots(self) -> tuple[Slot, ...]:
         """Return what is in the slots."""
@@ -195,9 +225,27 @@ class Update:
         await self._ask(UpdaterSession.reset)
 
     async def erase(self) -> None:
-        """Delete the image in slot 1, which does not run."""
-        _refuse_another_update(await self.slots())
-        await self._ask(UpdaterSession.erase)
+        """Delete the image in slot 1, which does not run, also if it is pending.
+
+        Raises UpdaterRefused where the module does not allow it.
+        """
+        slots = await self.slots()
+        if hash_on_trial(slots) is not None:
+            raise UpdateFailed(Reason.OTHER_ON_TRIAL)
+        if any(slot.pending for slot in slots):
+            await self._erase_pending()
+        else:
+            await self._ask(UpdaterSession.erase)
+
+    async def _erase_pending(self) -> None:
+        """Delete an image that waits for the restart; most modules refuse that."""
+        try:
+            await self._ask(UpdaterSession.erase)
+            slots = await self._look()
+        except MeterError as err:
+            raise UpdateFailed(Reason.STAYS_PENDING, err) from err
+        if any(slot.pending for slot in slots):
+            raise UpdateFailed(Reason.STAYS_PENDING)
 
     async def _check_meter(self) -> None:
         status = await self._find().client.status()
@@ -209,7 +257,9 @@ class Update:
             raise UpdateFailed(Reason.FIRMWARE_TOO_OLD, status.software_version)
 
     async def _look(self) -> tuple[Slot, ...]:
-        return await self._ask(UpdaterSession.slots)
+        slots = await self._ask(UpdaterSession.slots)
+        self.running = active_slot(slots) or self.running
+        return slots
 
     async def _upload(self, image: Image, slots: Sequence[Slot]) -> None:
         self._on_step(Step.UPLOAD, None)
@@ -262,11 +312,16 @@ class Update:
         def pending(slots: Sequence[Slot]) -> bool:
             return is_pending(slots, hash)
 
-        async for slots in self._restarts(pending, Reason.NOT_RESTARTED):
-            if _running(slots) == hash:
-                return slots
-            if not pending(slots):
-                raise UpdateFailed(Reason.NOT_STARTED)
+        try:
+            async for slots in self._restarts(pending, Reason.NOT_RESTARTED):
+                if _running(slots) == hash:
+                    return slots
+                if not pending(slots):
+                    raise UpdateFailed(Reason.NOT_STARTED)
+        except _RestartsInVain as err:
+            # It would be tried again at each restart, and keep every other image out.
+            await self._erase_pending()
+            raise UpdateFailed(Reason.SWAP_REFUSED) from err
         raise UpdateFailed(Reason.NO_RETURN)
 
     async def _end_trial(self, on_trial: bytes, failed: Reason) -> None:
@@ -275,9 +330,10 @@ class Update:
         def still_on_trial(slots: Sequence[Slot]) -> bool:
             return hash_on_trial(slots) == on_trial
 
-        async for slots in self._restarts(still_on_trial, failed):
-            if _running(slots) != on_trial:
-                return
+        with suppress(_RestartsInVain):
+            async for slots in self._restarts(still_on_trial, failed):
+                if _running(slots) != on_trial:
+                    return
         raise UpdateFailed(failed)
 
     async def _restarts(
@@ -286,6 +342,7 @@ class Update:
         """Yield what is in the slots, and restart the module while that is needed.
 
         `deaf` is why an update failed whose module answers, but does not restart.
+        Raises _RestartsInVain where it restarts, and nothing else changes.
 
         A second restart would end the trial that the first began. So another one is
         sent only to a module that shows, later than it could after a restart, that
@@ -293,16 +350,22 @@ class Update:
         """
         now = asyncio.get_running_loop().time
         last, sent = -self._patience.grace, 0
+        # Those resets after which the module was away
+        restarts: set[int] = set()
+        heard = now()
         async for slots in self._looks(self._patience.restart):
+            if sent and now() - heard > self._patience.away:
+                restarts.add(sent)
+            heard = now()
             yield slots
             if not needed(slots) or now() - last < self._patience.grace:
                 continue
             if sent == _RESTARTS:
-                raise UpdateFailed(deaf)
+                raise _RestartsInVain if len(restarts) == sent else UpdateFailed(deaf)
             last, sent = now(), sent + 1
             with suppress(MeterError):
                 await self._ask(UpdaterSession.reset)
-            last = now()
+            heard = last = now()
 
     async def _looks(self, limit: float) -> AsyncIterator[tuple[Slot, ...]]:
         """Yield what is in the slots whenever the meter answers, for some seconds."""
@@ -351,9 +414,11 @@ class Update:
         raise UpdateFailed(Reason.NOT_CONFIRMED)
 
     async def _ask[T](self, request: Callable[[UpdaterSession], Awaitable[T]]) -> T:
-        access = self._find()
-        async with UpdaterSession(access.host, access.port) as updater:
-            return await request(updater)
+        # An old server does not survive more requests than it has buffers for.
+        async with self._session:
+            access = self._find()
+            async with UpdaterSession(access.host, access.port) as updater:
+                return await request(updater)
 
 
 def is_too_old(version: str | None) -> bool:
