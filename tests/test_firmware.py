@@ -33,7 +33,11 @@ from custom_components.emu_professional.firmware import (
     firmware_store,
 )
 from homeassistant.components import file_upload
-from homeassistant.config_entries import ConfigEntryState, ConfigFlowResult
+from homeassistant.config_entries import (
+    SOURCE_IGNORE,
+    ConfigEntryState,
+    ConfigFlowResult,
+)
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.setup import async_setup_component
@@ -476,6 +480,41 @@ async def test_owner_goes_back(
     await submit({"check_for_firmware": True, "remove_firmware": True})
     await hours(30)
     assert store.image == read_firmware(signed_image("1.0.17"))
+
+
+@pytest.mark.parametrize("way", ["download", "upload"])
+async def test_last_meter_while_firmware_comes(
+    hass: HomeAssistant,
+    hass_storage: dict[str, Any],
+    idle: MockConfigEntry,
+    vendor: Vendor,
+    way: str,
+) -> None:
+    """What comes after the last meter has gone is not kept for nobody."""
+    asked, gone = asyncio.Event(), asyncio.Event()
+
+    async def slow(request: web.Request) -> web.StreamResponse:
+        asked.set()
+        await gone.wait()
+        return web.Response(body=vendor.content)
+
+    vendor.answer = slow
+    store = firmware_store(hass)
+    await store.async_check_daily(wanted=True)
+    await asked.wait()
+    idle.mock_state(hass, ConfigEntryState.NOT_LOADED)
+    # One that the owner ignores is no meter.
+    MockConfigEntry(
+        domain=DOMAIN, unique_id="22350099", source=SOURCE_IGNORE
+    ).add_to_hass(hass)
+    await hass.config_entries.async_remove(idle.entry_id)
+    gone.set()
+    if way == "upload":
+        await store.async_keep(read_firmware(signed_image()), Source.UPLOAD)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert store.image is None
+    assert not store.is_checked_daily
+    assert KEY not in hass_storage
 
 
 async def not_found(request: web.Request) -> web.StreamResponse:

@@ -57,12 +57,13 @@ async def async_unload_entry(hass: HomeAssistant, entry: EmuConfigEntry) -> bool
 
 async def async_remove_entry(hass: HomeAssistant, entry: EmuConfigEntry) -> None:
     """Forget a meter."""
+    await installation_of(hass, entry).async_remove()
     await registers_store(hass, entry).async_remove()
     await backfill_store(hass, entry).async_remove()
     await logbook_store(hass, entry).async_remove()
-    await installation_of(hass, entry).async_remove()
     await lost_hours_store(hass, entry).async_remove()
     async_forget_lost_hours(hass, entry)
     issues.async_forget(hass, entry)
-    if not hass.config_entries.async_entries(DOMAIN):
-        await firmware_store(hass).async_delete()
+    firmware = firmware_store(hass)
+    if not firmware.has_meters():
+        await firmware.async_delete()

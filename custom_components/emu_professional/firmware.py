@@ -24,6 +24,7 @@ from homeassistant.util.hass_dict import HassKey
 from .const import DOMAIN, LOGGER
 from .emu.errors import FirmwareRefused, Refusal
 from .emu.firmware import LARGEST_FILE, Image, read_firmware
+from .storage import async_to_its_end
 
 VENDOR_URL: Final = (
     "https://www.emuag.ch/files/software/EMU_Professional_II_TCP_Updater.zip"
@@ -80,6 +81,8 @@ class FirmwareStore:
             serialize_in_event_loop=False,
         )
         self._listeners: list[Callable[[], None]] = []
+        self._check: asyncio.Task[None] | None = None
+        self._writing = asyncio.Lock()
 
     @property
     def image(self) -> Image | None:
@@ -140,9 +143,16 @@ class FirmwareStore:
         self._check_if_due()
 
     async def async_delete(self) -> None:
-        """Forget everything, for there are no meters any more."""
+        """Forget everything, for there are no meters any more.
+
+        A download that is under way ends with them.
+        """
+        if self._check:
+            self._check.cancel()
+            await asyncio.wait((self._check,))
         self._state = _State()
-        await self._store.async_remove()
+        async with self._writing:
+            await self._store.async_remove()
 
     @callback
     def async_add_listener(self, listener: Callable[[], None]) -> Callable[[], None]:
@@ -155,22 +165,35 @@ class FirmwareStore:
             listener()
 
     async def _async_change(self, **changes: Any) -> None:
-        self._state = replace(self._state, **changes)
-        await self._store.async_save(_serialize(self._state))
+        if self.has_meters():
+            self._state = replace(self._state, **changes)
+            await async_to_its_end(self._hass, self._async_save())
+
+    async def _async_save(self) -> None:
+        async with self._writing:
+            # The last meter may have been removed while another write went on.
+            if self.has_meters():
+                await self._store.async_save(_serialize(self._state))
+
+    def has_meters(self) -> bool:
+        """Return whether there are meters that firmware could be kept for."""
+        return bool(
+            self._hass.config_entries.async_entries(DOMAIN, include_ignore=False)
+        )
 
     @callback
     def _check_if_due(self, _now: datetime | None = None) -> None:
         now = dt_util.utcnow()
         checked = self._state.checked
         is_early = checked and timedelta(0) <= now - checked < CHECK_INTERVAL
-        if is_early or not self.is_checked_daily or not self._has_meters():
+        if is_early or not self.is_checked_daily or not self._is_loaded():
             return
         self._state = replace(self._state, checked=now)
-        self._hass.async_create_background_task(
+        self._check = self._hass.async_create_background_task(
             self._async_check(), "emu_professional firmware check"
         )
 
-    def _has_meters(self) -> bool:
+    def _is_loaded(self) -> bool:
         return bool(self._hass.config_entries.async_loaded_entries(DOMAIN))
 
     async def _async_check(self) -> None:
