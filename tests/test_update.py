@@ -1,6 +1,7 @@
 """The firmware of a meter, in Home Assistant."""
 
 import asyncio
+import base64
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
 from http import HTTPStatus
@@ -37,6 +38,7 @@ from homeassistant.helpers import (
 )
 from homeassistant.setup import async_setup_component
 from simulator.bootloader import Swap
+from simulator.clock import ManualClock
 from simulator.images import Trait, signed_image
 from simulator.updater import UpdaterConfig, UpdaterServer
 from simulator.web import MeterServer
@@ -51,6 +53,7 @@ OLD: Final = signed_image("1.0.16", size=6 * 1024)
 NEW: Final = signed_image("1.0.17", size=6 * 1024)
 
 type Fix = Callable[..., Awaitable[dict[str, Any]]]
+type Quarter = Callable[[], Awaitable[None]]
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +61,9 @@ def quick(
     monkeypatch: pytest.MonkeyPatch, impatient: None, quick_updater: None
 ) -> None:
     """Let nobody wait as long as a real network may need."""
-    patience = Patience(restart=3, readings=2, confirm=2, grace=0.4, look=0.02)
+    patience = Patience(
+        restart=3, readings=2, confirm=2, grace=0.4, away=0.1, look=0.02
+    )
     monkeypatch.setattr(installation_module, "PATIENCE", patience)
     monkeypatch.setattr(installation_module, "_LOOK_BACK_PAUSE", 0.05)
 
@@ -75,9 +80,23 @@ async def updater(
 
 
 @pytest.fixture
+def quarter(hass: HomeAssistant, pass_time: Pass, clock: ManualClock) -> Quarter:
+    """Return a function that lets the quarter pass after which the status is read."""
+
+    async def quarter() -> None:
+        # The time limit of a poll that is under way would be over.
+        await hass.async_block_till_done(wait_background_tasks=True)
+        clock.advance(15 * 60)
+        await pass_time(5)
+
+    return quarter
+
+
+@pytest.fixture
 async def given(hass: HomeAssistant, loaded: MockConfigEntry) -> MockConfigEntry:
     """Return the entry of the meter, with a newer firmware that was given."""
     await firmware_store(hass).async_keep(read_firmware(NEW), Source.UPLOAD)
+    await hass.async_block_till_done(wait_background_tasks=True)
     return loaded
 
 
@@ -138,6 +157,24 @@ def interrupted(
         "minor_version": 1,
         "key": key,
         "data": {"hash": read_firmware(image).hash.hex(), "version": "1.0.17"},
+    }
+
+
+def keep(storage: dict[str, Any], image: bytes) -> None:
+    """Let a firmware have been given before Home Assistant starts."""
+    key = f"{DOMAIN}.firmware"
+    storage[key] = {
+        "version": 1,
+        "minor_version": 1,
+        "key": key,
+        "data": {
+            "image": base64.b64encode(image).decode(),
+            "source": "upload",
+            "when": "2026-06-01T10:00:00+00:00",
+            "is_checked_daily": False,
+            "checked": None,
+            "conditions": {},
+        },
     }
 
 
@@ -234,11 +271,167 @@ async def test_older_firmware_only_on_purpose(
     assert updater.running == "1.0.15"
 
 
+SPELLINGS: Final = (
+    "1.0.17",
+    "V1.0.17",
+    "v1.0.17",
+    "1.0.17.0",
+    "1.0.17+0",
+    " 1.0.17 ",
+    "01.00.17",
+    "V 1.0.17",
+    "1.0.18",
+)
+
+
+async def test_spellings_of_what_runs(
+    hass: HomeAssistant,
+    given: MockConfigEntry,
+    updater: UpdaterServer,
+    server: MeterServer,
+    quarter: Quarter,
+) -> None:
+    """However the meter writes it, what runs is not offered, nor asked for."""
+    asked = len(updater.requests)
+    for shown in SPELLINGS:
+        server.meter.status_override["softwareversion"] = shown
+        await quarter()
+        state = state_of(hass, FIRMWARE)
+        versions = [
+            state.attributes[f"{which}_version"] for which in ("installed", "latest")
+        ]
+        assert (state.state, len(set(versions))) == (STATE_OFF, 1), shown
+    assert len(updater.requests) == asked
+
+
+@pytest.mark.parametrize("shown", ["1.0.16", "1.0", "build 5", "1.0.16-rc1"])
+async def test_what_runs_is_known_by_its_hash(
+    hass: HomeAssistant,
+    world_time: None,
+    entry: MockConfigEntry,
+    updater: UpdaterServer,
+    server: MeterServer,
+    quarter: Quarter,
+    hass_storage: dict[str, Any],
+    shown: str,
+) -> None:
+    """An image whose number was never raised on the web page is not offered again.
+
+    One look at the slots a quarter of an hour says so; at no moment is it offered.
+    """
+    put_on_trial(updater, NEW)
+    updater.bootloader.confirm()
+    server.meter.status_override["softwareversion"] = shown
+    offered: list[str] = []
+
+    @callback
+    def watch(event: Any) -> None:
+        if (state := event.data["new_state"]).state == STATE_ON:
+            offered.append(state.entity_id)
+
+    hass.bus.async_listen("state_changed", watch)
+    keep(hass_storage, NEW)
+    await set_up(hass, entry)
+    state = state_of(hass, FIRMWARE)
+    assert state.state == STATE_OFF
+    assert state.attributes["installed_version"] == "1.0.17"
+    assert len(updater.requests) == 1
+    await quarter()
+    assert len(updater.requests) == 2
+    assert FIRMWARE not in offered
+    older = signed_image("1.0.16", size=6 * 1024)
+    await firmware_store(hass).async_keep(read_firmware(older), Source.UPLOAD)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert FIRMWARE not in offered
+    newer = signed_image("1.0.18", size=6 * 1024)
+    await firmware_store(hass).async_keep(read_firmware(newer), Source.UPLOAD)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert state_of(hass, FIRMWARE).state == STATE_ON
+    assert state_of(hass, FIRMWARE).attributes["latest_version"] == "1.0.18"
+
+
+async def test_forgotten_number(
+    hass: HomeAssistant,
+    given: MockConfigEntry,
+    updater: UpdaterServer,
+    server: MeterServer,
+    quarter: Quarter,
+) -> None:
+    """An automation that installs what is offered flashes the module once."""
+    server.meter.status_override["softwareversion"] = "1.0.16"
+    installed = 0
+    for _ in range(3):
+        if state_of(hass, FIRMWARE).state == STATE_ON:
+            await install(hass)
+            installed += 1
+        await quarter()
+        state = state_of(hass, FIRMWARE)
+        assert state.state == STATE_OFF
+        assert state.attributes["installed_version"] == "1.0.17"
+    assert installed == 1
+    # The old image is flashed back by other means; the web page shows no difference.
+    updater.bootloader.mark_pending(permanent=True)
+    updater.bootloader.power_cycle()
+    await quarter()
+    assert state_of(hass, FIRMWARE).state == STATE_ON
+
+
+@pytest.mark.parametrize("trait", [Trait.WRONG_SIGNATURE, Trait.NO_WEB_PAGE])
+async def test_unfit_firmware_is_not_offered_again(
+    hass: HomeAssistant,
+    loaded: MockConfigEntry,
+    updater: UpdaterServer,
+    quarter: Quarter,
+    trait: Trait,
+) -> None:
+    """What the meter has tried in vain comes again only if its owner gives it again."""
+    image = read_firmware(signed_image("1.0.17", size=6 * 1024, trait=trait))
+    for _ in range(2):
+        await firmware_store(hass).async_keep(image, Source.UPLOAD)
+        await hass.async_block_till_done(wait_background_tasks=True)
+        assert state_of(hass, FIRMWARE).state == STATE_ON
+        with pytest.raises(HomeAssistantError):
+            await install(hass)
+        await quarter()
+        assert state_of(hass, FIRMWARE).state == STATE_OFF
+
+
+async def test_nothing_is_asked_without_a_firmware(
+    hass: HomeAssistant,
+    loaded: MockConfigEntry,
+    updater: UpdaterServer,
+    quarter: Quarter,
+) -> None:
+    """Who keeps no firmware is asked for nothing over UDP, ever."""
+    await quarter()
+    assert updater.datagrams.requests.count == 0
+
+
+async def test_offered_by_its_number_where_nobody_answers(
+    hass: HomeAssistant,
+    loaded: MockConfigEntry,
+    updater: UpdaterServer,
+    server: MeterServer,
+    quarter: Quarter,
+) -> None:
+    """Its owner reads what to do when trying to install it."""
+    updater.datagrams.requests.loss = 1
+    await firmware_store(hass).async_keep(read_firmware(NEW), Source.UPLOAD)
+    assert state_of(hass, FIRMWARE).state == STATE_OFF
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert state_of(hass, FIRMWARE).state == STATE_ON
+    asked = updater.datagrams.requests.count
+    server.meter.settings = replace(server.meter.settings, online_update=False)
+    await quarter()
+    assert state_of(hass, FIRMWARE).state == STATE_ON
+    assert updater.datagrams.requests.count == asked
+
+
 async def test_online_update_is_off(
     hass: HomeAssistant,
     given: MockConfigEntry,
     server: MeterServer,
-    pass_time: Pass,
+    quarter: Quarter,
 ) -> None:
     """The owner reads which box to tick, until it is ticked."""
     server.meter.settings = replace(server.meter.settings, online_update=False)
@@ -247,7 +440,7 @@ async def test_online_update_is_off(
     assert issues(hass) == {"online_update_off"}
     assert state_of(hass, FIRMWARE).attributes["in_progress"] is False
     server.meter.settings = replace(server.meter.settings, online_update=True)
-    await pass_time(16 * 60)
+    await quarter()
     assert not issues(hass)
 
 
@@ -422,10 +615,48 @@ async def test_interrupted_before_the_restart(
     updater.bootloader.mark_pending()
     await set_up(hass, entry)
     assert issues(hass) == {"firmware_pending"}
-    shown = await fix(f"firmware_pending_{entry.entry_id}", {})
+    issue = f"firmware_pending_{entry.entry_id}"
+    shown = await fix(issue)
+    assert shown["menu_options"] == ["finish_firmware", "delete_firmware"]
+    shown = await fix(issue, {"next_step_id": "finish_firmware"})
     assert shown["type"] == "create_entry"
     assert (updater.running, updater.bootloader.swap) == ("1.0.17", Swap.NONE)
     assert not issues(hass)
+
+
+async def test_boot_loader_refuses_the_swap(
+    hass: HomeAssistant, given: MockConfigEntry, updater: UpdaterServer, fix: Fix
+) -> None:
+    """The owner reads what it is, can have it deleted, and can install another.
+
+    Whoever has brought another image in by other means is offered the same.
+    """
+    updater.bootloader.refuses_swaps = True
+    with pytest.raises(HomeAssistantError, match="boot loader does not start"):
+        await install(hass)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert issues(hass) == {"firmware_pending"}
+    issue = f"firmware_pending_{given.entry_id}"
+    shown = await fix(issue, {"next_step_id": "delete_firmware"})
+    assert "does not allow it" in shown["description_placeholders"]["error"]
+    updater.config = replace(updater.config, erases_pending=True)
+    shown = await fix(issue, {"next_step_id": "delete_firmware"})
+    assert (shown["type"], updater.bootloader.swap) == ("create_entry", Swap.NONE)
+    assert not issues(hass)
+
+    updater.bootloader.refuses_swaps = False
+    updater.bootloader.write(0, signed_image("1.0.15", size=6 * 1024))
+    updater.bootloader.mark_pending()
+    newer = read_firmware(signed_image("1.0.18", size=6 * 1024))
+    await firmware_store(hass).async_keep(newer, Source.UPLOAD)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    with pytest.raises(HomeAssistantError, match="Or have it deleted"):
+        await install(hass)
+    assert issues(hass) == {"delete_firmware"}
+    shown = await fix(f"delete_firmware_{given.entry_id}", {})
+    assert shown["type"] == "create_entry"
+    await install(hass)
+    assert (updater.running, updater.bootloader.swap) == ("1.0.18", Swap.NONE)
 
 
 async def test_interrupted_during_the_upload(
@@ -523,7 +754,9 @@ async def test_repair_that_fails(
     updater.datagrams.requests.loss = 1
     for language, words in (("en", "does not answer"), ("de", "antwortet nicht")):
         hass.config.language = language
-        shown = await fix(f"firmware_pending_{entry.entry_id}", {})
+        shown = await fix(
+            f"firmware_pending_{entry.entry_id}", {"next_step_id": "finish_firmware"}
+        )
         assert (shown["type"], shown["reason"]) == ("abort", "failed")
         assert words in shown["description_placeholders"]["error"]
     assert issues(hass) == {"firmware_pending"}
@@ -606,6 +839,103 @@ async def test_removal_leaves_nothing(
     await hass.config_entries.async_remove(entry.entry_id)
     assert not issues(hass)
     assert f"{DOMAIN}.{entry.entry_id}.update" not in hass_storage
+
+
+@pytest.mark.parametrize("step", [Step.CHECK, Step.UPLOAD, Step.RESTART, Step.TRIAL])
+async def test_removed_in_the_middle(
+    hass: HomeAssistant,
+    given: MockConfigEntry,
+    updater: UpdaterServer,
+    hass_storage: dict[str, Any],
+    step: Step,
+) -> None:
+    """An update ends with its meter, and the meter can be added and updated again."""
+    meter = installation_of(hass, given)
+    arrived = asyncio.Event()
+
+    @callback
+    def watch() -> None:
+        if meter.step is step:
+            arrived.set()
+
+    stop = meter.async_add_listener(watch)
+    task = hass.async_create_task(install(hass))
+    await arrived.wait()
+    stop()
+    await hass.config_entries.async_remove(given.entry_id)
+    with pytest.raises(HomeAssistantError, match="removed"):
+        await task
+    sent = len(updater.requests)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert f"{DOMAIN}.{given.entry_id}.update" not in hass_storage
+    assert not issues(hass)
+    assert len(updater.requests) == sent
+    again = MockConfigEntry(domain=DOMAIN, unique_id=SERIAL_NUMBER, data=given.data)
+    again.add_to_hass(hass)
+    updater.web.away = False
+    await set_up(hass, again)
+    await firmware_store(hass).async_keep(read_firmware(NEW), Source.UPLOAD)
+    await installation_of(hass, again).async_install(read_firmware(NEW))
+    assert (updater.running, updater.bootloader.swap) == ("1.0.17", Swap.NONE)
+
+
+async def test_dialog_that_outlives_its_meter(
+    hass: HomeAssistant,
+    loaded: MockConfigEntry,
+    updater: UpdaterServer,
+    fix: Fix,
+    all_enabled: None,
+) -> None:
+    """What is submitted after the meter was removed is not done."""
+    updater.bootloader.write(0, NEW)
+    meter = installation_of(hass, loaded)
+    meter.async_offer_erase()
+    await hass.config_entries.async_remove(loaded.entry_id)
+    for work in (meter.async_erase, meter.async_slots, meter.async_restart):
+        with pytest.raises(HomeAssistantError, match="removed"):
+            await work()
+    assert not updater.requests
+    assert not issues(hass)
+
+
+async def test_raw_error_is_looked_back_on(
+    hass: HomeAssistant, given: MockConfigEntry, updater: UpdaterServer
+) -> None:
+    """Whatever ends an update that has begun, its owner hears what became of it."""
+    meter = installation_of(hass, given)
+
+    @callback
+    def fail() -> None:
+        if meter.step is Step.CONFIRM:
+            raise LookupError
+
+    stop = meter.async_add_listener(fail)
+    with pytest.raises(LookupError):
+        await install(hass)
+    stop()
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert issues(hass) == {"firmware_on_trial"}
+
+
+async def test_huge_number_in_the_middle(
+    hass: HomeAssistant, given: MockConfigEntry, updater: UpdaterServer
+) -> None:
+    """A forged answer of 1,800 bytes is an answer that does not count."""
+    meter = installation_of(hass, given)
+    datagrams = updater.datagrams.answers
+    carry = datagrams.send
+
+    def forge(data: bytes, deliver: Callable[[bytes], None]) -> None:
+        if meter.step is Step.CONFIRM:
+            body = b"\xa1\x62rc\xc2\x59\x07\x08" + b"\xff" * 1800
+            data = data[:2] + len(body).to_bytes(2) + data[4:8] + body
+        carry(data, deliver)
+
+    datagrams.send = forge  # type: ignore[method-assign]
+    with pytest.raises(HomeAssistantError, match="does not answer that it will keep"):
+        await install(hass)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert issues(hass) == {"firmware_on_trial"}
 
 
 def test_nothing_is_imported_in_vain() -> None:

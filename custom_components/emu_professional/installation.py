@@ -36,6 +36,7 @@ from .emu.update import (
     is_pending,
 )
 from .failures import failure
+from .storage import async_to_its_end
 
 PATIENCE: Final = Patience()
 
@@ -71,8 +72,12 @@ class Installation:
         self._entry = entry
         self.is_busy = False
         """Whether its module is busy with it, or may be restarting."""
+        self.unfit: bytes | None = None
+        """Hash of an image that this meter has tried in vain."""
         self._listeners: set[CALLBACK_TYPE] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._look_back: asyncio.Task[None] | None = None
+        self._is_removed = False
         self._store = update_store(hass, entry)
         assert entry.unique_id
         self._update = Update(self._find, entry.unique_id, PATIENCE, self._show)
@@ -100,19 +105,44 @@ class Installation:
         await self._async_alone(self._update.restart())
 
     async def async_erase(self) -> None:
-        """Delete the firmware that does not run."""
-        await self._async_alone(self._update.erase())
-        self._delete_issue("delete_firmware")
+        """Delete the firmware that does not run, also if it waits for a restart."""
+        await self._async_alone(self._async_erase())
 
     async def async_slots(self) -> tuple[Slot, ...]:
-        """Return what is in the slots."""
-        return await self._async_alone(self._update.slots())
+        """Return what is in the slots; nothing else that is asked for fails by it."""
+        if self.is_busy:
+            raise _error("update_running", self._entry)
+        return await self._async_outcome(self._start(self._update.slots()))
+
+    @property
+    def running(self) -> Slot | None:
+        """What ran when the slots were last looked at; None if that was never."""
+        return self._update.running
+
+    @callback
+    def async_forget_running(self) -> None:
+        """Forget what runs, for something else does."""
+        self._update.running = None
+
+    async def async_look(self) -> bool:
+        """Look what runs, and return whether the updater has answered."""
+        with suppress(MeterError):
+            await self._update.slots()
+            return True
+        return False
 
     async def async_remove(self) -> None:
-        """Forget everything, for the meter was removed."""
+        """End everything and forget it, for the meter was removed.
+
+        Of an update the meter has the firmware of before, at its next restart at the
+        latest.
+        """
+        self._is_removed = True
         self._hass.data[_INSTALLATIONS].pop(self._entry.entry_id)
-        if self._look_back:
-            self._look_back.cancel()
+        if self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks)
         await self._async_forget()
         for key in ("delete_firmware", "online_update_off"):
             self._delete_issue(key)
@@ -129,15 +159,18 @@ class Installation:
         Also while the meter can't be set up: the firmware on trial may be the reason.
         """
         if not self.is_busy and (not self._look_back or self._look_back.done()):
-            self._look_back = self._hass.async_create_background_task(
-                self._async_look_back(), f"{self._entry.title} look back"
-            )
+            self._look_back = self._start(self._async_look_back())
 
     async def _async_install(self, image: Image) -> None:
         begun = {"hash": image.hash.hex(), "version": str(image.version)}
         before = await self._store.async_load()
-        await self._store.async_save(begun)
-        await self._async_settle(self._update.install(image), before)
+        await self._async_remember(begun)
+        try:
+            await self._async_settle(self._update.install(image), before)
+        except UpdateFailed as err:
+            if err.reason.unfit:
+                self.unfit = image.hash
+            raise
 
     async def _async_finish(self) -> None:
         if (begun := await self._store.async_load()) is None:
@@ -147,6 +180,12 @@ class Installation:
 
     async def _async_revert(self) -> None:
         await self._async_settle(self._update.revert(), await self._store.async_load())
+
+    async def _async_erase(self) -> None:
+        await self._update.erase()
+        # Nothing is on trial or pending any more.
+        await self._async_forget()
+        self._delete_issue("delete_firmware")
 
     async def _async_settle(
         self, work: Coroutine[Any, Any, None], before: dict[str, str] | None
@@ -162,11 +201,15 @@ class Installation:
             if reason and reason.unfinished:
                 raise
             if before and (reason is None or reason.untouched):
-                await self._store.async_save(before)
+                await self._async_remember(before)
                 raise
             await self._async_forget()
             raise
         await self._async_forget()
+
+    async def _async_remember(self, begun: dict[str, str]) -> None:
+        """Remember an update that has begun."""
+        await async_to_its_end(self._hass, self._store.async_save(begun))
 
     async def _async_forget(self) -> None:
         """Forget an update that is at its end."""
@@ -181,13 +224,31 @@ class Installation:
         if self.is_busy:
             work.close()
             raise _error("update_running", self._entry)
+        task = self._start(work)
         self.is_busy = True
-        task = self._hass.async_create_background_task(
-            work, f"{self._entry.title} firmware"
-        )
         task.add_done_callback(self._ended)
+        return await self._async_outcome(task)
+
+    def _start[ResultT](
+        self, work: Coroutine[Any, Any, ResultT]
+    ) -> asyncio.Task[ResultT]:
+        """Begin work that ends at the latest when the meter is removed."""
+        if self._is_removed:
+            work.close()
+            raise _error("update_removed", self._entry)
+        task = self._hass.async_create_background_task(
+            work, f"{self._entry.title} firmware", eager_start=False
+        )
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _async_outcome[ResultT](self, task: asyncio.Task[ResultT]) -> ResultT:
+        """Return what work returns, or raise what its owner should know."""
         # Unlike a shield it has no complaint if the caller is gone when it fails.
         await asyncio.wait((task,))
+        if task.cancelled() and self._is_removed:
+            raise _error("update_removed", self._entry)
         try:
             return task.result()
         except UpdateFailed as err:
@@ -198,6 +259,10 @@ class Installation:
 
     def _tell(self, err: UpdateFailed) -> None:
         LOGGER.warning("%s: firmware: %s", self._entry.title, err)
+        if self._is_removed:
+            return
+        if err.reason is Reason.OTHER_PENDING:
+            self.async_offer_erase()
         if err.reason is Reason.ONLINE_UPDATE_OFF:
             ir.async_create_issue(
                 self._hass,
@@ -214,9 +279,10 @@ class Installation:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self.is_busy = False
         self._show(None, None)
-        # Whoever waited for it may have gone.
-        err = None if task.cancelled() else task.exception()
-        if isinstance(err, UpdateFailed) and err.reason.unfinished:
+        if self._is_removed:
+            return
+        # Whoever waited for it may have gone. What was settled is not remembered.
+        if not task.cancelled() and task.exception():
             self.async_look_back()
         if self._entry.state is ConfigEntryState.SETUP_RETRY:
             self._hass.config_entries.async_schedule_reload(self._entry.entry_id)

@@ -41,6 +41,13 @@ class FirmwareFlow(RepairsFlow):
         key = f"component.{DOMAIN}.exceptions.{err.translation_key}.message"
         return texts[key].format(**err.translation_placeholders or {})
 
+    def _menu(self, *options: str) -> RepairsFlowResult:
+        return self.async_show_menu(
+            step_id="init",
+            menu_options=[*options],
+            description_placeholders=self._placeholders(),
+        )
+
     def _placeholders(self) -> dict[str, str] | None:
         issue = ir.async_get(self.hass).async_get_issue(DOMAIN, self.issue_id)
         return issue.translation_placeholders if issue else None
@@ -53,11 +60,7 @@ class OnTrialFlow(FirmwareFlow):
         self, user_input: dict[str, str] | None = None
     ) -> RepairsFlowResult:
         """Ask."""
-        return self.async_show_menu(
-            step_id="init",
-            menu_options=["confirm_firmware", "revert_firmware"],
-            description_placeholders=self._placeholders(),
-        )
+        return self._menu("confirm_firmware", "revert_firmware")
 
     async def async_step_confirm_firmware(
         self, user_input: dict[str, str] | None = None
@@ -70,6 +73,28 @@ class OnTrialFlow(FirmwareFlow):
     ) -> RepairsFlowResult:
         """Go back to the firmware before."""
         return await self._async_do(self._meter.async_revert())
+
+
+class PendingFlow(FirmwareFlow):
+    """Lets the owner choose what becomes of a firmware that waits for a restart."""
+
+    async def async_step_init(
+        self, user_input: dict[str, str] | None = None
+    ) -> RepairsFlowResult:
+        """Ask."""
+        return self._menu("finish_firmware", "delete_firmware")
+
+    async def async_step_finish_firmware(
+        self, user_input: dict[str, str] | None = None
+    ) -> RepairsFlowResult:
+        """Restart the module, and confirm it if the meter serves its readings."""
+        return await self._async_do(self._meter.async_finish())
+
+    async def async_step_delete_firmware(
+        self, user_input: dict[str, str] | None = None
+    ) -> RepairsFlowResult:
+        """Delete it, if the module allows that."""
+        return await self._async_do(self._meter.async_erase())
 
 
 class ConfirmFlow(FirmwareFlow):
@@ -111,7 +136,7 @@ async def async_create_fix_flow(
         case "firmware_on_trial":
             return OnTrialFlow(meter)
         case "firmware_pending":
-            return ConfirmFlow(meter, Installation.async_finish)
+            return PendingFlow(meter)
         case "delete_firmware":
             return ConfirmFlow(meter, Installation.async_erase)
     return ConfirmRepairFlow()

@@ -16,6 +16,7 @@ from homeassistant.helpers.translation import async_get_translations
 from .const import DOMAIN, MODEL
 from .coordinator import EmuCoordinator
 from .emu.firmware import Image, Version
+from .emu.readings import Status
 from .emu.update import Step
 from .entity import ModuleEntity
 from .firmware import firmware_store
@@ -62,6 +63,9 @@ class EmuUpdate(ModuleEntity, UpdateEntity):
     def __init__(self, coordinator: EmuCoordinator) -> None:
         """Initialize the entity."""
         self._installation = coordinator.installation
+        self._status = coordinator.data.status
+        self._looked_for: tuple[Status, Image] | None = None
+        self._is_mute = False
         super().__init__(coordinator, FIRMWARE)
         self._store = firmware_store(coordinator.hass)
         self._show()
@@ -76,8 +80,9 @@ class EmuUpdate(ModuleEntity, UpdateEntity):
     async def async_added_to_hass(self) -> None:
         """Follow the firmware that is given, and an update that goes on."""
         await super().async_added_to_hass()
-        for source in (self._installation, self._store):
-            self.async_on_remove(source.async_add_listener(self._changed))
+        self.async_on_remove(self._installation.async_add_listener(self._changed))
+        self.async_on_remove(self._store.async_add_listener(self._given))
+        self._look_if_needed()
 
     @override
     async def async_install(
@@ -108,37 +113,94 @@ class EmuUpdate(ModuleEntity, UpdateEntity):
             signature=image.signature,
         )
 
+    @override
+    def version_is_newer(self, latest_version: str, installed_version: str) -> bool:
+        """Return True: another version is shown as the latest only if it is newer."""
+        return True
+
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
-        version = self.coordinator.data.status.software_version
-        if version != self._attr_installed_version:
+        before, self._status = self._status, self.coordinator.data.status
+        if self._status.software_version != before.software_version:
+            self._installation.async_forget_running()
             self._changed()
+        elif self._status is not before:
+            self._look_if_needed()
         super()._handle_coordinator_update()
 
     @callback
+    def _given(self) -> None:
+        # Whoever gives an image again that was unfit wants it to be tried again.
+        self._installation.unfit = None
+        self._changed()
+
+    @callback
     def _changed(self) -> None:
+        self._look_if_needed()
+        self._show()
+        self.async_write_ha_state()
+
+    def _look_if_needed(self) -> None:
+        """Look what runs, once for each status, where its version does not tell enough.
+
+        It would offer the image; but the status can still say the version before, or
+        write it in another way. The hash of what runs decides.
+        """
+        image, status = self._store.image, self._status
+        if image is None or self._installation.is_busy or status.online_update is False:
+            return
+        if not _is_newer(image, status.software_version):
+            return
+        if self._looked_for == (status, image):
+            return
+        self._looked_for = (status, image)
+        self.coordinator.config_entry.async_create_background_task(
+            self.hass, self._async_look(), f"{self.coordinator.name} what runs"
+        )
+
+    async def _async_look(self) -> None:
+        self._is_mute = not await self._installation.async_look()
         self._show()
         self.async_write_ha_state()
 
     def _show(self) -> None:
-        installed = self.coordinator.data.status.software_version
-        self._attr_installed_version = installed
-        self._attr_latest_version = _latest(installed, self._store.image)
+        running = self._installation.running
+        version = running.version if running else self._status.software_version
+        self._attr_installed_version = self._attr_latest_version = _normalized(version)
+        image = self._store.image
+        if image and version is not None and self._is_offered(image, version):
+            self._attr_latest_version = str(image.version)
         step = self._installation.step
         self._attr_in_progress = step is not None
         self._attr_update_percentage = _percentage(step, self._installation.percent)
 
+    def _is_offered(self, image: Image, version: str) -> bool:
+        """Return whether an image is newer than what runs, by its hash if known."""
+        if image.hash == self._installation.unfit or not _is_newer(image, version):
+            return False
+        if running := self._installation.running:
+            return running.hash != image.hash
+        # Where nobody can be asked, its owner reads why when trying to install it.
+        return self._is_mute or self._status.online_update is False
 
-def _latest(installed: str | None, image: Image | None) -> str | None:
-    """Return the version that is given, if it is newer."""
-    if image is None or installed is None:
-        return installed
+
+def _is_newer(image: Image, version: str | None) -> bool:
+    """Return whether an image is newer than a version; True for what is no version."""
+    if version is None:
+        return False
     try:
-        is_newer = image.version > Version.parse(installed)
+        return image.version > Version.parse(version)
     except ValueError:
-        is_newer = True
-    return str(image.version) if is_newer else installed
+        return True
+
+
+def _normalized(version: str | None) -> str | None:
+    """Return a version as images write theirs; as it is where it is no version."""
+    try:
+        return version and str(Version.parse(version))
+    except ValueError:
+        return version
 
 
 def _percentage(step: Step | None, percent: int | None) -> int | None:

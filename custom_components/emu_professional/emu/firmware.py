@@ -73,7 +73,7 @@ _ZIP_ERRORS: Final = (
 )
 
 _VERSION: Final = re.compile(
-    r"(\d{1,3})\.(\d{1,3})\.(\d{1,5})(?:\.(\d{1,10}))?", re.ASCII
+    r" *[Vv]? *(\d{1,3})\.(\d{1,3})\.(\d{1,5})(?:[.+](\d{1,10}))? *", re.ASCII
 )
 
 
@@ -95,6 +95,7 @@ class Version(NamedTuple):
     def parse(cls, text: str) -> Self:
         """Return the version that a meter writes as 1.0.16 or 1.0.16.4.
 
+        Other spellings are read as well: V1.0.16, 1.0.16+4.
         Raises ValueError for anything else.
         """
         if not (match := _VERSION.fullmatch(text)):
