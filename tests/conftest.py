@@ -5,10 +5,13 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 import logging
 import os
+from socket import AF_INET, AI_NUMERICHOST, AddressFamily
+from typing import override
 from unittest.mock import PropertyMock, patch
 from uuid import uuid4
 from zlib import crc32
 
+from aiohttp.abc import AbstractResolver, ResolveResult
 from hypothesis import HealthCheck, settings
 import pytest
 from pytest_homeassistant_custom_component.common import (
@@ -23,6 +26,7 @@ from custom_components.emu_professional.emu import client, smp
 from custom_components.emu_professional.emu.datagrams import RetransmissionTimer
 from homeassistant.const import CONF_HOST, CONF_PORT
 from homeassistant.core import HomeAssistant, State
+from homeassistant.helpers import aiohttp_client
 from homeassistant.helpers.entity import Entity
 from homeassistant.util import dt as dt_util
 from simulator.clock import ManualClock
@@ -154,6 +158,48 @@ async def server(
     """Serve a meter on the loopback interface."""
     async with MeterServer(Meter(config, clock)) as server:
         yield server
+
+
+@pytest.fixture
+def names() -> Generator[dict[str, str]]:
+    """Return the addresses by name that Home Assistant, but nobody else, can find."""
+    names: dict[str, str] = {}
+    with patch.object(
+        aiohttp_client, "_async_make_resolver", return_value=Resolver(names)
+    ):
+        yield names
+
+
+class Resolver(AbstractResolver):
+    """Knows the addresses of some names."""
+
+    def __init__(self, names: dict[str, str]) -> None:
+        """Know these, which may change."""
+        self._names = names
+
+    @override
+    async def resolve(
+        self, host: str, port: int = 0, family: AddressFamily = AF_INET
+    ) -> list[ResolveResult]:
+        if host not in self._names:
+            raise OSError(f"{host} is unknown")
+        return [
+            ResolveResult(
+                hostname=host,
+                host=self._names[host],
+                port=port,
+                family=AF_INET,
+                proto=0,
+                flags=AI_NUMERICHOST,
+            )
+        ]
+
+    @override
+    async def close(self) -> None:
+        """Have nothing to close."""
+
+    async def real_close(self) -> None:
+        """Have nothing to close."""
 
 
 @pytest.fixture

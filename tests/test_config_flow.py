@@ -298,24 +298,17 @@ async def test_dhcp_ignored(hass: HomeAssistant, flow_server: MeterServer) -> No
     )
 
 
-async def test_dhcp_known_meter_at_a_new_address(
+async def test_dhcp_known_meter(
     hass: HomeAssistant, loaded: MockConfigEntry, server: MeterServer
 ) -> None:
-    """A known meter moves without a question, and without being asked anything."""
-    hass.config_entries.async_update_entry(
-        loaded, data={**loaded.data, CONF_HOST: "192.0.2.1", CONF_MAC: MAC}
-    )
+    """A known meter at its address is met again without being asked anything."""
+    hass.config_entries.async_update_entry(loaded, data={**loaded.data, CONF_MAC: MAC})
     server.requests.clear()
     result = await discover(hass, server)
     assert (result["type"], result["reason"]) == (
         FlowResultType.ABORT,
         "already_configured",
     )
-    assert loaded.data[CONF_HOST] == server.host
-    assert loaded.state is ConfigEntryState.LOADED
-
-    server.requests.clear()
-    await discover(hass, server)
     assert not server.requests
 
 

@@ -9,8 +9,13 @@ from custom_components.emu_professional.const import DOMAIN
 from homeassistant.config_entries import SOURCE_REAUTH, ConfigEntryState
 from homeassistant.const import CONF_PASSWORD, STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
-from homeassistant.helpers import device_registry as dr, entity_registry as er
+from homeassistant.helpers import (
+    device_registry as dr,
+    entity_registry as er,
+    issue_registry as ir,
+)
 from simulator import faults
+from simulator.clock import ManualClock
 from simulator.meter import MeterConfig
 from simulator.web import MeterServer
 
@@ -79,16 +84,75 @@ async def test_meter_is_away_at_the_start(
 
 
 async def test_password_is_wrong_at_the_start(
-    hass: HomeAssistant, entry: MockConfigEntry, server: MeterServer
+    hass: HomeAssistant,
+    world_time: None,
+    entry: MockConfigEntry,
+    server: MeterServer,
+    clock: ManualClock,
 ) -> None:
-    """A changed password asks for the new one."""
+    """Home Assistant tries again; only a refusal that lasts asks for the password."""
     server.meter.password = "secret"
     assert not await hass.config_entries.async_setup(entry.entry_id)
-    await hass.async_block_till_done()
-    assert entry.state is ConfigEntryState.SETUP_ERROR
+    for _ in range(4):
+        assert entry.state is ConfigEntryState.SETUP_RETRY
+        assert not hass.config_entries.flow.async_progress()
+        clock.advance(150)
+        await hass.config_entries.async_reload(entry.entry_id)
+        await hass.async_block_till_done()
     (flow,) = hass.config_entries.flow.async_progress()
     assert flow["context"]["source"] == SOURCE_REAUTH
     assert flow["context"]["entry_id"] == entry.entry_id
+
+    server.meter.password = None
+    assert await hass.config_entries.async_reload(entry.entry_id)
+    assert not hass.config_entries.flow.async_progress()
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_refused_for_a_minute(
+    hass: HomeAssistant,
+    loaded: MockConfigEntry,
+    server: MeterServer,
+    pass_time: Pass,
+    status: int,
+) -> None:
+    """A busy module, or another device at its address, ends nothing."""
+    server.faults.set(faults.Status(status))
+    await pass_time(90)
+    assert state_of(hass, REGISTER).state == STATE_UNAVAILABLE
+    assert not hass.config_entries.flow.async_progress()
+    server.faults.clear()
+    await pass_time(5)
+    assert state_of(hass, REGISTER).state != STATE_UNAVAILABLE
+    assert loaded.state is ConfigEntryState.LOADED
+
+
+@pytest.mark.parametrize(("status", "is_asked"), [(401, True), (403, False)])
+async def test_refused_for_long(
+    hass: HomeAssistant,
+    loaded: MockConfigEntry,
+    server: MeterServer,
+    pass_time: Pass,
+    issue_registry: ir.IssueRegistry,
+    status: int,
+    is_asked: bool,
+) -> None:
+    """The owner is asked for the password until the meter answers again by itself."""
+    server.faults.set(faults.Status(status))
+    await pass_time(11 * 60)
+    assert bool(hass.config_entries.flow.async_progress()) is is_asked
+    server.requests.clear()
+    await pass_time(5 * 60)
+    assert 4 <= len(server.requests) <= 6
+    assert len(hass.config_entries.flow.async_progress()) == is_asked
+
+    server.faults.clear()
+    await pass_time(60)
+    assert state_of(hass, REGISTER).state != STATE_UNAVAILABLE
+    assert not hass.config_entries.flow.async_progress()
+    assert ("homeassistant", f"config_entry_reauth_{DOMAIN}_{loaded.entry_id}") not in (
+        issue_registry.issues
+    )
 
 
 async def test_password_is_sent(

@@ -349,11 +349,11 @@ async def test_lasting_problems(
     await look(minutes=16)
     assert state_of(hass, NOT_SYNCHRONIZED).state == "on"
     assert state_of(hass, FULL).state == "on"
-    assert issues(hass) == {"not_synchronized", "logbook_full", "unprotected"}
+    assert issues(hass) == {"not_synchronized", "logbook_full"}
     await look(minutes=60)
     assert state_of(hass, NOT_SYNCHRONIZED).state == "off"
     assert state_of(hass, FULL).state == "on"
-    assert issues(hass) == {"logbook_full", "unprotected"}
+    assert issues(hass) == {"logbook_full"}
 
 
 async def test_known_after_a_restart(
@@ -372,7 +372,7 @@ async def test_known_after_a_restart(
     assert state_of(hass, LOGBOOK).state == told
     assert state_of(hass, NOT_SYNCHRONIZED).state == "off"
     assert state_of(hass, FULL).state == "on"
-    assert issues(hass) == {"logbook_full", "unprotected"}
+    assert issues(hass) == {"logbook_full"}
     assert not [
         r for r in server.requests if r.path.startswith(("/logbook/", "/data/"))
     ]
@@ -384,13 +384,13 @@ async def test_clock_is_off(
     """More than a minute is an issue, until the clock is right again."""
     server.meter.set_clock_offset(50)
     await pass_time(20)
-    assert issues(hass) == {"unprotected"}
+    assert not issues(hass)
     server.meter.set_clock_offset(-90)
     await pass_time(20)
-    assert issues(hass) == {"clock_off", "unprotected"}
+    assert issues(hass) == {"clock_off"}
     server.meter.set_clock_offset(0)
     await pass_time(20)
-    assert issues(hass) == {"unprotected"}
+    assert not issues(hass)
 
 
 async def test_old_firmware(
@@ -404,29 +404,18 @@ async def test_old_firmware(
     ):
         server.meter.settings = replace(server.meter.settings, software_version=version)
         await pass_time(16 * 60)
-        assert issues(hass) - {"unprotected"} == expected
+        assert issues(hass) == expected
 
 
-async def test_password(
-    hass: HomeAssistant, server: MeterServer, world_time: None
+async def test_issues_of_a_removed_meter(
+    hass: HomeAssistant, loaded: MockConfigEntry, server: MeterServer, pass_time: Pass
 ) -> None:
-    """With access protection there is no issue; with the meter its issues go."""
-    server.meter.password = "secret"
-    entry = MockConfigEntry(
-        domain=DOMAIN,
-        unique_id=SERIAL_NUMBER,
-        data={"host": server.host, "port": server.port, "password": "secret"},
-    )
-    entry.add_to_hass(hass)
-    assert await hass.config_entries.async_setup(entry.entry_id)
+    """A missing password is no issue; with the meter its issues go."""
     assert not issues(hass)
-    hass.config_entries.async_update_entry(
-        entry, data={key: entry.data[key] for key in ("host", "port")}
-    )
-    server.meter.password = None
-    await hass.config_entries.async_reload(entry.entry_id)
-    assert issues(hass) == {"unprotected"}
-    await hass.config_entries.async_remove(entry.entry_id)
+    server.meter.settings = replace(server.meter.settings, software_version="1.0.5")
+    await pass_time(16 * 60)
+    assert issues(hass) == {"firmware_old"}
+    await hass.config_entries.async_remove(loaded.entry_id)
     assert not issues(hass)
 
 

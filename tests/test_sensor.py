@@ -276,6 +276,7 @@ async def test_clock_offset(
 ) -> None:
     """A clock that is wrong is seen; one that is right does not flicker."""
     entity_id = f"{PREFIX}clock_offset"
+    assert state_of(hass, entity_id).attributes["state_class"] == "measurement"
     assert state_of(hass, entity_id).state == "0"
     changed = async_capture_events(hass, "state_changed")
     await pass_time(60)

@@ -137,14 +137,13 @@ async def press(hass: HomeAssistant, button: str) -> None:
 
 
 def issues(hass: HomeAssistant) -> set[str]:
-    """Return the keys of the issues that are there, but for the missing password."""
+    """Return the keys of the issues that are there."""
     registry = ir.async_get(hass)
-    keys = {
+    return {
         issue.translation_key or ""
         for (domain, _), issue in registry.issues.items()
         if domain == DOMAIN and issue.active
     }
-    return keys - {"unprotected"}
 
 
 def interrupted(

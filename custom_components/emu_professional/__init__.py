@@ -13,6 +13,8 @@ from .firmware import firmware_store
 from .installation import installation_of
 from .lost_hours import async_forget as async_forget_lost_hours, lost_hours_store
 from .meter_log import LogbookCoordinator, logbook_store
+from .password import async_forget_password
+from .relocation import fingerprint_store
 from .runtime import EmuConfigEntry, EmuRuntime
 from .services import async_setup_services
 
@@ -61,6 +63,8 @@ async def async_remove_entry(hass: HomeAssistant, entry: EmuConfigEntry) -> None
     await registers_store(hass, entry).async_remove()
     await backfill_store(hass, entry).async_remove()
     await logbook_store(hass, entry).async_remove()
+    await fingerprint_store(hass, entry).async_remove()
+    async_forget_password(hass, entry)
     await lost_hours_store(hass, entry).async_remove()
     async_forget_lost_hours(hass, entry)
     issues.async_forget(hass, entry)

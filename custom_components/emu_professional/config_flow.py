@@ -1,6 +1,6 @@
-"""Adding a meter, mending the way to it, and its options."""
+"""Adding a meter, correcting its address or password, and its options."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import re
 from typing import Any, override
 
@@ -10,7 +10,10 @@ from yarl import URL
 from homeassistant.components.file_upload import process_uploaded_file
 from homeassistant.config_entries import (
     SOURCE_DHCP,
+    SOURCE_IGNORE,
+    SOURCE_USER,
     ConfigEntry,
+    ConfigEntryState,
     ConfigFlow,
     ConfigFlowResult,
     OptionsFlowWithReload,
@@ -42,6 +45,16 @@ from .emu.errors import (
 from .emu.firmware import Image
 from .emu.readings import Status
 from .firmware import Source, firmware_store, read_firmware_file
+from .rediscovery import Sighting, async_end, async_look_again, async_sighting
+from .relocation import (
+    Verdict,
+    async_has_left,
+    async_judge,
+    async_load_fingerprint,
+    async_relocate,
+    is_ip_address,
+    is_status_of,
+)
 
 _ERRORS: dict[type[MeterError], str] = {
     MeterUnreachable: "cannot_connect",
@@ -49,6 +62,9 @@ _ERRORS: dict[type[MeterError], str] = {
     MeterUnexpectedAnswer: "unexpected_answer",
     MeterUnsupported: "not_emu_meter",
 }
+
+_OF_PASSWORD = ("invalid_auth", "password_again")
+"""Errors that the owner answers with a password."""
 
 DEFAULT_PORT = 80
 
@@ -140,20 +156,74 @@ class EmuConfigFlow(ConfigFlow, domain=DOMAIN):
     async def async_step_dhcp(
         self, discovery_info: DhcpServiceInfo
     ) -> ConfigFlowResult:
-        """Meet a new meter, or a known one at a new address."""
+        """Meet a new meter, or a known one that may be at a new address."""
         self._host = discovery_info.ip
-        self._mac = format_mac(discovery_info.macaddress)
+        self._mac = mac = format_mac(discovery_info.macaddress)
+        sighting = async_sighting(self.hass, discovery_info)
+        if entry := self._entry_met_by_dhcp(mac):
+            return await self._async_meet_again(entry, discovery_info, sighting)
+        self._abort_outdated_discoveries(discovery_info)
         # A meter with access protection tells its serial number only afterwards.
-        await self.async_set_unique_id(self._known_serial_number() or self._mac)
-        self._abort_if_unique_id_configured(updates={CONF_HOST: self._host})
+        await self.async_set_unique_id(mac)
+        self._abort_if_unique_id_configured()
         error = await self._async_ask()
         if error == "invalid_auth":
+            async_end(self.hass, discovery_info)
+            if self._is_of_entry_without_mac():
+                return self.async_abort(reason="already_configured")
             self.context["title_placeholders"] = {"name": f"{NAME} ({self._host})"}
             return await self.async_step_password()
-        if error is not None:
-            return self.async_abort(reason=error)
-        await self._async_set_serial_number()
+        if self._status is None:
+            self._look_again(discovery_info)
+            return self.async_abort(reason=error or "unexpected_answer")
+        entry = self._entry_of(self._status.serial_number)
+        if entry is not None:
+            return await self._async_meet_again(entry, discovery_info, sighting)
+        async_end(self.hass, discovery_info)
+        await self.async_set_unique_id(self._status.serial_number)
         return await self.async_step_discovery_confirm()
+
+    async def _async_meet_again(
+        self, entry: ConfigEntry, info: DhcpServiceInfo, sighting: Sighting
+    ) -> ConfigFlowResult:
+        """Find out whether a known meter has moved, and let its entry follow it."""
+        await self.async_set_unique_id(entry.unique_id, raise_on_progress=False)
+        if entry.source == SOURCE_IGNORE:
+            async_end(self.hass, info)
+            return self.async_abort(reason="already_configured")
+        before, mac = entry.data, format_mac(info.macaddress)
+        verdict = await async_judge(
+            self.hass, entry, info.ip, mac, last=sighting.is_last_look
+        )
+        if verdict is Verdict.UNCLEAR:
+            self._look_again(info)
+            return self.async_abort(reason="already_configured")
+        async_end(self.hass, info)
+        # Its owner may have changed or removed it meanwhile.
+        if entry.data == before and self._entry_of(entry.unique_id) is entry:
+            if verdict is Verdict.MOVED:
+                changes = {CONF_HOST: info.ip, CONF_MAC: before.get(CONF_MAC, mac)}
+                async_relocate(self.hass, entry, changes)
+            else:
+                self._note_presence(entry, mac)
+        return self.async_abort(reason="already_configured")
+
+    def _note_presence(self, entry: ConfigEntry, mac: str) -> None:
+        """Learn from a meter that was met where it is by its entry."""
+        host = entry.data[CONF_HOST]
+        if is_ip_address(host) and host != self._host:
+            return
+        if (
+            CONF_MAC not in entry.data
+            and self._status
+            and is_status_of(entry, self._status, mac)
+        ):
+            async_relocate(self.hass, entry, {CONF_MAC: mac})
+        if entry.state is ConfigEntryState.SETUP_RETRY:
+            self.hass.config_entries.async_schedule_reload(entry.entry_id)
+
+    def _look_again(self, info: DhcpServiceInfo) -> None:
+        async_look_again(self.hass, info, self.context.get("discovery_key"))
 
     async def async_step_discovery_confirm(
         self, user_input: dict[str, Any] | None = None
@@ -164,7 +234,6 @@ class EmuConfigFlow(ConfigFlow, domain=DOMAIN):
             return await self._async_create()
         serial_number = self._status.serial_number
         self.context["title_placeholders"] = {"name": f"{NAME} {serial_number}"}
-        self._set_confirm_only()
         return self.async_show_form(
             step_id="discovery_confirm",
             description_placeholders={
@@ -177,16 +246,16 @@ class EmuConfigFlow(ConfigFlow, domain=DOMAIN):
         self, entry_data: Mapping[str, Any]
     ) -> ConfigFlowResult:
         """Handle a password that is no longer the right one."""
-        self._host = entry_data[CONF_HOST]
-        self._port = entry_data[CONF_PORT]
         return await self.async_step_reauth_confirm()
 
     async def async_step_reauth_confirm(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Ask for the new password."""
-        form = await self._async_password_form("reauth_confirm", user_input)
-        return form or await self._async_update(self._get_reauth_entry())
+        """Ask for the new password; the address may have changed meanwhile."""
+        entry = self._get_reauth_entry()
+        self._host, self._port = entry.data[CONF_HOST], entry.data[CONF_PORT]
+        form = await self._async_password_form("reauth_confirm", user_input, entry)
+        return form or await self._async_update(entry, {CONF_PASSWORD: self._password})
 
     async def async_step_reconfigure(
         self, user_input: dict[str, Any] | None = None
@@ -196,11 +265,10 @@ class EmuConfigFlow(ConfigFlow, domain=DOMAIN):
         data = entry.data
         errors: dict[str, str] = {}
         if user_input is not None:
-            self._password = user_input.get(CONF_PASSWORD, data.get(CONF_PASSWORD))
-            error = await self._async_ask_at(user_input[CONF_HOST])
+            error = await self._async_ask_moved(entry, user_input)
             if error is None:
-                return await self._async_update(entry)
-            field = CONF_PASSWORD if error == "invalid_auth" else CONF_HOST
+                return await self._async_update(entry, self._data())
+            field = CONF_PASSWORD if error in _OF_PASSWORD else CONF_HOST
             errors[field] = error
         return self.async_show_form(
             step_id="reconfigure",
@@ -217,13 +285,20 @@ class EmuConfigFlow(ConfigFlow, domain=DOMAIN):
         )
 
     async def _async_password_form(
-        self, step_id: str, user_input: dict[str, Any] | None
+        self,
+        step_id: str,
+        user_input: dict[str, Any] | None,
+        entry: ConfigEntry | None = None,
     ) -> ConfigFlowResult | None:
-        """Ask for the password; return None once the meter accepts it."""
+        """Ask for the password; return None once the meter accepts it.
+
+        Where it is known how an entry's meter asks for it, nobody else gets it.
+        """
         errors: dict[str, str] = {}
         if user_input is not None:
             self._password = user_input[CONF_PASSWORD]
-            if (error := await self._async_ask()) is None:
+            error = await self._async_recognize(entry) if entry else None
+            if error is None and (error := await self._async_ask()) is None:
                 return None
             errors[CONF_PASSWORD if error == "invalid_auth" else "base"] = error
         return self.async_show_form(
@@ -233,11 +308,101 @@ class EmuConfigFlow(ConfigFlow, domain=DOMAIN):
             errors=errors,
         )
 
-    def _known_serial_number(self) -> str | None:
-        """Return which meter has this MAC address, so that it need not be asked."""
-        entries = self._async_current_entries(include_ignore=False)
-        known = (e.unique_id for e in entries if e.data.get(CONF_MAC) == self._mac)
-        return next(known, None)
+    async def _async_recognize(self, entry: ConfigEntry) -> str | None:
+        """Return an error if what answers without a password is not the entry's meter."""
+        if (known := await async_load_fingerprint(self.hass, entry)) is None:
+            return None
+        try:
+            fingerprint, status = await self._client(None).introduction()
+        except MeterError as err:
+            return _ERRORS[type(err)]
+        if status is not None and status.serial_number == entry.unique_id:
+            return None
+        return None if fingerprint == known else "answers_differently"
+
+    async def _async_ask_moved(
+        self, entry: ConfigEntry, user_input: dict[str, Any]
+    ) -> str | None:
+        """Ask at the address that the owner entered; return which error that met.
+
+        The stored password goes to no other address than before, unless the answer
+        there without it is as it was here.
+        """
+        try:
+            self._host, self._port = parse_host(user_input[CONF_HOST])
+        except ValueError:
+            return "invalid_host"
+        stored = entry.data.get(CONF_PASSWORD)
+        entered = user_input.get(CONF_PASSWORD)
+        self._password = entered or stored
+        is_there = (self._host, self._port) == (
+            entry.data[CONF_HOST],
+            entry.data[CONF_PORT],
+        )
+        if stored and not entered and not is_there:
+            known = await async_load_fingerprint(self.hass, entry)
+            try:
+                fingerprint, self._status = await self._client(None).introduction()
+            except MeterError as err:
+                return _ERRORS[type(err)]
+            if self._status and self._status.serial_number != entry.unique_id:
+                return None
+            if fingerprint != known:
+                return "password_again"
+        return await self._async_ask()
+
+    def _entry_met_by_dhcp(self, mac: str) -> ConfigEntry | None:
+        """Return whose meter has this MAC address, so that it need not be asked."""
+        for entry in self._async_current_entries(include_ignore=True):
+            known = entry.data.get(CONF_MAC)
+            if mac in (known, entry.unique_id):
+                return entry
+        return None
+
+    def _is_of_entry_without_mac(self) -> bool:
+        """Whether an entry whose MAC address is not known yet has this address."""
+        return any(
+            entry.data[CONF_HOST] == self._host and CONF_MAC not in entry.data
+            for entry in self._async_current_entries(include_ignore=False)
+        )
+
+    def _entry_of(self, serial_number: str | None) -> ConfigEntry | None:
+        if serial_number is None:
+            return None
+        return self.hass.config_entries.async_entry_for_domain_unique_id(
+            DOMAIN, serial_number
+        )
+
+    def _discoveries(
+        self, matcher: Callable[[DhcpServiceInfo], bool]
+    ) -> list[ConfigFlowResult]:
+        """Return the other discoveries under way that an owner may see as cards."""
+        flows = self.hass.config_entries.flow.async_progress_by_init_data_type(
+            DhcpServiceInfo, matcher, include_uninitialized=True
+        )
+        return [
+            flow
+            for flow in flows
+            if flow["handler"] == DOMAIN and flow["flow_id"] != self.flow_id
+        ]
+
+    def _abort_outdated_discoveries(self, info: DhcpServiceInfo) -> None:
+        """Take back the card of a meter that has got another address meanwhile."""
+        for flow in self._discoveries(
+            lambda other: other.macaddress == info.macaddress and other.ip != info.ip
+        ):
+            # Unless its owner is about to answer it.
+            if not flow["context"].get("dismiss_protected"):
+                self.hass.config_entries.flow.async_abort(flow["flow_id"])
+
+    def _abort_answered_discoveries(self) -> None:
+        """Take back the cards of a meter that was added in another way."""
+        for flow in self._discoveries(
+            lambda info: (
+                info.ip == self._host or format_mac(info.macaddress) == self._mac
+            )
+        ):
+            self.hass.config_entries.flow.async_abort(flow["flow_id"])
 
     async def _async_ask_at(self, host: str) -> str | None:
         try:
@@ -246,40 +411,67 @@ class EmuConfigFlow(ConfigFlow, domain=DOMAIN):
             return "invalid_host"
         return await self._async_ask()
 
+    def _client(self, password: str | None) -> MeterClient:
+        session = async_get_clientsession(self.hass)
+        return MeterClient(session, self._host, self._port, password)
+
     async def _async_ask(self) -> str | None:
         """Ask for the status and return which error that met."""
-        client = MeterClient(
-            async_get_clientsession(self.hass), self._host, self._port, self._password
-        )
+        client = self._client(self._password)
         try:
             self._status = await client.status()
         except MeterError as err:
             LOGGER.debug("%s: %s", client.url, err)
+            is_forbidden = isinstance(err, MeterUnauthorized) and err.is_forbidden
+            # Nobody waits for the answer to a discovery: it is asked again later.
+            if is_forbidden and self.source == SOURCE_DHCP:
+                return "unexpected_answer"
             return _ERRORS[type(err)]
         if self._status.mac:
             self._mac = format_mac(self._status.mac)
         return None
 
-    async def _async_set_serial_number(self) -> None:
+    async def _async_create(self) -> ConfigFlowResult:
         assert self._status
         await self.async_set_unique_id(
             self._status.serial_number, raise_on_progress=self.source == SOURCE_DHCP
         )
-        self._abort_if_unique_id_configured(updates=self._data())
+        self._abort_answered_discoveries()
+        entry = self._entry_of(self._status.serial_number)
+        if entry is None or (
+            entry.source == SOURCE_IGNORE and self.source == SOURCE_USER
+        ):
+            return self.async_create_entry(
+                title=f"{NAME} {self.unique_id}", data=self._data()
+            )
+        await self._async_follow_owner(entry, self._status)
+        return self.async_abort(reason="already_configured")
 
-    async def _async_create(self) -> ConfigFlowResult:
-        await self._async_set_serial_number()
-        return self.async_create_entry(
-            title=f"{NAME} {self.unique_id}", data=self._data()
-        )
+    async def _async_follow_owner(self, entry: ConfigEntry, status: Status) -> None:
+        """Let an entry follow a meter that its owner has just met elsewhere.
 
-    async def _async_update(self, entry: ConfigEntry) -> ConfigFlowResult:
+        A password was sent only if the owner has entered it in this dialog; without
+        it, what answers must not get the stored one.
+        """
+        is_trusted = self._password or not entry.data.get(CONF_PASSWORD)
+        if not is_trusted or not is_status_of(entry, status, None):
+            return
+        if self.source == SOURCE_USER or await async_has_left(
+            self.hass, entry, self._port
+        ):
+            async_relocate(self.hass, entry, self._data())
+
+    async def _async_update(
+        self, entry: ConfigEntry, changes: dict[str, Any]
+    ) -> ConfigFlowResult:
         assert self._status
-        await self.async_set_unique_id(self._status.serial_number)
+        await self.async_set_unique_id(
+            self._status.serial_number, raise_on_progress=False
+        )
         self._abort_if_unique_id_mismatch(
             description_placeholders={"serial_number": self._status.serial_number}
         )
-        return self.async_update_reload_and_abort(entry, data_updates=self._data())
+        return self.async_update_reload_and_abort(entry, data_updates=changes)
 
     def _data(self) -> dict[str, Any]:
         data: dict[str, Any] = {CONF_HOST: self._host, CONF_PORT: self._port}

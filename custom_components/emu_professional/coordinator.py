@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, override
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import CONF_HOST, CONF_PASSWORD, CONF_PORT
 from homeassistant.core import HomeAssistant, callback
-from homeassistant.exceptions import ConfigEntryAuthFailed, HomeAssistantError
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
@@ -21,7 +21,9 @@ from .emu.errors import MeterDifferent, MeterError, MeterUnauthorized
 from .emu.readings import HOLD, Continuity, Readings, Status, clock_offset
 from .failures import failure
 from .installation import installation_of
-from .storage import EntryStore, entry_store
+from .password import password_watch_of
+from .relocation import async_learn_fingerprint
+from .storage import EntryStore, async_load_or_start_over, entry_store
 from .turns import place_of, time_behind
 
 _STORE_DELAY = 900
@@ -91,6 +93,8 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
         entry.async_on_unload(
             self.installation.async_add_listener(self._installation_changed)
         )
+        self._password_watch = password_watch_of(hass, entry)
+        self._password_watch.async_set_up()
         self._continuity = Continuity()
         self._rejected: set[str] = set()
         self._heard: datetime | None = None
@@ -117,13 +121,9 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
     @override
     async def _async_setup(self) -> None:
         """Recall the registers, so that none runs backwards over a restart."""
-        if (stored := await self._store.async_load()) is None:
-            return
-        self._complete = dt_util.parse_datetime(stored["at"])
-        self._continuity = Continuity(
-            {key: Decimal(value) for key, value in stored["registers"].items()},
-            self._complete,
-        )
+        if stored := await async_load_or_start_over(self._store, _parse_registers):
+            registers, self._complete = stored
+            self._continuity = Continuity(registers, self._complete)
 
     @override
     async def async_shutdown(self) -> None:
@@ -156,21 +156,21 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
             data = await self._async_poll()
         except MeterError as err:
             self._interrupted = True
+            if isinstance(err, MeterUnauthorized):
+                self._password_watch.async_refused(err)
             if self._was_heard_within(hold):
                 LOGGER.debug("%s: %s; the last readings stand", self.name, err)
                 return self.data
-            failure = (
-                ConfigEntryAuthFailed
-                if isinstance(err, MeterUnauthorized)
-                else UpdateFailed
-            )
             if self.installation.is_busy:
                 raise UpdateFailed(
                     translation_domain=DOMAIN,
                     translation_key="updating",
                     translation_placeholders={"meter": self.name},
                 ) from err
-            raise self.failure(err, failure) from err
+            raise self.failure(err, UpdateFailed) from err
+        self._password_watch.async_accepted()
+        if self._interrupted and self.config_entry.data.get(CONF_PASSWORD):
+            await async_learn_fingerprint(self.hass, self.config_entry, self.client)
         self._heard = dt_util.utcnow()
         self._interrupted = False
         self._store_registers()
@@ -198,6 +198,7 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
         self._complete = now
 
     async def _async_poll(self) -> MeterData:
+        self._password_watch.check()
         status = await self._async_status()
         answer = await self.client.readings()
         now = dt_util.utcnow()
@@ -257,6 +258,17 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
             "registers": {key: str(value) for key, value in registers.items()},
             "at": self._heard.isoformat(),
         }
+
+
+def _parse_registers(stored: dict[str, Any]) -> tuple[dict[str, Decimal], datetime]:
+    """Return registers in kWh, and when they were read, UTC."""
+    registers = {str(key): Decimal(text) for key, text in stored["registers"].items()}
+    if not all(value.is_finite() for value in registers.values()):
+        raise ValueError("a register is no number")
+    at = datetime.fromisoformat(stored["at"])
+    if at.tzinfo is None:
+        raise ValueError("a time has no zone")
+    return registers, dt_util.as_utc(at)
 
 
 @callback

@@ -35,8 +35,11 @@ def failure[ErrorT: HomeAssistantError](
     err: MeterError, error_class: type[ErrorT], url: str
 ) -> ErrorT:
     """Return an error of Home Assistant that says it in the owner's language."""
+    key = _KEYS[type(err)]
+    if isinstance(err, MeterUnauthorized) and err.is_forbidden:
+        key = "unexpected_answer"
     return error_class(
         translation_domain=DOMAIN,
-        translation_key=_KEYS[type(err)],
+        translation_key=key,
         translation_placeholders={"url": url, "error": str(err)},
     )

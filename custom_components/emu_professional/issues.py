@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from homeassistant.const import CONF_PASSWORD
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import issue_registry as ir
 
@@ -56,16 +55,11 @@ def _firmware_old(entry: EmuConfigEntry) -> _Placeholders | None:
     return {"version": str(version), "oldest": str(OLDEST)}
 
 
-def _unprotected(entry: EmuConfigEntry) -> _Placeholders | None:
-    return None if entry.data.get(CONF_PASSWORD) else {}
-
-
 CHECKS: Final = (
     Check("clock_off", _clock_off),
     Check("not_synchronized", _not_synchronized),
     Check("logbook_full", _logbook_full),
     Check("firmware_old", _firmware_old),
-    Check("unprotected", _unprotected),
 )
 
 

@@ -6,14 +6,25 @@ from typing import Any, Final, override
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant, callback
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.storage import Store
 from homeassistant.util.hass_dict import HassKey
 
-from .const import DOMAIN
+from .const import DOMAIN, LOGGER
 
 type _Data = dict[str, Any]
 
 _VERSION: Final = 1
+_OTHER_SHAPE: Final = (
+    ArithmeticError,
+    AttributeError,
+    HomeAssistantError,
+    KeyError,
+    NotImplementedError,
+    TypeError,
+    ValueError,
+)
+"""What parsing raises, and Home Assistant for a file of another version."""
 _STORES: Final[HassKey[dict[str, EntryStore]]] = HassKey(f"{DOMAIN}.stores")
 
 
@@ -62,6 +73,22 @@ def entry_store(hass: HomeAssistant, entry: ConfigEntry, name: str = "") -> Entr
     if key not in stores:
         stores[key] = EntryStore(hass, _VERSION, key)
     return stores[key]
+
+
+async def async_load_or_start_over[ResultT](
+    store: Store[Any], parse: Callable[[Any], ResultT]
+) -> ResultT | None:
+    """Return what `parse` makes of a store's data, or None if there is none.
+
+    Data of another shape or version (a newer release wrote it, a disk was full) is
+    as good as none and costs one warning: it must not keep a meter from working.
+    """
+    try:
+        stored = await store.async_load()
+        return None if stored is None else parse(stored)
+    except _OTHER_SHAPE as err:
+        LOGGER.warning("%s can't be used, starting over: %r", store.key, err)
+        return None
 
 
 async def async_to_its_end[ResultT](

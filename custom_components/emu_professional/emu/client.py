@@ -7,7 +7,7 @@ owner's browser finds it free.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 import json
 import os
 from typing import Any, Final
@@ -16,6 +16,7 @@ import aiohttp
 from yarl import URL
 
 from .errors import (
+    MeterError,
     MeterUnauthorized,
     MeterUnexpectedAnswer,
     MeterUnreachable,
@@ -23,6 +24,7 @@ from .errors import (
     MeterWithoutLogbook,
     MeterWithoutLogger,
 )
+from .fingerprint import Fingerprint
 from .logs import LogbookReader, LogbookRecord, Page, Record, RecordReader, TableReader
 from .readings import Readings, Status, parse_readings, parse_status
 from .request_queue import Priority, RequestQueue
@@ -49,6 +51,8 @@ _UNSUPPORTED: Final = {
     _LOGBOOK_PATH: MeterWithoutLogbook,
 }
 _USER: Final = "admin"
+_HEADERS: Final = {"Connection": "close", "Accept-Encoding": "identity"}
+_STATUS_PATH: Final = "/status.json"
 
 
 class MeterClient:
@@ -69,10 +73,11 @@ class MeterClient:
         """Name a meter by host (IP address or name), port and admin's password."""
         self._session = session
         self._url = URL.build(scheme="http", host=host, port=port)
-        self._headers = {"Connection": "close", "Accept-Encoding": "identity"}
-        if password:
-            credentials = aiohttp.encode_basic_auth(_USER, password)
-            self._headers["Authorization"] = credentials
+        self._credentials = (
+            {"Authorization": aiohttp.encode_basic_auth(_USER, password)}
+            if password
+            else {}
+        )
         self._readings: Readings | None = None
         self._queue = RequestQueue()
         self.waited = 0.0
@@ -91,7 +96,30 @@ class MeterClient:
 
     async def status(self) -> Status:
         """Return the configuration (status.json)."""
-        return parse_status(await self._document("/status.json"))
+        return parse_status(await self._document(_STATUS_PATH))
+
+    async def introduction(self) -> tuple[Fingerprint, Status | None]:
+        """Return how status.json is answered without the password.
+
+        And what it says: None where that can't be read. Raises MeterUnreachable or
+        MeterUnexpectedAnswer if there is no HTTP answer.
+        """
+        chunks: list[bytes] = []
+        async with self._turn:
+            try:
+                async with (
+                    asyncio.timeout(TIME_LIMIT),
+                    self._exchange(_STATUS_PATH, {}) as response,
+                ):
+                    fingerprint = Fingerprint.of(response.status, response.headers)
+                    await _collect(response.content, chunks, _LARGEST_DOCUMENT)
+            except TimeoutError as err:
+                raise MeterUnreachable(_too_slow()) from err
+        try:
+            _check(fingerprint.status, _STATUS_PATH)
+            return fingerprint, parse_status(_object(_STATUS_PATH, b"".join(chunks)))
+        except MeterError:
+            return fingerprint, None
 
     async def newest_records(
         self, count: int, priority: Priority = Priority.BACKGROUND
@@ -151,7 +179,7 @@ class MeterClient:
                 async with asyncio.timeout(TIME_LIMIT):
                     return await self._get_with_retry(path)
             except TimeoutError as err:
-                raise MeterUnreachable(f"no answer within {TIME_LIMIT:.0f} s") from err
+                raise MeterUnreachable(_too_slow()) from err
 
     async def _get_with_retry(self, path: str) -> bytes:
         try:
@@ -164,8 +192,17 @@ class MeterClient:
 
     async def _get_once(self, path: str) -> bytes:
         chunks: list[bytes] = []
-        async with self._answer(path) as response:
-            await _collect(response.content, chunks, _LARGEST_DOCUMENT)
+        try:
+            async with self._answer(path) as response:
+                await _collect(response.content, chunks, _LARGEST_DOCUMENT)
+        except MeterUnreachable as err:
+            # A last chunk that is missing, or a length that is too great, takes
+            # nothing away from a document that has come to its end.
+            if isinstance(err.__cause__, aiohttp.ClientPayloadError):
+                with suppress(MeterUnexpectedAnswer):
+                    _object(path, b"".join(chunks))
+                    return b"".join(chunks)
+            raise
         return b"".join(chunks)
 
     async def _page[R: Record | LogbookRecord](
@@ -200,15 +237,25 @@ class MeterClient:
     async def _answer(
         self, path: str, query: Mapping[str, str] | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
+        async with self._exchange(path, self._credentials, query) as response:
+            _check(response.status, path)
+            yield response
+
+    @asynccontextmanager
+    async def _exchange(
+        self,
+        path: str,
+        credentials: Mapping[str, str],
+        query: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         try:
             async with self._session.get(
                 self._url.with_path(path),
                 params=query,
-                headers=self._headers,
+                headers={**_HEADERS, **credentials},
                 # The password must not follow to another host.
                 allow_redirects=False,
             ) as response:
-                _check(response.status, path)
                 yield response
         except aiohttp.ClientResponseError as err:
             raise MeterUnexpectedAnswer(f"{path} is no HTTP answer") from err
@@ -223,13 +270,26 @@ class MeterClient:
 
 
 def _object(path: str, body: bytes) -> Mapping[str, Any]:
+    """Return the JSON object in a body, read as leniently as a browser reads it.
+
+    One odd byte in a decorative text must not make a whole meter unreadable: raw
+    control characters, Latin-1, a byte order mark and zeros at the end are no error.
+    """
     try:
-        document = json.loads(body)
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = body.decode("latin-1")
+    try:
+        document = json.loads(text.rstrip("\0 \t\r\n"), strict=False)
     except (ValueError, RecursionError) as err:
         raise MeterUnexpectedAnswer(f"{path} is no JSON") from err
     if not isinstance(document, dict):
         raise MeterUnexpectedAnswer(f"{path} is no JSON object")
     return document
+
+
+def _too_slow() -> str:
+    return f"no answer within {TIME_LIMIT:.0f} s"
 
 
 def _newest(count: int) -> Mapping[str, str]:
@@ -243,8 +303,10 @@ def _range(first: int, last: int) -> Mapping[str, str]:
 def _check(status: int, path: str) -> None:
     if status == 200:
         return
-    if status in (401, 403):
+    if status == 401:
         raise MeterUnauthorized("the password is missing or wrong")
+    if status == 403:
+        raise MeterUnauthorized(f"HTTP {status} for {path}", is_forbidden=True)
     if status == 404 or 300 <= status < 400:
         error = _UNSUPPORTED.get(path, MeterUnsupported)
         raise error(f"there is no {path} (HTTP {status})")

@@ -1,0 +1,83 @@
+"""Looks again at a meter that was discovered before it could answer.
+
+A meter asks for its address seconds before its web server is up, and Home Assistant
+reports each address only once.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from homeassistant.config_entries import SOURCE_DHCP, ConfigFlowContext
+from homeassistant.core import HassJob, HomeAssistant, callback
+from homeassistant.helpers.discovery_flow import DiscoveryKey, async_create_flow
+from homeassistant.helpers.event import async_call_later
+from homeassistant.helpers.service_info.dhcp import DhcpServiceInfo
+from homeassistant.util.hass_dict import HassKey
+
+from .const import DOMAIN
+
+PAUSES: Final = (5, 10, 15, 30, 30, 30)
+"""Seconds from look to look: two minutes in all."""
+
+_SIGHTINGS: Final[HassKey[dict[str, Sighting]]] = HassKey(f"{DOMAIN}.sightings")
+
+
+def _nothing() -> None:
+    """Cancel nothing."""
+
+
+@dataclass(slots=True)
+class Sighting:
+    """A DHCP request, and how often its sender was looked at."""
+
+    ip: str
+    looks: int = 0
+    cancel: Callable[[], None] = _nothing
+
+    @property
+    def is_last_look(self) -> bool:
+        """Whether nobody will look again if this look tells nothing."""
+        return self.looks > len(PAUSES)
+
+
+@callback
+def async_sighting(hass: HomeAssistant, info: DhcpServiceInfo) -> Sighting:
+    """Return the sighting that a discovery belongs to, with this look counted."""
+    sightings = hass.data.setdefault(_SIGHTINGS, {})
+    sighting = sightings.get(info.macaddress)
+    if sighting is None or sighting.ip != info.ip:
+        async_end(hass, info)
+        sighting = sightings[info.macaddress] = Sighting(info.ip)
+    sighting.looks += 1
+    return sighting
+
+
+@callback
+def async_look_again(
+    hass: HomeAssistant, info: DhcpServiceInfo, discovery_key: DiscoveryKey | None
+) -> None:
+    """Discover the meter once more in a moment, unless this was the last look."""
+    sighting = hass.data[_SIGHTINGS][info.macaddress]
+    sighting.cancel()
+    if sighting.is_last_look:
+        async_end(hass, info)
+        return
+
+    @callback
+    def look(now: datetime) -> None:
+        sighting.cancel = _nothing
+        context = ConfigFlowContext(source=SOURCE_DHCP)
+        async_create_flow(hass, DOMAIN, context, info, discovery_key=discovery_key)
+
+    sighting.cancel = async_call_later(
+        hass, PAUSES[sighting.looks - 1], HassJob(look, cancel_on_shutdown=True)
+    )
+
+
+@callback
+def async_end(hass: HomeAssistant, info: DhcpServiceInfo) -> None:
+    """Forget a sighting: it is clear what was seen."""
+    if sighting := hass.data.get(_SIGHTINGS, {}).pop(info.macaddress, None):
+        sighting.cancel()

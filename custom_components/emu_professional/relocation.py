@@ -1,0 +1,202 @@
+"""Where a meter is, and whether an answer from another address is its own.
+
+Discovery is no proof: everybody in the network can send a DHCP request with the
+meter's MAC address, or a status.json with its serial number. So the meter is asked
+where it was, the new address is asked without password, and the password goes there
+only if the old address is silent and the new one answers just as the meter did.
+"""
+
+from enum import Enum, auto
+from ipaddress import ip_address
+from typing import Any
+
+from homeassistant.config_entries import ConfigEntry, ConfigEntryState
+from homeassistant.const import CONF_HOST, CONF_MAC, CONF_PASSWORD, CONF_PORT
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers.aiohttp_client import async_get_clientsession
+from homeassistant.helpers.device_registry import format_mac
+
+from .const import LOGGER
+from .emu.client import MeterClient
+from .emu.errors import MeterError, MeterUnreachable, MeterUnsupported
+from .emu.fingerprint import Fingerprint
+from .emu.readings import Status
+from .storage import EntryStore, async_load_or_start_over, entry_store
+
+_RELOADED = frozenset(
+    {
+        ConfigEntryState.LOADED,
+        ConfigEntryState.SETUP_ERROR,
+        ConfigEntryState.SETUP_RETRY,
+    }
+)
+"""States in which a config entry has to hear of a new address."""
+
+
+class Verdict(Enum):
+    """Whether a meter has moved to the address where it seems to have been seen."""
+
+    STAYS = auto()
+    MOVED = auto()
+    UNCLEAR = auto()
+    """One of the two addresses may give another answer in a moment."""
+
+
+class _Presence(Enum):
+    """What the address in a config entry says of the meter."""
+
+    THERE = auto()
+    SILENT = auto()
+    """Nobody answers, or another meter by its serial number."""
+    OTHER_DEVICE = auto()
+    """Something answers that has no such page: at this moment, at least."""
+    UNCLEAR = auto()
+
+
+async def async_judge(
+    hass: HomeAssistant, entry: ConfigEntry, host: str, mac: str | None, *, last: bool
+) -> Verdict:
+    """Return whether an entry's meter has moved to a host, by DHCP with this MAC.
+
+    At its old port: a port, and a host name, are their owner's choice. `last` says
+    that nobody will ask again, so that what has lasted counts.
+    """
+    data = entry.data
+    if data[CONF_HOST] == host or not is_ip_address(data[CONF_HOST]):
+        return Verdict.STAYS
+    if (presence := await _async_presence(hass, entry)) is _Presence.THERE:
+        return Verdict.STAYS
+    new = _client(hass, host, data[CONF_PORT])
+    try:
+        fingerprint, status = await new.introduction()
+    except MeterError as err:
+        LOGGER.debug("%s: %s", new.url, err)
+        return Verdict.UNCLEAR
+    if status is not None and not is_status_of(entry, status, mac):
+        return Verdict.STAYS
+    if data.get(CONF_PASSWORD):
+        return await _async_judge_protected(hass, entry, host, fingerprint, presence)
+    if status is None:
+        return Verdict.UNCLEAR
+    if presence is _Presence.SILENT or (presence is _Presence.OTHER_DEVICE and last):
+        return Verdict.MOVED
+    return Verdict.UNCLEAR
+
+
+async def _async_judge_protected(
+    hass: HomeAssistant,
+    entry: ConfigEntry,
+    host: str,
+    fingerprint: Fingerprint,
+    presence: _Presence,
+) -> Verdict:
+    """Return the same for a meter that says nothing of itself without the password."""
+    known = await async_load_fingerprint(hass, entry)
+    if known is None or fingerprint != known:
+        LOGGER.debug("%s: %s does not answer as it did", entry.title, host)
+        return Verdict.UNCLEAR
+    # The old address may just have paused for as long as the new one took.
+    if (
+        presence is not _Presence.SILENT
+        or await _async_presence(hass, entry) is not _Presence.SILENT
+    ):
+        return Verdict.UNCLEAR
+    data = entry.data
+    client = _client(hass, host, data[CONF_PORT], data[CONF_PASSWORD])
+    try:
+        status = await client.status()
+    except MeterError as err:
+        LOGGER.debug("%s: %s", client.url, err)
+        return Verdict.UNCLEAR
+    return Verdict.MOVED if is_status_of(entry, status, None) else Verdict.STAYS
+
+
+async def _async_presence(hass: HomeAssistant, entry: ConfigEntry) -> _Presence:
+    """Return whether the meter answers at the address in its entry."""
+    data = entry.data
+    client = _client(hass, data[CONF_HOST], data[CONF_PORT], data.get(CONF_PASSWORD))
+    try:
+        status = await client.status()
+    except MeterUnreachable:
+        return _Presence.SILENT
+    except MeterUnsupported:
+        return _Presence.OTHER_DEVICE
+    except MeterError:
+        return _Presence.UNCLEAR
+    is_there = status.serial_number == entry.unique_id
+    return _Presence.THERE if is_there else _Presence.SILENT
+
+
+async def async_has_left(hass: HomeAssistant, entry: ConfigEntry, port: int) -> bool:
+    """Return whether a meter, met elsewhere at a port, is silent where its entry says.
+
+    False for a host name or another port: those are their owner's choice.
+    """
+    data = entry.data
+    if not is_ip_address(data[CONF_HOST]) or data[CONF_PORT] != port:
+        return False
+    return await _async_presence(hass, entry) is _Presence.SILENT
+
+
+def is_status_of(entry: ConfigEntry, status: Status, mac: str | None) -> bool:
+    """Return whether a status.json, and a MAC address if given, are of an entry's meter.
+
+    A MAC address that only one of both knows decides nothing.
+    """
+    macs = {format_mac(m) for m in (entry.data.get(CONF_MAC), status.mac, mac) if m}
+    return status.serial_number == entry.unique_id and len(macs) <= 1
+
+
+def is_ip_address(host: str) -> bool:
+    """Return whether a host is an IP address, not a name."""
+    try:
+        ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+@callback
+def async_relocate(
+    hass: HomeAssistant, entry: ConfigEntry, changes: dict[str, Any]
+) -> None:
+    """Write what was learned into an entry, and set its meter up with it."""
+    data = {**entry.data, **changes}
+    if not hass.config_entries.async_update_entry(entry, data=data):
+        return
+    if entry.state in _RELOADED and changes.keys() - {CONF_MAC}:
+        hass.config_entries.async_schedule_reload(entry.entry_id)
+
+
+async def async_load_fingerprint(
+    hass: HomeAssistant, entry: ConfigEntry
+) -> Fingerprint | None:
+    """Return how an entry's meter answers without a password, if that is known."""
+    return await async_load_or_start_over(
+        fingerprint_store(hass, entry), Fingerprint.from_json
+    )
+
+
+async def async_learn_fingerprint(
+    hass: HomeAssistant, entry: ConfigEntry, client: MeterClient
+) -> None:
+    """Remember how a meter that has just proved to be the right one answers."""
+    try:
+        fingerprint, _ = await client.introduction()
+    except MeterError as err:
+        LOGGER.debug("%s: %s", client.url, err)
+        return
+    if fingerprint != await async_load_fingerprint(hass, entry):
+        await fingerprint_store(hass, entry).async_save(fingerprint.as_json())
+
+
+@callback
+def fingerprint_store(hass: HomeAssistant, entry: ConfigEntry) -> EntryStore:
+    """Return the store of how a meter answers a request without password."""
+    return entry_store(hass, entry, "fingerprint")
+
+
+def _client(
+    hass: HomeAssistant, host: str, port: int, password: str | None = None
+) -> MeterClient:
+    return MeterClient(async_get_clientsession(hass), host, port, password)

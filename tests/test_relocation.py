@@ -1,0 +1,528 @@
+"""Discovery never sends a meter, nor its password, to a stranger."""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from unittest.mock import patch
+
+from aiohttp import ClientSession
+import pytest
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    async_fire_time_changed,
+)
+from pytest_socket import socket_allow_hosts
+
+from custom_components.emu_professional import config_flow
+from custom_components.emu_professional.const import DOMAIN
+from custom_components.emu_professional.rediscovery import PAUSES, async_end
+from custom_components.emu_professional.relocation import fingerprint_store
+from homeassistant.config_entries import (
+    SOURCE_DHCP,
+    SOURCE_USER,
+    ConfigEntryState,
+    ConfigFlowResult,
+)
+from homeassistant.const import CONF_HOST, CONF_MAC, CONF_PASSWORD, CONF_PORT
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers.service_info.dhcp import DhcpServiceInfo
+from homeassistant.util import dt as dt_util
+from simulator import faults
+from simulator.clock import ManualClock
+from simulator.meter import Meter, MeterConfig
+from simulator.web import MeterServer
+
+from .conftest import SERIAL_NUMBER
+from .stranger import Stranger
+
+OLD = "127.0.0.1"
+NEW = "127.0.0.2"
+MAC = "10:2c:ef:55:09:31"
+OTHER_MAC = "10:2c:ef:55:09:99"
+OTHER = "22350099"
+PASSWORD = "secret"
+OTHER_REALM = {"WWW-Authenticate": 'Basic realm="Login"'}
+
+pytestmark = pytest.mark.usefixtures("impatient", "two_addresses")
+
+
+@pytest.fixture
+def two_addresses(server: MeterServer) -> None:
+    """Allow another address of the loopback interface, and give the meter a MAC."""
+    socket_allow_hosts([OLD, NEW], allow_unix_socket=True)
+    server.meter.status_override["networkmac"] = MAC.upper()
+
+
+@pytest.fixture
+async def moved(
+    server: MeterServer, config: MeterConfig, clock: ManualClock, two_addresses: None
+) -> AsyncGenerator[MeterServer]:
+    """Return the same meter at its new address, not serving yet."""
+    moved = MeterServer(Meter(config, clock), port=server.port)
+    moved.host = NEW
+    moved.meter.status_override["networkmac"] = MAC.upper()
+    yield moved
+    await moved.stop()
+
+
+def claims(**changes: object) -> dict[str, object]:
+    """Return a status.json that says to be the meter's."""
+    return {"meterserial": SERIAL_NUMBER, "networkmac": MAC.upper(), **changes}
+
+
+def sighting(ip: str = NEW, mac: str = MAC) -> DhcpServiceInfo:
+    """Return a DHCP request."""
+    return DhcpServiceInfo(ip=ip, hostname="", macaddress=mac.replace(":", ""))
+
+
+async def discover(
+    hass: HomeAssistant, info: DhcpServiceInfo | None = None
+) -> ConfigFlowResult:
+    """See a DHCP request."""
+    result = await hass.config_entries.flow.async_init(
+        DOMAIN, context={"source": SOURCE_DHCP}, data=info or sighting()
+    )
+    await hass.async_block_till_done()
+    return result
+
+
+async def look_again(hass: HomeAssistant) -> None:
+    """Let the time to the next look pass."""
+    async_fire_time_changed(hass, dt_util.utcnow() + timedelta(seconds=max(PAUSES) + 1))
+    await hass.async_block_till_done(wait_background_tasks=True)
+
+
+async def set_up(
+    hass: HomeAssistant, entry: MockConfigEntry, **changes: Any
+) -> MockConfigEntry:
+    """Set the meter's entry up with other data."""
+    data = {**entry.data, CONF_MAC: MAC, **changes}
+    hass.config_entries.async_update_entry(entry, data=data)
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done()
+    return entry
+
+
+async def protect(
+    hass: HomeAssistant, entry: MockConfigEntry, *servers: MeterServer
+) -> None:
+    """Set the entry of a meter with access protection up."""
+    for server in servers:
+        server.meter.password = PASSWORD
+    await set_up(hass, entry, **{CONF_PASSWORD: PASSWORD})
+
+
+async def refusal_of(server: MeterServer) -> dict[str, str]:
+    """Return the headers with which a meter asks for its password."""
+    async with ClientSession() as session, session.get(server.url) as response:
+        assert response.status == 401
+        changing = ("Date", "Content-Length")
+        return {k: v for k, v in response.headers.items() if k not in changing}
+
+
+@dataclass(frozen=True)
+class Attack:
+    """What is met at a protected meter's old address, and at the new one."""
+
+    title: str
+    old: int | None
+    """HTTP status there; 0 if nobody answers, None if the meter does."""
+    status: int = 401
+    headers: Mapping[str, str] | None = None
+    """None: as the meter has them."""
+    document: Mapping[str, object] | None = None
+    admits: bool = False
+
+
+ATTACKS = [
+    Attack("the meter answers where it is", None),
+    Attack("the old address is busy", 503),
+    Attack("the old address asks for a password", 401),
+    Attack("the old address refuses", 403),
+    Attack("the old address has other pages", 404),
+    Attack("no password needed", 0, 200, {}, claims()),
+    Attack("another realm", 0, 401, OTHER_REALM),
+    Attack("no challenge", 0, 401, {}),
+    Attack("a redirect", 0, 302, {"Location": f"http://{NEW}/status.json"}),
+    Attack("an empty page", 0, 200, {}),
+    # What remains, and the README says so: an imitation while the meter is away.
+    Attack("an imitation", 0, document=claims(meterserial=OTHER), admits=True),
+]
+
+
+async def test_password_goes_to_no_stranger(
+    hass: HomeAssistant, entry: MockConfigEntry, server: MeterServer
+) -> None:
+    """A discovered address gets neither the entry nor the password of a meter."""
+    await protect(hass, entry, server)
+    refusal = await refusal_of(server)
+    before = dict(entry.data)
+    for attack in ATTACKS:
+        async with AsyncExitStack() as stack:
+            if attack.old is not None:
+                await server.stop()
+            if attack.old:
+                await stack.enter_async_context(Stranger(OLD, server.port, attack.old))
+            stranger = Stranger(
+                NEW,
+                server.port,
+                attack.status,
+                refusal if attack.headers is None else attack.headers,
+                attack.document,
+                attack.admits,
+            )
+            await stack.enter_async_context(stranger)
+            result = await discover(hass)
+            assert result["reason"] == "already_configured", attack.title
+            assert bool(stranger.secrets) is attack.admits, attack.title
+            assert dict(entry.data) == before, attack.title
+        if attack.old is not None:
+            await server.start()
+        async_end(hass, sighting())
+
+
+async def test_protected_meter_is_followed(
+    hass: HomeAssistant,
+    entry: MockConfigEntry,
+    server: MeterServer,
+    moved: MeterServer,
+) -> None:
+    """A meter that answers as before while its old address is silent has moved."""
+    await protect(hass, entry, server, moved)
+    await server.stop()
+    await moved.start()
+    # An entry from before there were fingerprints has to learn one first.
+    store = fingerprint_store(hass, entry)
+    fingerprint = await store.async_load()
+    await store.async_remove()
+    await discover(hass)
+    assert entry.data[CONF_HOST] == OLD
+    assert all(request.status == 401 for request in moved.requests)
+
+    assert fingerprint
+    await fingerprint_store(hass, entry).async_save(fingerprint)
+    await discover(hass)
+    assert (entry.data[CONF_HOST], entry.data[CONF_PORT]) == (NEW, server.port)
+    assert entry.state is ConfigEntryState.LOADED
+
+
+@pytest.mark.parametrize(
+    ("mac", "document"),
+    [
+        (MAC, claims(meterserial=OTHER)),
+        (MAC, claims(networkmac=OTHER_MAC)),
+        (OTHER_MAC, claims()),
+        (OTHER_MAC, claims(networkmac=OTHER_MAC)),
+        (OTHER_MAC, claims(networkmac="10:2C:EF:**:**")),
+    ],
+)
+async def test_serial_number_of_a_stranger(
+    hass: HomeAssistant,
+    entry: MockConfigEntry,
+    server: MeterServer,
+    mac: str,
+    document: dict[str, object],
+) -> None:
+    """A serial number and a MAC address that do not belong together prove nothing."""
+    await set_up(hass, entry)
+    before = dict(entry.data)
+    await server.stop()
+    async with Stranger(NEW, server.port, document=document):
+        with patch.object(config_flow, "DEFAULT_PORT", server.port):
+            await discover(hass, sighting(mac=mac))
+    assert dict(entry.data) == before
+
+
+async def test_meter_that_answers_stays(
+    hass: HomeAssistant, entry: MockConfigEntry, server: MeterServer
+) -> None:
+    """A stranger that claims to be the meter changes nothing while that answers."""
+    await set_up(hass, entry)
+    before = dict(entry.data)
+    async with Stranger(NEW, server.port, document=claims()) as stranger:
+        for mac in (MAC, OTHER_MAC):
+            with patch.object(config_flow, "DEFAULT_PORT", server.port):
+                await discover(hass, sighting(mac=mac))
+            assert dict(entry.data) == before
+        assert stranger.requests
+
+
+@pytest.mark.parametrize(
+    ("old", "looks"), [(None, 1), (OTHER, 1), (404, len(PAUSES) + 1), (503, 0)]
+)
+async def test_meter_without_password_is_followed(
+    hass: HomeAssistant,
+    entry: MockConfigEntry,
+    server: MeterServer,
+    moved: MeterServer,
+    old: str | int | None,
+    looks: int,
+) -> None:
+    """It moves at once if its old address is silent or another meter's.
+
+    Another device there must be so for a while (0: never), for a meter is busy at times.
+    """
+    await set_up(hass, entry)
+    await server.stop()
+    await moved.start()
+    async with AsyncExitStack() as stack:
+        if old is not None:
+            status = old if isinstance(old, int) else 200
+            document = claims(meterserial=old)
+            await stack.enter_async_context(
+                Stranger(OLD, server.port, status, document=document)
+            )
+        await discover(hass)
+        for look in range(1, len(PAUSES) + 2):
+            is_moved = bool(looks) and look >= looks
+            assert (entry.data[CONF_HOST] == NEW) is is_moved, look
+            await look_again(hass)
+    if looks:
+        assert entry.data == {CONF_HOST: NEW, CONF_PORT: server.port, CONF_MAC: MAC}
+        assert entry.state is ConfigEntryState.LOADED
+
+
+async def test_two_meters_change_places(
+    hass: HomeAssistant,
+    entry: MockConfigEntry,
+    server: MeterServer,
+    config: MeterConfig,
+    clock: ManualClock,
+) -> None:
+    """Each entry finds its own meter at the other one's address."""
+    server.meter.status_override |= {"meterserial": OTHER, "networkmac": OTHER_MAC}
+    other = MockConfigEntry(
+        domain=DOMAIN,
+        unique_id=OTHER,
+        data={CONF_HOST: NEW, CONF_PORT: server.port, CONF_MAC: OTHER_MAC},
+    )
+    other.add_to_hass(hass)
+    hass.config_entries.async_update_entry(entry, data={**entry.data, CONF_MAC: MAC})
+    meter = MeterServer(Meter(config, clock), port=server.port)
+    meter.host = NEW
+    meter.meter.status_override["networkmac"] = MAC.upper()
+    async with meter:
+        await hass.config_entries.async_setup(entry.entry_id)
+        assert not hass.config_entries.async_loaded_entries(DOMAIN)
+        await discover(hass)
+        await discover(hass, sighting(OLD, OTHER_MAC))
+        assert (entry.data[CONF_HOST], other.data[CONF_HOST]) == (NEW, OLD)
+        assert hass.config_entries.async_loaded_entries(DOMAIN) == [entry, other]
+
+
+async def test_host_name_is_kept(
+    hass: HomeAssistant,
+    entry: MockConfigEntry,
+    server: MeterServer,
+    moved: MeterServer,
+    names: dict[str, str],
+) -> None:
+    """A name that its owner has typed is not replaced, but asked again at once."""
+    names["meter.lan"] = OLD
+    await set_up(hass, entry, **{CONF_HOST: "meter.lan"})
+    await server.stop()
+    await hass.config_entries.async_reload(entry.entry_id)
+    assert entry.state is ConfigEntryState.SETUP_RETRY
+    await moved.start()
+    names["meter.lan"] = NEW
+    await discover(hass)
+    assert entry.data[CONF_HOST] == "meter.lan"
+
+
+async def test_entry_in_setup_error_follows(
+    hass: HomeAssistant,
+    entry: MockConfigEntry,
+    server: MeterServer,
+    moved: MeterServer,
+) -> None:
+    """A new address is worth another attempt, however the last one ended."""
+    hass.config_entries.async_update_entry(entry, data={**entry.data, CONF_MAC: MAC})
+    entry.mock_state(hass, ConfigEntryState.SETUP_ERROR)
+    await server.stop()
+    await moved.start()
+    await discover(hass)
+    assert entry.data[CONF_HOST] == NEW
+    assert entry.state is ConfigEntryState.LOADED
+
+
+async def test_meter_is_removed_while_it_is_looked_at(
+    hass: HomeAssistant,
+    entry: MockConfigEntry,
+    server: MeterServer,
+    moved: MeterServer,
+) -> None:
+    """What its owner has done meanwhile counts."""
+    await set_up(hass, entry)
+    silent = faults.Silent()
+    moved.faults.set(silent)
+    await server.stop()
+    await moved.start()
+    discovery = hass.async_create_task(discover(hass), eager_start=True)
+    await moved.received(1)
+    await hass.config_entries.async_remove(entry.entry_id)
+    silent.release()
+    result = await discovery
+    assert result["reason"] == "already_configured"
+
+
+async def test_discovered_too_early(hass: HomeAssistant, server: MeterServer) -> None:
+    """A meter whose web server starts after its DHCP request is offered all the same."""
+    server.away = True
+    with patch.object(config_flow, "DEFAULT_PORT", server.port):
+        result = await discover(hass, sighting(OLD))
+        assert result["reason"] == "cannot_connect"
+        await look_again(hass)
+        server.away = False
+        server.faults.set(faults.Status(403), times=1)
+        await look_again(hass)
+        assert not hass.config_entries.flow.async_progress()
+        await look_again(hass)
+    (flow,) = hass.config_entries.flow.async_progress()
+    assert flow["context"]["unique_id"] == SERIAL_NUMBER
+
+
+async def test_looking_again_ends(hass: HomeAssistant, server: MeterServer) -> None:
+    """Another product of the manufacturer is asked for two minutes, then no more."""
+    server.faults.set(faults.Status(404))
+    with patch.object(config_flow, "DEFAULT_PORT", server.port):
+        await discover(hass, sighting(OLD))
+        for _ in range(len(PAUSES) + 3):
+            await look_again(hass)
+    assert len(server.requests) == len(PAUSES) + 1
+
+
+async def test_card_follows_its_meter(
+    hass: HomeAssistant, server: MeterServer, moved: MeterServer
+) -> None:
+    """A meter that moves before its owner has answered leaves no card behind."""
+    with patch.object(config_flow, "DEFAULT_PORT", server.port):
+        await discover(hass, sighting(OLD))
+        await server.stop()
+        await moved.start()
+        result = await discover(hass)
+    (flow,) = hass.config_entries.flow.async_progress()
+    assert flow["flow_id"] == result["flow_id"]
+    result = await hass.config_entries.flow.async_configure(flow["flow_id"], {})
+    await hass.async_block_till_done()
+    assert result["data"][CONF_HOST] == NEW
+
+
+async def test_card_of_a_meter_that_was_added_by_hand(
+    hass: HomeAssistant, server: MeterServer
+) -> None:
+    """It goes, also where a protected meter did not say who it is."""
+    server.meter.password = PASSWORD
+    with patch.object(config_flow, "DEFAULT_PORT", server.port):
+        await discover(hass, sighting(OLD))
+    flows = hass.config_entries.flow
+    result = await flows.async_init(DOMAIN, context={"source": SOURCE_USER})
+    for answer in ({CONF_HOST: f"{OLD}:{server.port}"}, {CONF_PASSWORD: PASSWORD}):
+        result = await flows.async_configure(result["flow_id"], answer)
+    await hass.async_block_till_done()
+    assert result["result"].state is ConfigEntryState.LOADED
+    assert not flows.async_progress()
+
+
+async def test_protected_meter_at_the_address_of_an_entry_without_mac(
+    hass: HomeAssistant, entry: MockConfigEntry, server: MeterServer
+) -> None:
+    """An older entry, which does not know its MAC address, is met again: no card."""
+    server.meter.password = PASSWORD
+    data = {**entry.data, CONF_PASSWORD: PASSWORD}
+    hass.config_entries.async_update_entry(entry, data=data)
+    with patch.object(config_flow, "DEFAULT_PORT", server.port):
+        result = await discover(hass, sighting(OLD))
+    assert result["reason"] == "already_configured"
+
+
+async def test_password_entered_for_a_known_meter(
+    hass: HomeAssistant,
+    entry: MockConfigEntry,
+    server: MeterServer,
+    moved: MeterServer,
+) -> None:
+    """A card that turns out to be of a known meter moves that only if it has left."""
+    server.meter.password = moved.meter.password = PASSWORD
+    data = {**entry.data, CONF_PASSWORD: PASSWORD}
+    hass.config_entries.async_update_entry(entry, data=data)
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await moved.start()
+    for host in (OLD, NEW):
+        with patch.object(config_flow, "DEFAULT_PORT", server.port):
+            result = await discover(hass)
+        assert result["step_id"] == "password"
+        await hass.config_entries.flow.async_configure(
+            result["flow_id"], {CONF_PASSWORD: PASSWORD}
+        )
+        await hass.async_block_till_done()
+        assert entry.data[CONF_HOST] == host
+        await server.stop()
+
+
+async def test_owner_types_the_address_of_a_stranger(
+    hass: HomeAssistant, entry: MockConfigEntry, server: MeterServer
+) -> None:
+    """Nor does a stranger get the stored password when it is added or reconfigured."""
+    await protect(hass, entry, server)
+    before = dict(entry.data)
+    flows = hass.config_entries.flow
+    refusal = await refusal_of(server)
+    for status, headers, error in (
+        (200, {}, "password_again"),
+        (401, OTHER_REALM, "password_again"),
+        (503, {}, "password_again"),
+        (401, refusal, "invalid_auth"),
+    ):
+        async with Stranger(NEW, server.port, status, headers, claims()) as stranger:
+            address = f"{NEW}:{server.port}"
+            result = await flows.async_init(DOMAIN, context={"source": SOURCE_USER})
+            await flows.async_configure(result["flow_id"], {CONF_HOST: address})
+            result = await entry.start_reconfigure_flow(hass)
+            result = await flows.async_configure(
+                result["flow_id"], {CONF_HOST: address}
+            )
+            assert result["errors"] == {CONF_PASSWORD: error}
+            assert dict(entry.data) == before
+            assert bool(stranger.secrets) is (headers is refusal)
+        for flow in flows.async_progress():
+            flows.async_abort(flow["flow_id"])
+
+
+async def test_reauthentication_with_a_stranger(
+    hass: HomeAssistant, entry: MockConfigEntry, server: MeterServer
+) -> None:
+    """A new password, too, goes only to what asks for it as the meter did."""
+    await protect(hass, entry, server)
+    result = await entry.start_reauth_flow(hass)
+    await server.stop()
+    answer = {CONF_PASSWORD: "new"}
+    configure = hass.config_entries.flow.async_configure
+    result = await configure(result["flow_id"], answer)
+    assert result["errors"] == {"base": "cannot_connect"}
+    async with Stranger(OLD, server.port, 401, OTHER_REALM) as stranger:
+        result = await configure(result["flow_id"], answer)
+        assert result["errors"] == {"base": "answers_differently"}
+        assert not stranger.secrets
+
+
+async def test_reauthentication_after_a_move(
+    hass: HomeAssistant,
+    entry: MockConfigEntry,
+    server: MeterServer,
+    moved: MeterServer,
+) -> None:
+    """The dialog asks the meter where it is by now, and writes back nothing else."""
+    await set_up(hass, entry)
+    result = await entry.start_reauth_flow(hass)
+    moved.meter.password = "new"
+    await server.stop()
+    await moved.start()
+    hass.config_entries.async_update_entry(entry, data={**entry.data, CONF_HOST: NEW})
+    result = await hass.config_entries.flow.async_configure(
+        result["flow_id"], {CONF_PASSWORD: "new"}
+    )
+    await hass.async_block_till_done()
+    assert result["reason"] == "reauth_successful"
+    assert (entry.data[CONF_HOST], entry.data[CONF_PASSWORD]) == (NEW, "new")
