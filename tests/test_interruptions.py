@@ -148,7 +148,7 @@ async def test_stopped_for_a_minute(
     await server.start()
     await pass_time(5)
     assert STATE_UNAVAILABLE not in states(hass).values()
-    assert not ours(caplog)
+    assert len(ours(caplog)) == 1
 
 
 async def test_password_changed(

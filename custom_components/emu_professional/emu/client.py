@@ -105,7 +105,7 @@ class MeterClient:
         MeterUnexpectedAnswer if there is no HTTP answer.
         """
         chunks: list[bytes] = []
-        async with self._turn:
+        async with self._queue.turn(Priority.LIVE):
             try:
                 async with (
                     asyncio.timeout(TIME_LIMIT),
