@@ -14,7 +14,7 @@ from pytest_homeassistant_custom_component.common import (
 from custom_components.emu_professional import meter_log
 from custom_components.emu_professional.const import DOMAIN
 from homeassistant.core import Event, HomeAssistant, callback
-from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers import device_registry as dr, issue_registry as ir
 from homeassistant.setup import async_setup_component
 from simulator import faults
 from simulator.clock import ManualClock
@@ -354,6 +354,34 @@ async def test_lasting_problems(
     assert state_of(hass, NOT_SYNCHRONIZED).state == "off"
     assert state_of(hass, FULL).state == "on"
     assert issues(hass) == {"logbook_full"}
+
+
+@pytest.mark.parametrize("of_area", [False, True])
+async def test_trigger_of_device_or_area(
+    hass: HomeAssistant,
+    loaded: MockConfigEntry,
+    look: Look,
+    server: MeterServer,
+    clock: ManualClock,
+    device_registry: dr.DeviceRegistry,
+    *,
+    of_area: bool,
+) -> None:
+    """`event.received` of the meter, or of its area, hears what the meter has logged."""
+    (device,) = dr.async_entries_for_config_entry(device_registry, loaded.entry_id)
+    device_registry.async_update_device(device.id, area_id="cellar")
+    automation = {
+        "triggers": {
+            "trigger": "event.received",
+            "target": {"area_id": "cellar"} if of_area else {"device_id": device.id},
+            "options": {"event_type": "logbook_full"},
+        },
+        "actions": {"event": "heard", "event_data": {"said": {}}},
+    }
+    await look()
+    assert await async_setup_component(hass, "automation", {"automation": [automation]})
+    server.meter.happens(LogbookFull(now(clock)))
+    assert len(await look(minutes=16)) == 1
 
 
 async def test_known_after_a_restart(

@@ -3,7 +3,6 @@
 from typing import Any, override
 
 from homeassistant.components.event import EventEntity, EventEntityDescription
-from homeassistant.const import EntityCategory
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
@@ -18,7 +17,6 @@ PARALLEL_UPDATES = 0
 LOGBOOK = EventEntityDescription(
     key="logbook",
     translation_key="logbook",
-    entity_category=EntityCategory.DIAGNOSTIC,
     event_types=[(bit.name or "").lower() for bit in LoggerStatus],
 )
 
