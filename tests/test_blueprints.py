@@ -1,31 +1,40 @@
 """Each blueprint is one, and does what it says."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 import shutil
 from typing import Any, Final
+from unittest.mock import patch
 
 import pytest
 from pytest_homeassistant_custom_component.common import (
     MockConfigEntry,
     async_fire_time_changed,
     async_mock_service,
+    async_test_home_assistant,
 )
 
 from custom_components.emu_professional import meter_log
-from homeassistant.core import HomeAssistant
-from homeassistant.helpers import entity_registry as er
+from custom_components.emu_professional.backfill import pages
+from homeassistant.core import CoreState, HomeAssistant, ServiceCall, State, callback
+from homeassistant.helpers import restore_state
+from homeassistant.helpers.json import json_dumps
 from homeassistant.setup import async_setup_component
 from homeassistant.util import dt as dt_util
+from homeassistant.util.json import json_loads_object
 from simulator.clock import ManualClock
-from simulator.history import CurrentRatioChange
+from simulator.history import CurrentRatioChange, VoltageRatioChange
 from simulator.web import MeterServer
 from tests.conftest import SERIAL_NUMBER, state_of
 
 BLUEPRINTS: Final = Path(__file__).parent.parent / "blueprints" / "automation"
 LOGBOOK: Final = f"event.emu_professional_ii_{SERIAL_NUMBER}_logbook"
 POWER: Final = f"sensor.emu_professional_ii_{SERIAL_NUMBER}_active_power"
+
+type July = Callable[[timedelta], Coroutine[Any, Any, None]]
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +59,22 @@ async def use(hass: HomeAssistant, name: str, **inputs: Any) -> None:
     assert state_of(hass, f"automation.{name}").state == "on"
 
 
+async def stop(hass: HomeAssistant, name: str) -> None:
+    """Let an automation leave no timers behind."""
+    await hass.services.async_call(
+        "automation", "turn_off", {"entity_id": f"automation.{name}"}, blocking=True
+    )
+    await hass.async_block_till_done()
+
+
+async def restore(hass: HomeAssistant, storage: dict[str, Any]) -> None:
+    """Let a Home Assistant that starts find the states that were stored."""
+    for stored in storage[restore_state.STORAGE_KEY]["data"]:
+        # Each one has a registry of its own.
+        stored.pop("entity_registry_id", None)
+    await restore_state.async_get(hass).async_load()
+
+
 def test_all_are_tested() -> None:
     """No blueprint is left out here."""
     names = {path.stem for path in BLUEPRINTS.glob("*/*.yaml")}
@@ -63,91 +88,380 @@ async def test_logbook_message(
     clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A changed transformer ratio is said, with what it was and is."""
+    """What was logged is said, also of the time in which Home Assistant was off."""
     monkeypatch.setattr(meter_log, "_PAUSE", 0)
     said = async_mock_service(hass, "persistent_notification", "create")
 
-    async def look() -> None:
+    async def look() -> list[str]:
+        clock.advance(60)
+        before = len(said)
         async_fire_time_changed(hass, datetime.now(UTC) + timedelta(seconds=310))
         await hass.async_block_till_done(wait_background_tasks=True)
+        return [call.data["message"] for call in said[before:]]
+
+    def changed(
+        kind: type[CurrentRatioChange | VoltageRatioChange], primary: int
+    ) -> None:
+        at = datetime.fromtimestamp(clock.now(), UTC) + timedelta(seconds=10)
+        server.meter.happens(kind(at, primary=primary))
 
     await look()
-    await use(hass, "logbook_message", logbook=LOGBOOK)
-    at = datetime.fromtimestamp(clock.now(), UTC)
-    server.meter.happens(CurrentRatioChange(at + timedelta(seconds=10), primary=500))
-    clock.advance(60)
-    await look()
-    (call,) = said
-    assert call.data["title"] == f"EMU Professional II {SERIAL_NUMBER}"
-    assert "Current transformer changed" in call.data["message"]
-    assert "- ct primary: 5 → 500 A" in call.data["message"]
-
-
-async def test_peak_shaving(
-    hass: HomeAssistant, freezer: Any, entity_registry: er.EntityRegistry
-) -> None:
-    """The load is off while the power is above the limit, and on when there is room."""
-    off = async_mock_service(hass, "homeassistant", "turn_off")
-    on = async_mock_service(hass, "homeassistant", "turn_on")
-
-    async def stays(power: str, minutes: int, unit: str = "kW") -> None:
-        hass.states.async_set(POWER, power, {"unit_of_measurement": unit})
-        await hass.async_block_till_done()
-        freezer.tick(timedelta(minutes=minutes))
-        async_fire_time_changed(hass)
-        await hass.async_block_till_done()
-
-    await stays("10", 0)
     await use(
         hass,
-        "peak_shaving",
-        power=POWER,
-        limit=15,
-        room=3,
-        load={"entity_id": "switch.boiler"},
+        "logbook_message",
+        logbook=LOGBOOK,
+        event_types=["current_transformer_changed", "time_changed"],
     )
-    await stays("15.1", 1)
-    await stays("14.9", 3)
-    assert (len(off), len(on)) == (0, 0)
-    await stays("15.1", 3)
-    assert (len(off), len(on)) == (1, 0)
-    assert off[0].data["entity_id"] == ["switch.boiler"]
-    await stays("12.5", 30)
-    await stays("unavailable", 30)
-    await stays("11900", 9, "W")
-    assert (len(off), len(on)) == (1, 0)
-    await stays("11800", 2, "W")
-    assert (len(off), len(on)) == (1, 1)
+    changed(CurrentRatioChange, 500)
+    (message,) = await look()
+    assert message.startswith("Current transformer ratio changed,")
+    assert "- ct primary: 5 → 500 A" in message
+    assert said[0].data["title"] == f"EMU Professional II {SERIAL_NUMBER}"
+    await hass.config_entries.async_unload(loaded.entry_id)
+    changed(CurrentRatioChange, 600)
+    clock.advance(60)
+    changed(VoltageRatioChange, 500)
+    await hass.config_entries.async_setup(loaded.entry_id)
+    (message,) = await look()
+    assert message.startswith("Current transformer ratio changed,")
+    assert "- ct primary: 500 → 600 A" in message
 
 
-async def test_monthly_export(
+LOAD: Final = "input_boolean.boiler"
+SHED: Final = "input_boolean.boiler_is_shed"
+
+
+class House:
+    """A Home Assistant with a boiler and an automation that sheds it."""
+
+    def __init__(
+        self, hass: HomeAssistant, storage: dict[str, Any], freezer: Any
+    ) -> None:
+        """Begin with a Home Assistant that runs, without the automation."""
+        self.hass = hass
+        self._storage = storage
+        self.power = "10"
+        self._freezer = freezer
+        self._automation: dict[str, Any] = {
+            "id": "shave",
+            "alias": "Shave",
+            "use_blueprint": {
+                "path": "emu_professional/peak_shaving.yaml",
+                "input": {
+                    "power": POWER,
+                    "limit": 15,
+                    "resume": 12,
+                    "load": LOAD,
+                    "shed": SHED,
+                },
+            },
+        }
+        self._running = AsyncExitStack()
+
+    async def set_up(self) -> None:
+        """Set up what its owner has made."""
+        self._show_power()
+        for domain, configuration in (
+            ("homeassistant", {}),
+            ("input_boolean", {"boiler": {}, "boiler_is_shed": {}}),
+            ("automation", [self._automation]),
+        ):
+            assert await async_setup_component(
+                self.hass, domain, {domain: configuration}
+            )
+        await self.hass.async_block_till_done()
+        assert state_of(self.hass, "automation.shave").state == "on"
+
+    def _show_power(self) -> None:
+        unit = {"unit_of_measurement": "kW", "device_class": "power"}
+        self.hass.states.async_set(POWER, self.power, unit)
+
+    async def passes(self, minutes: int, power: str | None = None) -> None:
+        """Let minutes pass with a power that stays."""
+        self.power = power or self.power
+        self._show_power()
+        for _ in range(minutes):
+            self._freezer.tick(timedelta(minutes=1))
+            async_fire_time_changed(self.hass)
+            await self.hass.async_block_till_done()
+
+    async def restart(self, power: str | None = None) -> None:
+        """Be off for an hour, and start with the states that are restored."""
+        await restore_state.async_get(self.hass).async_dump_states()
+        await self.stop()
+        self._freezer.tick(timedelta(hours=1))
+        self.power = power or self.power
+        self.hass = await self._running.enter_async_context(
+            async_test_home_assistant(initial_state=CoreState.not_running)
+        )
+        await restore(self.hass, self._storage)
+        await self.set_up()
+        await self.hass.async_start()
+        await self.hass.async_block_till_done()
+
+    async def stop(self) -> None:
+        """Stop Home Assistant."""
+        # In a process that ends nothing else has to be stopped.
+        await self.act("automation.turn_off", entity_id="automation.shave")
+        await self.hass.async_stop(force=True)
+        await self._running.aclose()
+
+    async def reload(self, power: str | None = None) -> None:
+        """Reload the automation, which its owner has changed."""
+        self.power = power or self.power
+        changed = {"description": self._automation.get("description", "") + "."}
+        self._automation = {**self._automation, **changed}
+        configuration = {"automation": [self._automation]}
+        with patch(
+            "homeassistant.config.load_yaml_config_file", return_value=configuration
+        ):
+            await self.act("automation.reload")
+
+    async def act(self, action: str, **data: Any) -> None:
+        """Perform an action."""
+        domain, _, name = action.partition(".")
+        await self.hass.services.async_call(domain, name, data, blocking=True)
+        await self.hass.async_block_till_done()
+
+    async def switch(self, entity_id: str, *, on: bool) -> None:
+        """Switch something by hand."""
+        await self.act(
+            f"input_boolean.turn_{'on' if on else 'off'}", entity_id=entity_id
+        )
+
+    @property
+    def switched(self) -> tuple[bool, bool]:
+        """Whether the load is on, and whether it is shed."""
+        return self._is_on(LOAD), self._is_on(SHED)
+
+    def _is_on(self, entity_id: str) -> bool:
+        return state_of(self.hass, entity_id).state == "on"
+
+
+ON: Final = True, False
+IS_SHED: Final = False, True
+OFF: Final = False, False
+
+
+@pytest.fixture
+async def house(
+    hass: HomeAssistant, hass_storage: dict[str, Any], freezer: Any
+) -> AsyncGenerator[House]:
+    """Return a house whose boiler is on."""
+    house = House(hass, hass_storage, freezer)
+    await house.set_up()
+    await house.switch(LOAD, on=True)
+    yield house
+    await house.stop()
+
+
+@pytest.mark.parametrize("between", ["", "reload", "restart"])
+async def test_peak_shaving(house: House, between: str) -> None:
+    """The load is off while the power is above the limit, and on when there is room."""
+
+    async def interrupt(power: str) -> None:
+        if between:
+            await getattr(house, between)(power=power)
+
+    await house.passes(1, "15.1")
+    await house.passes(3, "14.9")
+    assert house.switched == ON
+    await house.passes(1, "15.1")
+    assert house.switched == ON
+    await interrupt("15.1")
+    await house.passes(3, "15.1")
+    assert house.switched == IS_SHED
+    await interrupt("15.1")
+    await house.passes(11, "15.1")
+    await house.passes(11, "12.1")
+    await house.passes(11, "unavailable")
+    assert house.switched == IS_SHED
+    await house.passes(9, "11.9")
+    assert house.switched == IS_SHED
+    await interrupt("11.9")
+    await house.passes(11, "11.9")
+    assert house.switched == ON
+    await interrupt("15.1")
+    await house.passes(4, "15.1")
+    await interrupt("11.9")
+    await house.passes(12, "11.9")
+    assert house.switched == ON
+
+
+@pytest.mark.parametrize("between", ["reload", "restart"])
+async def test_peak_shaving_leaves_alone_what_others_switch(
+    house: House, between: str
+) -> None:
+    """Only what the automation has switched off is switched on again."""
+    await house.switch(LOAD, on=False)
+    for power in ("16", "10"):
+        await house.passes(15, power)
+        await getattr(house, between)()
+        assert house.switched == OFF
+    await house.switch(LOAD, on=True)
+    await house.passes(3, "16")
+    assert house.switched == IS_SHED
+    await house.passes(1, "13")
+    await getattr(house, between)()
+    await house.switch(LOAD, on=True)
+    await house.passes(2)
+    assert house.switched == ON
+    await house.switch(LOAD, on=False)
+    await getattr(house, between)()
+    await house.passes(15, "10")
+    assert house.switched == OFF
+
+
+async def test_peak_shaving_of_what_can_not_be_reached(house: House) -> None:
+    """Power above the limit without a crossing, or a load that is away, is seen later."""
+    await house.passes(5, "unavailable")
+    await house.passes(3, "16")
+    assert house.switched == IS_SHED
+    await house.passes(12, "10")
+    assert house.switched == ON
+    house.hass.states.async_set(LOAD, "unavailable")
+    await house.passes(10, "16")
+    assert house.switched == OFF
+    house.hass.states.async_set(LOAD, "on")
+    await house.passes(1)
+    assert house.switched == IS_SHED
+    house.hass.states.async_set(LOAD, "unavailable")
+    await house.passes(11, "10")
+    assert house.switched == IS_SHED
+    house.hass.states.async_set(LOAD, "off")
+    await house.passes(2)
+    assert house.switched == ON
+
+
+@pytest.fixture
+async def july(
     hass: HomeAssistant,
     loaded: MockConfigEntry,
     clock: ManualClock,
-    tmp_path: Path,
     freezer: Any,
-) -> None:
-    """On the first of the month the file of the month before is written."""
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> July:
+    """Return what lets it be some time after the beginning of July.
+
+    The meter's logger begins on 22 May, and Home Assistant may write to a folder.
+    """
+    # The event loop's time stands still.
+    monkeypatch.setattr(meter_log, "_PAUSE", 0)
+    monkeypatch.setattr(pages, "_LONGEST_PAUSE", 0)
+    monkeypatch.setattr(pages, "_PATIENCE", ())
     hass.config.allowlist_external_dirs = {str(tmp_path)}
-    said = async_mock_service(hass, "persistent_notification", "create")
     await hass.config.async_set_time_zone("Europe/Zurich")
-    night = datetime(2026, 7, 1, 0, 59, 59, tzinfo=UTC)
-    clock.advance(night.timestamp() - clock.now())
-    freezer.move_to(night)
+    begin = datetime(2026, 6, 30, 22, tzinfo=UTC)
+
+    async def july(since: timedelta) -> None:
+        clock.advance((begin + since).timestamp() - clock.now())
+        freezer.move_to(begin + since)
+        async_fire_time_changed(hass)
+        await hass.async_block_till_done(wait_background_tasks=True)
+
+    return july
+
+
+def exported(path: Path) -> list[datetime | None]:
+    """Return the first and the last stamp of a file."""
+    lines = path.read_text().splitlines()
+    return [
+        dt_util.parse_datetime(line.split(",")[0]) for line in (lines[1], lines[-1])
+    ]
+
+
+async def test_monthly_export(
+    hass: HomeAssistant, loaded: MockConfigEntry, july: July, tmp_path: Path
+) -> None:
+    """On the first of the month the file of the month before is written, once."""
+    said = async_mock_service(hass, "persistent_notification", "create")
+    await july(timedelta(hours=2, minutes=59, seconds=59))
     await use(
         hass, "monthly_export", meter=loaded.entry_id, folder=str(tmp_path), at="03:00"
     )
-    clock.advance(2)
-    freezer.tick(2)
-    async_fire_time_changed(hass)
-    await hass.async_block_till_done(wait_background_tasks=True)
+    await july(timedelta(hours=3, seconds=1))
     (call,) = said
-    lines = (tmp_path / "meter-2026-06.csv").read_text().splitlines()
-    assert f"{len(lines) - 1} records" in call.data["message"]
-    assert dt_util.parse_datetime(lines[-1].split(",")[0]) == datetime(
-        2026, 6, 30, 22, tzinfo=UTC
-    )
-    await hass.services.async_call(
-        "automation", "turn_off", {"entity_id": "automation.monthly_export"}
-    )
-    await hass.async_block_till_done()
+    path = tmp_path / "meter-2026-06.csv"
+    assert f"{len(path.read_text().splitlines()) - 1} records" in call.data["message"]
+    assert exported(path)[1] == datetime(2026, 6, 30, 22, tzinfo=UTC)
+    await july(timedelta(days=1, hours=3, seconds=1))
+    assert len(said) == 1
+    await stop(hass, "monthly_export")
+
+
+@pytest.mark.parametrize(
+    ("done", "files"),
+    [
+        pytest.param(None, {"06"}, id="never run"),
+        pytest.param("2026-06-01T03:00:00+02:00", {"06"}, id="one month"),
+        pytest.param("2026-05-01T03:00:00+02:00", {"05", "06"}, id="two months"),
+        pytest.param("2026-07-01T03:00:00+02:00", set(), id="all done"),
+    ],
+)
+async def test_monthly_export_at_the_next_start(
+    hass: HomeAssistant,
+    loaded: MockConfigEntry,
+    july: July,
+    tmp_path: Path,
+    hass_storage: dict[str, Any],
+    done: str | None,
+    files: set[str],
+) -> None:
+    """Home Assistant was off at that minute: what is missing is written at its start."""
+    said = async_mock_service(hass, "persistent_notification", "create")
+    await july(timedelta(days=9))
+    state = State("automation.monthly_export", "on", {"last_triggered": done})
+    stored = restore_state.StoredState(state, None, dt_util.utcnow())
+    hass_storage[restore_state.STORAGE_KEY] = {
+        "version": restore_state.STORAGE_VERSION,
+        "data": [json_loads_object(json_dumps(stored.as_dict()))],
+    }
+    await restore(hass, hass_storage)
+    hass.set_state(CoreState.not_running)
+    await use(hass, "monthly_export", meter=loaded.entry_id, folder=str(tmp_path))
+    assert not said
+    await hass.async_start()
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"meter-2026-{month}.csv" for month in files
+    }
+    assert len(said) == len(files)
+    for month in files:
+        # A record at midnight ends the month before.
+        ends = datetime(2026, int(month), 1), datetime(2026, int(month) + 1, 1)
+        first, last = exported(tmp_path / f"meter-2026-{month}.csv")
+        assert first
+        assert last == ends[1].replace(tzinfo=dt_util.get_default_time_zone())
+        assert first > ends[0].replace(tzinfo=dt_util.get_default_time_zone())
+    await stop(hass, "monthly_export")
+
+
+async def test_monthly_export_into_a_folder_that_does_not_exist(
+    hass: HomeAssistant, loaded: MockConfigEntry, july: July, tmp_path: Path
+) -> None:
+    """The owner hears of it at once, and the file is there soon after the folder."""
+    said: asyncio.Queue[str] = asyncio.Queue()
+
+    @callback
+    def say(call: ServiceCall) -> None:
+        said.put_nowait(call.data["message"])
+
+    hass.services.async_register("persistent_notification", "create", say)
+    folder = tmp_path / "profiles"
+    await july(timedelta(hours=2))
+    await use(hass, "monthly_export", meter=loaded.entry_id, folder=str(folder))
+    # Nothing that waits for an hour is waited for.
+    passing = asyncio.create_task(july(timedelta(hours=3, seconds=1)))
+    failure = await said.get()
+    assert f"{folder}/meter-2026-06.csv" in failure
+    assert "folder does not exist" in failure
+    folder.mkdir()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    await july(timedelta(hours=4, seconds=2))
+    assert "records until" in await said.get()
+    await passing
+    assert exported(folder / "meter-2026-06.csv")
+    assert said.empty()
+    await stop(hass, "monthly_export")
