@@ -23,7 +23,7 @@ from .failures import failure
 from .installation import installation_of
 from .password import password_watch_of
 from .relocation import async_learn_fingerprint
-from .storage import EntryStore, async_load_or_start_over, entry_store
+from .storage import EntryStore, entry_store
 from .turns import place_of, time_behind
 
 _STORE_DELAY = 900
@@ -121,8 +121,8 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
     @override
     async def _async_setup(self) -> None:
         """Recall the registers, so that none runs backwards over a restart."""
-        if stored := await async_load_or_start_over(self._store, _parse_registers):
-            registers, self._complete = stored
+        if stored := await self._store.async_load():
+            registers, self._complete = _parse_registers(stored)
             self._continuity = Continuity(registers, self._complete)
 
     @override
@@ -261,7 +261,10 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
 
 
 def _parse_registers(stored: dict[str, Any]) -> tuple[dict[str, Decimal], datetime]:
-    """Return registers in kWh, and when they were read, UTC."""
+    """Return registers in kWh, and when they were read, UTC.
+
+    Raises various errors for data of another shape.
+    """
     registers = {str(key): Decimal(text) for key, text in stored["registers"].items()}
     if not all(value.is_finite() for value in registers.values()):
         raise ValueError("a register is no number")
@@ -274,4 +277,4 @@ def _parse_registers(stored: dict[str, Any]) -> tuple[dict[str, Decimal], dateti
 @callback
 def registers_store(hass: HomeAssistant, entry: ConfigEntry) -> EntryStore:
     """Return where an entry's last registers, in kWh, outlive a restart."""
-    return entry_store(hass, entry)
+    return entry_store(hass, entry, "", _parse_registers)

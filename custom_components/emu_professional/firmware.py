@@ -13,7 +13,6 @@ from typing import Any, Final
 import aiohttp
 
 from homeassistant.core import HomeAssistant, callback
-from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.event import async_track_time_interval
 from homeassistant.helpers.singleton import singleton
@@ -24,7 +23,7 @@ from homeassistant.util.hass_dict import HassKey
 from .const import DOMAIN, LOGGER
 from .emu.errors import FirmwareRefused, Refusal
 from .emu.firmware import LARGEST_FILE, Image, read_firmware
-from .storage import async_to_its_end
+from .storage import OTHER_SHAPE, async_to_its_end
 
 VENDOR_URL: Final = (
     "https://www.emuag.ch/files/software/EMU_Professional_II_TCP_Updater.zip"
@@ -109,14 +108,7 @@ class FirmwareStore:
         try:
             if stored := await self._store.async_load():
                 self._state = await self._hass.async_add_executor_job(_parse, stored)
-        except (
-            AttributeError,
-            FirmwareRefused,
-            HomeAssistantError,
-            KeyError,
-            TypeError,
-            ValueError,
-        ) as err:
+        except (*OTHER_SHAPE, FirmwareRefused) as err:
             LOGGER.warning("The firmware that was kept can't be used: %r", err)
         self._tell_listeners()
 

@@ -10,13 +10,14 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, Final
 
+import voluptuous as vol
+
 from homeassistant.config_entries import ConfigEntry, ConfigEntryState
 from homeassistant.const import CONF_HOST, CONF_PASSWORD, CONF_PORT
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
-from homeassistant.helpers.storage import Store
 from homeassistant.util.hass_dict import HassKey
 
 from .const import DOMAIN, LOGGER
@@ -36,14 +37,13 @@ from .emu.update import (
     is_pending,
 )
 from .failures import failure
-from .storage import async_to_its_end
+from .storage import CheckedStore, async_to_its_end, shape
 
 PATIENCE: Final = Patience()
 
 _INSTALLATIONS: Final[HassKey[dict[str, Installation]]] = HassKey(
     f"{DOMAIN}.installations"
 )
-_STORE_VERSION: Final = 1
 _LOOK_BACK_PAUSE: Final = 60
 """Seconds."""
 _WANTED: Final = frozenset(
@@ -378,9 +378,10 @@ def installation_of(hass: HomeAssistant, entry: ConfigEntry) -> Installation:
     return installations[entry.entry_id]
 
 
-def update_store(hass: HomeAssistant, entry: ConfigEntry) -> Store[dict[str, str]]:
+def update_store(hass: HomeAssistant, entry: ConfigEntry) -> CheckedStore:
     """Return where an update that is not at its end outlives a restart."""
-    return Store(hass, _STORE_VERSION, f"{DOMAIN}.{entry.entry_id}.update")
+    check = shape(hash=vol.All(str, bytes.fromhex), version=str)
+    return CheckedStore(hass, f"{DOMAIN}.{entry.entry_id}.update", check)
 
 
 def _error(key: str, entry: ConfigEntry) -> HomeAssistantError:

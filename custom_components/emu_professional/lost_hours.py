@@ -7,13 +7,15 @@ them the meter's name. So they are kept here, and raised again at each start.
 
 from typing import Final
 
+import voluptuous as vol
+
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.util import dt as dt_util
 
 from .const import DOMAIN
-from .storage import EntryStore, entry_store
+from .storage import EntryStore, entry_store, shape
 
 _KEY: Final = "lost_hours"
 _FORMAT: Final = "%Y-%m-%d %H:%M"
@@ -104,7 +106,7 @@ def async_forget(hass: HomeAssistant, entry: ConfigEntry) -> None:
 @callback
 def lost_hours_store(hass: HomeAssistant, entry: ConfigEntry) -> EntryStore:
     """Return the store of the times that were not confirmed yet."""
-    return entry_store(hass, entry, _KEY)
+    return entry_store(hass, entry, _KEY, shape(times=[vol.ExactSequence([int, int])]))
 
 
 def _issues(hass: HomeAssistant, entry: ConfigEntry) -> dict[str, ir.IssueEntry]:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, override
 
+import voluptuous as vol
+
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.event import async_call_later
@@ -33,7 +35,7 @@ from .emu.logs import (
     Page,
     Record,
 )
-from .storage import EntryStore, entry_store
+from .storage import EntryStore, entry_store, shape
 
 LOGBOOK_SIZE: Final = 2048
 """Records that a logbook holds at most."""
@@ -280,4 +282,15 @@ def _told(stored: dict[str, Any]) -> Told:
 @callback
 def logbook_store(hass: HomeAssistant, entry: ConfigEntry) -> EntryStore:
     """Return where it outlives a restart what was told already."""
-    return entry_store(hass, entry, "logbook")
+    return entry_store(
+        hass,
+        entry,
+        "logbook",
+        shape(
+            logbook=vol.Maybe(int),
+            logger=vol.Maybe(int),
+            lasting=LoggerStatus,
+            changes=[vol.ExactSequence([int, LoggerStatus])],
+            empty_since=vol.Maybe(int),
+        ),
+    )

@@ -21,7 +21,7 @@ from .emu.client import MeterClient
 from .emu.errors import MeterError, MeterUnreachable, MeterUnsupported
 from .emu.fingerprint import Fingerprint
 from .emu.readings import Status
-from .storage import EntryStore, async_load_or_start_over, entry_store
+from .storage import EntryStore, entry_store
 
 _RELOADED = frozenset(
     {
@@ -172,9 +172,8 @@ async def async_load_fingerprint(
     hass: HomeAssistant, entry: ConfigEntry
 ) -> Fingerprint | None:
     """Return how an entry's meter answers without a password, if that is known."""
-    return await async_load_or_start_over(
-        fingerprint_store(hass, entry), Fingerprint.from_json
-    )
+    stored = await fingerprint_store(hass, entry).async_load()
+    return None if stored is None else Fingerprint.from_json(stored)
 
 
 async def async_learn_fingerprint(
@@ -193,7 +192,7 @@ async def async_learn_fingerprint(
 @callback
 def fingerprint_store(hass: HomeAssistant, entry: ConfigEntry) -> EntryStore:
     """Return the store of how a meter answers a request without password."""
-    return entry_store(hass, entry, "fingerprint")
+    return entry_store(hass, entry, "fingerprint", Fingerprint.from_json)
 
 
 def _client(

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, override
 
+import voluptuous as vol
+
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
@@ -15,7 +17,7 @@ from .const import DOMAIN, LOGGER
 type _Data = dict[str, Any]
 
 _VERSION: Final = 1
-_OTHER_SHAPE: Final = (
+OTHER_SHAPE: Final = (
     ArithmeticError,
     AttributeError,
     HomeAssistantError,
@@ -23,12 +25,44 @@ _OTHER_SHAPE: Final = (
     NotImplementedError,
     TypeError,
     ValueError,
+    vol.Invalid,
 )
-"""What parsing raises, and Home Assistant for a file of another version."""
+"""What checking raises, and Home Assistant for a file of another version."""
+
+type Check = Callable[[Any], object]
+"""Raises an error for data of another shape; a schema, or several in a row."""
+
 _STORES: Final[HassKey[dict[str, EntryStore]]] = HassKey(f"{DOMAIN}.stores")
 
 
-class EntryStore(Store[_Data]):
+class CheckedStore(Store[_Data]):
+    """A file that was perhaps written by another release, or not to its end.
+
+    Data of another shape or version is as good as none, and costs one warning: it
+    must not keep a meter from working.
+    """
+
+    def __init__(self, hass: HomeAssistant, key: str, check: Check) -> None:
+        """Name the file and how its data is checked."""
+        super().__init__(hass, _VERSION, key)
+        self._check = check
+        self._is_reported = False
+
+    @override
+    async def async_load(self) -> _Data | None:
+        """Return the data, or None if there is none of the right shape."""
+        try:
+            if (data := await super().async_load()) is not None:
+                self._check(data)
+        except OTHER_SHAPE as err:
+            if not self._is_reported:
+                LOGGER.warning("%s can't be used, starting over: %r", self.key, err)
+            self._is_reported = True
+            return None
+        return data
+
+
+class EntryStore(CheckedStore):
     """A file of a config entry.
 
     Whoever saves may be cancelled at any moment, for instance because the entry is
@@ -66,29 +100,22 @@ class EntryStore(Store[_Data]):
 
 
 @callback
-def entry_store(hass: HomeAssistant, entry: ConfigEntry, name: str = "") -> EntryStore:
+def entry_store(
+    hass: HomeAssistant, entry: ConfigEntry, name: str, check: Check
+) -> EntryStore:
     """Return the store of an entry's file: the same for all who name it."""
     key = f"{DOMAIN}.{entry.entry_id}{name and '.'}{name}"
     stores = hass.data.setdefault(_STORES, {})
     if key not in stores:
-        stores[key] = EntryStore(hass, _VERSION, key)
+        stores[key] = EntryStore(hass, key, check)
     return stores[key]
 
 
-async def async_load_or_start_over[ResultT](
-    store: Store[Any], parse: Callable[[Any], ResultT]
-) -> ResultT | None:
-    """Return what `parse` makes of a store's data, or None if there is none.
-
-    Data of another shape or version (a newer release wrote it, a disk was full) is
-    as good as none and costs one warning: it must not keep a meter from working.
-    """
-    try:
-        stored = await store.async_load()
-        return None if stored is None else parse(stored)
-    except _OTHER_SHAPE as err:
-        LOGGER.warning("%s can't be used, starting over: %r", store.key, err)
-        return None
+def shape(**keys: Any) -> Check:
+    """Return a check of a dictionary; other keys may be there as well."""
+    required = {vol.Required(key): value for key, value in keys.items()}
+    schema: Check = vol.Schema(required, extra=vol.ALLOW_EXTRA)
+    return schema
 
 
 async def async_to_its_end[ResultT](

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, override
 
+import voluptuous as vol
+
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import CoreState, HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
@@ -23,7 +25,7 @@ from ..const import CONF_AUTOMATIC, DOMAIN, LOGGER
 from ..coordinator import EmuCoordinator, Silence
 from ..emu.errors import MeterError, MeterWithoutLogger
 from ..lost_hours import LostHours
-from ..storage import EntryStore, entry_store
+from ..storage import EntryStore, entry_store, shape
 from .hours import HOUR
 from .job import Backfill, Mode, Report, Window
 from .recorder import (
@@ -421,7 +423,12 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
 @callback
 def backfill_store(hass: HomeAssistant, entry: ConfigEntry) -> EntryStore:
     """Return where it outlives a restart up to when statistics are settled."""
-    return entry_store(hass, entry, "backfill")
+    return entry_store(
+        hass,
+        entry,
+        "backfill",
+        shape(settled={str: int}, silences=[vol.ExactSequence([int, int])]),
+    )
 
 
 @singleton(_TURNS)
