@@ -790,6 +790,27 @@ async def test_restart(
     assert updater.running == "1.0.16"
 
 
+async def test_meter_with_a_name(
+    hass: HomeAssistant,
+    entry: MockConfigEntry,
+    updater: UpdaterServer,
+    names: dict[str, str],
+) -> None:
+    """A name that only Home Assistant can find leads to the updater as well."""
+    names["meter.local"] = updater.web.host
+    data = {**entry.data, "host": "meter.local"}
+    hass.config_entries.async_update_entry(entry, data=data)
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    installation = installation_of(hass, entry)
+    (slot,) = await installation.async_slots()
+    assert slot.active
+
+    unknown = {**entry.data, "host": "another.local"}
+    hass.config_entries.async_update_entry(entry, data=unknown)
+    with pytest.raises(HomeAssistantError, match="does not answer"):
+        await installation.async_slots()
+
+
 async def test_firmware_slots(
     hass: HomeAssistant, loaded: MockConfigEntry, updater: UpdaterServer
 ) -> None:

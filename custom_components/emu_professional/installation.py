@@ -8,6 +8,7 @@ left of an update when Home Assistant stops is found again at its next start.
 import asyncio
 from collections.abc import Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import voluptuous as vol
@@ -37,6 +38,7 @@ from .emu.update import (
     is_pending,
 )
 from .failures import failure
+from .relocation import async_address_of
 from .storage import CheckedStore, async_to_its_end, shape
 
 PATIENCE: Final = Patience()
@@ -366,7 +368,12 @@ class Installation:
                 data[CONF_PORT],
                 data.get(CONF_PASSWORD),
             )
-        return Access(client, data[CONF_HOST], DEFAULT_PORT)
+        return Access(
+            client,
+            data[CONF_HOST],
+            DEFAULT_PORT,
+            partial(async_address_of, self._hass),
+        )
 
 
 @callback

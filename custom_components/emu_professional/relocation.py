@@ -6,14 +6,19 @@ where it was, the new address is asked without password, and the password goes t
 only if the old address is silent and the new one answers just as the meter did.
 """
 
+import asyncio
 from enum import Enum, auto
 from ipaddress import ip_address
+import socket
 from typing import Any
 
 from homeassistant.config_entries import ConfigEntry, ConfigEntryState
 from homeassistant.const import CONF_HOST, CONF_MAC, CONF_PASSWORD, CONF_PORT
 from homeassistant.core import HomeAssistant, callback
-from homeassistant.helpers.aiohttp_client import async_get_clientsession
+from homeassistant.helpers.aiohttp_client import (
+    HomeAssistantTCPConnector,
+    async_get_clientsession,
+)
 from homeassistant.helpers.device_registry import format_mac
 
 from .const import LOGGER
@@ -22,6 +27,9 @@ from .emu.errors import MeterError, MeterUnreachable, MeterUnsupported
 from .emu.fingerprint import Fingerprint
 from .emu.readings import Status
 from .storage import EntryStore, entry_store
+
+_LOOKUP_LIMIT = 5.0
+"""Seconds to find the address of a name."""
 
 _RELOADED = frozenset(
     {
@@ -154,6 +162,26 @@ def is_ip_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+async def async_address_of(hass: HomeAssistant, host: str) -> str:
+    """Return the IP address of a host, found in the way of Home Assistant's requests.
+
+    Home Assistant knows names of the local network, as in "meter.local", that the
+    operating system may not know. Of several addresses an IPv4 one is preferred: the
+    manual knows no other. Raises MeterUnreachable.
+    """
+    connector = async_get_clientsession(hass).connector
+    assert isinstance(connector, HomeAssistantTCPConnector)
+    try:
+        async with asyncio.timeout(_LOOKUP_LIMIT):
+            found = await connector.async_resolve_host(host)
+    except (OSError, ValueError) as err:
+        raise MeterUnreachable("its name is unknown") from err
+    addresses = sorted(found, key=lambda result: result["family"] != socket.AF_INET)
+    if not addresses:
+        raise MeterUnreachable("its name is unknown")
+    return addresses[0]["host"]
 
 
 @callback

@@ -115,9 +115,8 @@ async def test_what_a_browser_reads_is_read() -> None:
 async def test_what_is_not_read_is_an_error() -> None:
     """What neither the library nor anybody reads is one of the meter's errors."""
     async with aiohttp.ClientSession() as session:
-        for title, answer in NOT_READ.items():
+        for answer in NOT_READ.values():
             async with serving(answer) as port:
                 meter = MeterClient(session, "127.0.0.1", port)
                 with pytest.raises((MeterUnexpectedAnswer, MeterUnreachable)):
                     await meter.status()
-                    pytest.fail(title)

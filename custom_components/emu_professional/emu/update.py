@@ -137,6 +137,12 @@ class Access:
     client: MeterClient
     host: str
     port: int
+    resolve: Callable[[str], Awaitable[str]] | None = None
+    """Returns the IP address of a host name; None: the operating system does."""
+
+    async def address(self) -> str:
+        """Return where to send datagrams. Raises MeterUnreachable."""
+        return await self.resolve(self.host) if self.resolve else self.host
 
 
 @dataclass(frozen=True, slots=True)
@@ -417,7 +423,8 @@ class Update:
         # An old server does not survive more requests than it has buffers for.
         async with self._session:
             access = self._find()
-            async with UpdaterSession(access.host, access.port) as updater:
+            address = await access.address()
+            async with UpdaterSession(address, access.port) as updater:
                 return await request(updater)
 
 
