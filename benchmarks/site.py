@@ -367,11 +367,12 @@ class Growth:
 
     async def _update(self) -> float:
         self._updates += 1
-        image = signed_image(f"1.0.{16 + self._updates}", size=FIRMWARE_SIZE)
+        version = f"1.0.{16 + self._updates}"
+        image = signed_image(version, size=FIRMWARE_SIZE)
         await self._owner.give_firmware(self._entries[UPDATED], image)
         begin = time.monotonic()
         entity_id = f"update.emu_professional_ii_{FIRST + UPDATED}_firmware"
-        await self._owner.install_firmware(entity_id)
+        await self._owner.install_firmware(entity_id, version)
         return time.monotonic() - begin
 
     async def _wait_until_filled(self) -> None:

@@ -119,9 +119,13 @@ class Owner:
         if step["type"] != "create_entry":
             raise OwnerError(f"the firmware is refused: {step['errors']}")
 
-    async def install_firmware(self, entity_id: str) -> None:
-        """Press *Update*; return when the update is at its end."""
-        await self.post("/api/services/update/install", json={"entity_id": entity_id})
+    async def install_firmware(self, entity_id: str, version: str) -> None:
+        """Install a firmware that was given; return when the update is at its end.
+
+        It is named, because it is not offered before the meter has said what runs.
+        """
+        data = {"entity_id": entity_id, "version": version}
+        await self.post("/api/services/update/install", json=data)
 
     async def reload_meter(self, entry_id: str) -> None:
         """Reload a meter's config entry."""

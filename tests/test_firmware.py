@@ -243,6 +243,7 @@ def stored(content: bytes, **changes: Any) -> dict[str, Any]:
         "image": base64.b64encode(content).decode(),
         "source": "upload",
         "when": "2026-06-01T10:00:00+00:00",
+        "unfit_for": [],
         "is_checked_daily": True,
         "checked": None,
         "conditions": {},
@@ -252,8 +253,12 @@ def stored(content: bytes, **changes: Any) -> dict[str, Any]:
 
 def test_stored_is_what_is_saved() -> None:
     """The other tests' storage is right, and is written as it was read."""
-    document = stored(signed_image(), conditions={"If-None-Match": '"1"'})
+    document = stored(
+        signed_image(), conditions={"If-None-Match": '"1"'}, unfit_for=["1", "2"]
+    )
     assert firmware._serialize(firmware._parse(document)) == document
+    del document["unfit_for"]
+    assert firmware._parse(document).unfit_for == set()
 
 
 DAMAGED = signed_image()[:-1]
@@ -269,6 +274,7 @@ DAMAGED = signed_image()[:-1]
         stored(signed_image(), source="a friend"),
         stored(signed_image(), when="yesterday"),
         stored(signed_image(), conditions=[]),
+        stored(signed_image(), unfit_for=5),
         {"image": None},
         ["something else"],
     ],

@@ -20,7 +20,11 @@ from custom_components.emu_professional import installation as installation_modu
 from custom_components.emu_professional.const import DOMAIN
 from custom_components.emu_professional.emu.firmware import read_firmware
 from custom_components.emu_professional.emu.update import Patience, Step
-from custom_components.emu_professional.firmware import Source, firmware_store
+from custom_components.emu_professional.firmware import (
+    FirmwareStore,
+    Source,
+    firmware_store,
+)
 from custom_components.emu_professional.installation import (
     installation_of,
     update_store,
@@ -303,7 +307,7 @@ async def test_spellings_of_what_runs(
     assert len(updater.requests) == asked
 
 
-@pytest.mark.parametrize("shown", ["1.0.16", "1.0", "build 5", "1.0.16-rc1"])
+@pytest.mark.parametrize("shown", ["1.0.16", "1.0", "build 5", 9, "9" * 10_000])
 async def test_what_runs_is_known_by_its_hash(
     hass: HomeAssistant,
     world_time: None,
@@ -393,6 +397,9 @@ async def test_unfit_firmware_is_not_offered_again(
             await install(hass)
         await quarter()
         assert state_of(hass, FIRMWARE).state == STATE_OFF
+    restarted = FirmwareStore(hass)
+    await restarted.async_load()
+    assert restarted.is_unfit_for(SERIAL_NUMBER)
 
 
 async def test_nothing_is_asked_without_a_firmware(

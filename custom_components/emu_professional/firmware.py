@@ -57,6 +57,8 @@ class _State:
     image: Image | None = None
     source: Source | None = None
     when: datetime | None = None
+    unfit_for: frozenset[str] = frozenset()
+    """Serial numbers of the meters that have tried the image in vain."""
     is_checked_daily: bool = False
     checked: datetime | None = None
     conditions: Mapping[str, str] = field(default_factory=dict)
@@ -103,6 +105,10 @@ class FirmwareStore:
         """Whether the vendor's address is asked for newer firmware."""
         return self._state.is_checked_daily
 
+    def is_unfit_for(self, serial_number: str) -> bool:
+        """Return whether a meter has tried the image in vain since it was given."""
+        return serial_number in self._state.unfit_for
+
     async def async_load(self) -> None:
         """Recall what was kept; a damaged file is as good as none."""
         try:
@@ -121,12 +127,23 @@ class FirmwareStore:
 
     async def async_keep(self, image: Image, source: Source) -> None:
         """Keep an image instead of the one before."""
-        await self._async_change(image=image, source=source, when=dt_util.utcnow())
+        await self._async_change(
+            image=image, source=source, when=dt_util.utcnow(), unfit_for=frozenset()
+        )
         self._tell_listeners()
+
+    async def async_note_unfit(self, serial_number: str, image: Image) -> None:
+        """Note that a meter has tried an image in vain, until it is given again."""
+        if self.image == image:
+            unfit_for = self._state.unfit_for | {serial_number}
+            await self._async_change(unfit_for=unfit_for)
+            self._tell_listeners()
 
     async def async_remove(self) -> None:
         """Forget the image; a daily check may bring the vendor's again."""
-        await self._async_change(image=None, source=None, when=None, conditions={})
+        await self._async_change(
+            image=None, source=None, when=None, unfit_for=frozenset(), conditions={}
+        )
         self._tell_listeners()
 
     async def async_check_daily(self, *, wanted: bool) -> None:
@@ -258,6 +275,7 @@ def _serialize(state: _State) -> dict[str, Any]:
         "image": image,
         "source": state.source,
         "when": state.when and state.when.isoformat(),
+        "unfit_for": sorted(state.unfit_for),
         "is_checked_daily": state.is_checked_daily,
         "checked": state.checked and state.checked.isoformat(),
         "conditions": dict(state.conditions),
@@ -279,6 +297,8 @@ def _parse(stored: Mapping[str, Any]) -> _State:
         image=read_firmware(base64.b64decode(stored["image"])),
         source=Source(stored["source"]),
         when=_time(stored["when"]),
+        # Not in the files of version 0.1.0
+        unfit_for=frozenset(map(str, stored.get("unfit_for", ()))),
     )
 
 

@@ -38,6 +38,7 @@ from .emu.update import (
     is_pending,
 )
 from .failures import failure
+from .firmware import firmware_store
 from .relocation import async_address_of
 from .storage import CheckedStore, async_to_its_end, shape
 
@@ -74,15 +75,14 @@ class Installation:
         self._entry = entry
         self.is_busy = False
         """Whether its module is busy with it, or may be restarting."""
-        self.unfit: bytes | None = None
-        """Hash of an image that this meter has tried in vain."""
         self._listeners: set[CALLBACK_TYPE] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._look_back: asyncio.Task[None] | None = None
         self._is_removed = False
         self._store = update_store(hass, entry)
         assert entry.unique_id
-        self._update = Update(self._find, entry.unique_id, PATIENCE, self._show)
+        self._serial_number = entry.unique_id
+        self._update = Update(self._find, self._serial_number, PATIENCE, self._show)
 
     @callback
     def async_add_listener(self, listener: CALLBACK_TYPE) -> CALLBACK_TYPE:
@@ -171,7 +171,8 @@ class Installation:
             await self._async_settle(self._update.install(image), before)
         except UpdateFailed as err:
             if err.reason.unfit:
-                self.unfit = image.hash
+                store = firmware_store(self._hass)
+                await store.async_note_unfit(self._serial_number, image)
             raise
 
     async def _async_finish(self) -> None:

@@ -80,8 +80,8 @@ class EmuUpdate(ModuleEntity, UpdateEntity):
     async def async_added_to_hass(self) -> None:
         """Follow the firmware that is given, and an update that goes on."""
         await super().async_added_to_hass()
-        self.async_on_remove(self._installation.async_add_listener(self._changed))
-        self.async_on_remove(self._store.async_add_listener(self._given))
+        for source in (self._installation, self._store):
+            self.async_on_remove(source.async_add_listener(self._changed))
         self._look_if_needed()
 
     @override
@@ -130,12 +130,6 @@ class EmuUpdate(ModuleEntity, UpdateEntity):
         super()._handle_coordinator_update()
 
     @callback
-    def _given(self) -> None:
-        # Whoever gives an image again that was unfit wants it to be tried again.
-        self._installation.unfit = None
-        self._changed()
-
-    @callback
     def _changed(self) -> None:
         self._look_if_needed()
         self._show()
@@ -177,7 +171,9 @@ class EmuUpdate(ModuleEntity, UpdateEntity):
 
     def _is_offered(self, image: Image, version: str) -> bool:
         """Return whether an image is newer than what runs, by its hash if known."""
-        if image.hash == self._installation.unfit or not _is_newer(image, version):
+        if self._store.is_unfit_for(self.coordinator.serial_number):
+            return False
+        if not _is_newer(image, version):
             return False
         if running := self._installation.running:
             return running.hash != image.hash
@@ -187,10 +183,8 @@ class EmuUpdate(ModuleEntity, UpdateEntity):
 
 def _is_newer(image: Image, version: str | None) -> bool:
     """Return whether an image is newer than a version; True for what is no version."""
-    if version is None:
-        return False
     try:
-        return image.version > Version.parse(version)
+        return version is None or image.version > Version.parse(version)
     except ValueError:
         return True
 

@@ -162,14 +162,14 @@ class Site:
         )
 
     async def _update(self, meter: SimulatedMeter) -> None:
-        await self._give_firmware(meter, self._random.choice(TRAITS))
-        await self._install(meter)
+        version = await self._give_firmware(meter, self._random.choice(TRAITS))
+        await self._install(meter, version)
 
     async def update(self) -> None:
         """Give every meter a firmware that works; ChaosError if one does not run it."""
         version = await self._give_firmware(self.meters[0], Trait.GOOD)
         for meter in self.meters:
-            await self._install(meter)
+            await self._install(meter, version)
             if meter.updater.running != version or meter.firmware_fault():
                 raise ChaosError(f"{meter.serial_number} does not stay with {version}")
 
@@ -181,9 +181,9 @@ class Site:
         await self._owner.give_firmware(self._entries[meter.serial_number], image)
         return version
 
-    async def _install(self, meter: SimulatedMeter) -> None:
+    async def _install(self, meter: SimulatedMeter, version: str) -> None:
         entity_id = self._entity_id(meter, "update", "firmware")
-        await self._owner.install_firmware(entity_id)
+        await self._owner.install_firmware(entity_id, version)
 
     @staticmethod
     def _entity_id(meter: SimulatedMeter, platform: str, name: str) -> str:

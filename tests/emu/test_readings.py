@@ -89,6 +89,9 @@ def test_status_tells_nothing_but_its_serial_number() -> None:
         ({"mbactive": 1}, "modbus", None),
         ({"ntp1": "x" * 65}, "ntp_server", None),
         ({"ntp1": ""}, "ntp_server", None),
+        ({"softwareversion": "1.0.16\ud800\n"}, "software_version", "1.0.16"),
+        ({"softwareversion": "\x00"}, "software_version", None),
+        ({"softwareversion": 1.0}, "software_version", None),
     ],
 )
 def test_status_field(document: dict[str, Any], field: str, value: object) -> None:
