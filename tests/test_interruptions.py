@@ -16,9 +16,9 @@ from .conftest import SERIAL_NUMBER, Pass
 PREFIX = f"sensor.emu_professional_ii_{SERIAL_NUMBER}_"
 POWER = f"{PREFIX}active_power"
 REGISTER = f"{PREFIX}energy_import"
-VOLTAGE = f"{PREFIX}voltage_l1"
+CURRENT = f"{PREFIX}current_l1"
 NTP = f"binary_sensor.emu_professional_ii_{SERIAL_NUMBER}_time_synchronization"
-ALL = {POWER, REGISTER, VOLTAGE, NTP}
+ALL = {POWER, REGISTER, CURRENT, NTP}
 
 pytestmark = pytest.mark.usefixtures("loaded", "impatient")
 
@@ -193,9 +193,9 @@ async def test_wrong_content_type(
 @pytest.mark.parametrize(
     "fault",
     [
-        faults.MissingKeys("u_L1_act_e"),
-        faults.null_values("u_L1_act_e"),
-        faults.dash_values("u_L1_act_e"),
+        faults.MissingKeys("i_L1_act_e"),
+        faults.null_values("i_L1_act_e"),
+        faults.dash_values("i_L1_act_e"),
     ],
     ids=["missing", "null", "dash"],
 )
@@ -210,10 +210,10 @@ async def test_missing_value(
     server.faults.set(fault)
     await pass_time(5)
     unknown = {name for name, state in states(hass).items() if state == STATE_UNKNOWN}
-    assert unknown == {VOLTAGE}
+    assert unknown == {CURRENT}
     server.faults.clear()
     await pass_time(5)
-    assert states(hass)[VOLTAGE] == server.meter.meter_data()["u_L1_act_e"]
+    assert states(hass)[CURRENT] == server.meter.meter_data()["i_L1_act_e"]
     assert ours(caplog) == []
 
 
@@ -224,12 +224,12 @@ async def test_missing_value(
         ("wpulse_cnt_L123_e", "99999999.999", REGISTER),
         ("wpulse_cnt_L123_e", "NaN", REGISTER),
         ("wpulse_cnt_L123_e", "-1.000", REGISTER),
-        ("u_L1_act_e", "1e999", VOLTAGE),
-        ("u_L1_act_e", "99999999.9", VOLTAGE),
-        ("u_L1_act_e", [1, [2]], VOLTAGE),
-        ("u_L1_act_e", "<script>alert(1)</script>", VOLTAGE),
-        ("u_L1_act_e", faults.Literal("1e999"), VOLTAGE),
-        ("u_L1_act_e", faults.Literal("NaN"), VOLTAGE),
+        ("i_L1_act_e", "1e999", CURRENT),
+        ("i_L1_act_e", "99999999.999", CURRENT),
+        ("i_L1_act_e", [1, [2]], CURRENT),
+        ("i_L1_act_e", "<script>alert(1)</script>", CURRENT),
+        ("i_L1_act_e", faults.Literal("1e999"), CURRENT),
+        ("i_L1_act_e", faults.Literal("NaN"), CURRENT),
     ],
 )
 async def test_value_that_cannot_be_right(

@@ -34,7 +34,6 @@ ENABLED = {
     "active_power",
     *(f"active_power_l{phase}" for phase in (1, 2, 3)),
     *(f"current_l{phase}" for phase in (1, 2, 3)),
-    *(f"voltage_l{phase}" for phase in (1, 2, 3)),
     *(f"energy_{d}{t}" for d in ("import", "export") for t in ("", "_t1", "_t2")),
     *("backfill", "backfill_progress", "fill_statistics"),
     "firmware",
@@ -85,6 +84,21 @@ async def test_every_value_of_the_manual_is_an_entity(
         *("firmware", "restart", "delete_firmware"),
     }
     assert unique_ids([e for e in entities if not e.disabled]) == ENABLED
+
+
+async def test_registered_entities_stay_as_they_are(
+    hass: HomeAssistant,
+    entity_registry: er.EntityRegistry,
+    entry: MockConfigEntry,
+    server: MeterServer,
+) -> None:
+    """What is on by default is decided when an entity is registered first."""
+    key = f"{SERIAL_NUMBER}_voltage_l1"
+    entity_registry.async_get_or_create("sensor", DOMAIN, key, config_entry=entry)
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done()
+    entity_id = id_of(entity_registry, "voltage_l1")
+    assert state_of(hass, entity_id).state == server.meter.meter_data()["u_L1_act_e"]
 
 
 @pytest.mark.usefixtures("all_enabled")
@@ -257,16 +271,16 @@ async def test_value_that_appears_later(
     pass_time: Pass,
 ) -> None:
     """An entity is made once the meter reports its value, be it late."""
-    key = f"{SERIAL_NUMBER}_voltage_l1"
-    server.faults.set(faults.MissingKeys("u_L1_act_e"))
+    key = f"{SERIAL_NUMBER}_current_l1"
+    server.faults.set(faults.MissingKeys("i_L1_act_e"))
     await hass.config_entries.async_setup(entry.entry_id)
     await hass.async_block_till_done()
     assert not entity_registry.async_get_entity_id("sensor", DOMAIN, key)
     server.faults.clear()
     await pass_time(5)
-    entity_id = id_of(entity_registry, "voltage_l1")
-    assert state_of(hass, entity_id).state == server.meter.meter_data()["u_L1_act_e"]
-    server.faults.set(faults.MissingKeys("u_L1_act_e"))
+    entity_id = id_of(entity_registry, "current_l1")
+    assert state_of(hass, entity_id).state == server.meter.meter_data()["i_L1_act_e"]
+    server.faults.set(faults.MissingKeys("i_L1_act_e"))
     await pass_time(5)
     assert state_of(hass, entity_id).state == STATE_UNKNOWN
 
@@ -305,7 +319,7 @@ async def test_names(
         f"{device} Energy import",
         f"{device} Energy export T2",
         f"{device} Active power L1",
-        f"{device} Voltage L3",
+        f"{device} Current L3",
     } <= names
     assert clock.now() == NOON.timestamp()
 

@@ -62,11 +62,13 @@ _STATE_CLASSES = {
 
 
 def _enabled(quantity: Quantity) -> bool:
-    """Whether many owners want a quantity, at up to 17,280 states a day."""
+    """Return whether an entity is enabled when it is registered first.
+
+    What dashboards and automations of many owners are made of is. A voltage changes
+    at two polls of three, for few: 11,500 rows a day of the recorder.
+    """
     match quantity.kind, quantity.measurand:
-        case Kind.REGISTER, _:
-            return True
-        case Kind.MOMENTARY, Measurand.ACTIVE_POWER | Measurand.VOLTAGE:
+        case (Kind.REGISTER, _) | (Kind.MOMENTARY, Measurand.ACTIVE_POWER):
             return True
         case Kind.MOMENTARY, Measurand.CURRENT:
             return quantity.phase is not Phase.L123

@@ -50,6 +50,7 @@ async def test_history_comes_with_the_meter(house: House) -> None:
     assert await house.worst_error() < A_POLL
 
 
+@pytest.mark.usefixtures("all_enabled")
 async def test_means_come_with_the_meter(house: House) -> None:
     """Power, current and voltage have the mean and the extremes of their records."""
     await house.load()

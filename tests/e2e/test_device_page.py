@@ -27,9 +27,6 @@ LIVE = {
     "Current L1": ("i_L1_act_e", "A"),
     "Current L2": ("i_L2_act_e", "A"),
     "Current L3": ("i_L3_act_e", "A"),
-    "Voltage L1": ("u_L1_act_e", "V"),
-    "Voltage L2": ("u_L2_act_e", "V"),
-    "Voltage L3": ("u_L3_act_e", "V"),
 }
 SETTINGS = {
     "Firmware": "Up-to-date",
