@@ -222,6 +222,53 @@ async def test_records_by_index(
     assert answer["records"] == []
 
 
+LONG_AGO = "0001-01-01 00:00:00"
+FAR_OFF = "9999-12-31 23:59:59"
+
+
+async def test_times_and_indices_from_outside(
+    hass: HomeAssistant, loaded: MockConfigEntry, server: MeterServer
+) -> None:
+    """Times that no clock can show and indices that no logger has are no raw errors."""
+    for zone in ("", "+00:00", "+14:00", "-14:00"):
+        window = {"start": LONG_AGO + zone, "end": FAR_OFF + zone}
+        assert indices(await call(hass, GET, loaded, **window)) == list(range(1, 961))
+        assert (await call(hass, "get_logbook", loaded, **window))["records"] == []
+        for field in ({"end": LONG_AGO + zone}, {"start": FAR_OFF + zone}):
+            assert (await call(hass, GET, loaded, **field))["records"] == []
+            assert (await call(hass, "get_logbook", loaded, **field))["records"] == []
+    huge = 10**30
+    server.requests.clear()
+    answer = await call(hass, GET, loaded, first_index=huge, last_index=huge)
+    assert answer["records"] == []
+    assert not [request for request in server.requests if "00000" in request.path]
+    answer = await call(hass, GET, loaded, first_index=960, last_index=huge)
+    assert indices(answer) == [960]
+    for index in (float("inf"), float("nan"), "1" * 5000, -1, [1], "ten"):
+        with pytest.raises(vol.Invalid):
+            await call(hass, GET, loaded, first_index=index)
+
+
+async def test_stamps_from_outside(
+    hass: HomeAssistant, loaded: MockConfigEntry, server: MeterServer, folder: Path
+) -> None:
+    """Stamps that no clock of a meter can show are no records."""
+    path = str(folder / "meter.csv")
+    indices_ = {"first_index": 955}
+    for stamp in (
+        "9999-12-31T23:59:59Z",
+        "0001-01-01T00:00:00Z",
+        "2106-02-07T06:28:17Z",
+    ):
+        server.faults.set(faults.ReplacedField(1, stamp, 957), path="/data/")
+        answer = await call(hass, GET, loaded, **indices_)
+        assert indices(answer) == [955, 956, 958, 959, 960]
+        assert answer["refused"] == {"time stamp": 1}
+        answer = await call(hass, EXPORT, loaded, path=path, **indices_)
+        assert (answer["records"], answer["refused"]) == (5, {"time stamp": 1})
+        server.faults.clear()
+
+
 async def test_columns_of_choice(
     hass: HomeAssistant, loaded: MockConfigEntry, server: MeterServer
 ) -> None:
@@ -665,8 +712,16 @@ async def test_paths_that_are_refused(
         folder / ".." / "meter.csv",
         folder / "link.csv",
         Path("/"),
+        folder / "nul\0.csv",
+        folder / "nul\0" / "meter.csv",
+        folder / "high\ud800.csv",
+        folder / "low\udc80.csv",
+        Path("\0"),
     ):
-        assert "must not write to" in await told(path)
+        text = await told(path)
+        assert "must not write to" in text
+        # It goes to browsers and into automations' traces.
+        assert text.encode()
     assert "There is no folder" in await told(folder / "none" / "meter.csv")
     assert "is a folder" in await told(folder / "folder.csv")
     assert "is a folder" in await told(folder)
@@ -702,12 +757,59 @@ async def test_disk_is_full(
 
 
 async def test_name_that_is_too_long(
-    hass: HomeAssistant, loaded: MockConfigEntry, folder: Path
+    hass: HomeAssistant, loaded: MockConfigEntry, server: MeterServer, folder: Path
 ) -> None:
-    """What the system refuses is told."""
-    path = folder / ("x" * 250)
-    with pytest.raises(HomeAssistantError, match=os.strerror(errno.ENAMETOOLONG)):
-        await call(hass, EXPORT, loaded, path=str(path))
+    """What the system refuses is told before the meter is asked."""
+    server.requests.clear()
+    for name in ("x" * 256, "ü" * 128):
+        with pytest.raises(HomeAssistantError, match=os.strerror(errno.ENAMETOOLONG)):
+            await call(hass, EXPORT, loaded, path=str(folder / name))
+    assert not server.requests
+    for name in ("x" * 255, "ü" * 127):
+        await call(hass, EXPORT, loaded, path=str(folder / name), last_index=1)
+        assert len(rows(folder / name)) == 1
+
+
+async def test_links(
+    hass: HomeAssistant, loaded: MockConfigEntry, folder: Path, tmp_path: Path
+) -> None:
+    """What a link leads to is checked and written; the link stays, wherever it is."""
+    allowed = folder / "meter.csv"
+    allowed.write_text("old")
+    (tmp_path / "forbidden.csv").symlink_to(allowed)
+    (folder / "new.csv").symlink_to(folder / "not there yet.csv")
+    (folder / "nowhere.csv").symlink_to(tmp_path / "not there yet.csv")
+    (folder / "circle.csv").symlink_to(folder / "circle.csv")
+    (folder / "away").symlink_to(tmp_path)
+    (tmp_path / "back").symlink_to(folder)
+    for path, written in (
+        (tmp_path / "forbidden.csv", allowed),
+        (folder / "new.csv", folder / "not there yet.csv"),
+        (tmp_path / "back" / "third.csv", folder / "third.csv"),
+    ):
+        answer = await call(hass, EXPORT, loaded, path=str(path), last_index=1)
+        assert answer["path"] == str(written)
+        assert not written.is_symlink()
+        assert len(rows(written)) == 1
+    for path in (folder / "nowhere.csv", folder / "away" / "meter.csv"):
+        with pytest.raises(ServiceValidationError, match="must not write to"):
+            await call(hass, EXPORT, loaded, path=str(path))
+    with pytest.raises(HomeAssistantError, match=os.strerror(errno.ELOOP)):
+        await call(hass, EXPORT, loaded, path=str(folder / "circle.csv"))
+    links = {
+        path.name
+        for path in (*folder.iterdir(), *tmp_path.iterdir())
+        if path.is_symlink()
+    }
+    assert links == {
+        "forbidden.csv",
+        "new.csv",
+        "nowhere.csv",
+        "circle.csv",
+        "away",
+        "back",
+    }
+    assert not (tmp_path / "not there yet.csv").exists()
 
 
 async def started(

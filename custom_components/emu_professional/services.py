@@ -7,9 +7,11 @@ Assistant; every time that is returned is in it, with its offset from UTC.
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import MINYEAR, UTC, datetime
 from functools import partial
+from math import isfinite
 import os
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -86,7 +88,17 @@ _SENSORS_AND_EVENTS: Final = frozenset({Platform.SENSOR, Platform.EVENT})
 _FLAGS: Final = ("active", "confirmed", "pending", "permanent")
 _FOREIGN: Final = "another serial number"
 
-_INDEX: Final = vol.All(vol.Coerce(int), vol.Range(min=0))
+
+def _whole_number(value: object) -> int:
+    """Return an index. Raises ValueError, where `int` alone may raise OverflowError."""
+    if isinstance(value, int | str) or (isinstance(value, float) and isfinite(value)):
+        return int(value)
+    raise ValueError(value)
+
+
+_INDEX: Final = vol.All(
+    vol.Coerce(_whole_number), vol.Range(min=0), vol.Clamp(max=EVERYTHING.until)
+)
 _METER: Final = {
     vol.Optional(ATTR_CONFIG_ENTRY_ID): str,
     vol.Optional(ATTR_DEVICE_ID): str,
@@ -165,9 +177,8 @@ async def _async_export_data_logger(call: ServiceCall) -> ServiceResponse:
     """Write records into a file; one that is there already is replaced at the end."""
     entry = _entry(call)
     readout = _Readout(call, entry)
-    path = Path(call.hass.config.path(call.data[ATTR_PATH]))
-    await _async_while_loaded(
-        call.hass, entry, _async_export(call, entry, readout, path)
+    path = await _async_while_loaded(
+        call.hass, entry, _async_export(call, entry, readout)
     )
     return {
         "path": str(path),
@@ -396,6 +407,8 @@ class _Readout:
     async def _async_first(self, newest: Record) -> int:
         """Return from which index on to read: what is forgotten is not asked for."""
         wanted = self._wanted
+        if wanted.first > newest.index:
+            return wanted.first
         if wanted.since == _EVER and (
             record := await self._reader.record(wanted.first)
         ):
@@ -435,7 +448,15 @@ def _window(call: ServiceCall) -> Window:
 
 
 def _seconds(at: datetime | None, default: int) -> int:
-    return default if at is None else int(dt_util.as_utc(at).timestamp())
+    """Return a time in seconds since 1970-01-01 UTC, within what a window can be."""
+    if at is None:
+        return default
+    try:
+        return int(dt_util.as_utc(at).timestamp())
+    except OverflowError:
+        # In UTC it is before the first day that Python knows, or after the last one.
+        edge = datetime.min if at.year == MINYEAR else datetime.max
+        return int(edge.replace(tzinfo=UTC).timestamp())
 
 
 def _columns(call: ServiceCall) -> _Columns:
@@ -477,51 +498,70 @@ def _objects(records: Iterable[Record], columns: _Columns) -> list[JsonObjectTyp
     ]
 
 
-def _check_path(hass: HomeAssistant, path: Path) -> None:
-    """Raise ServiceValidationError where no file may or can be."""
-    if not hass.config.is_allowed_path(str(path)):
+def _real_path(hass: HomeAssistant, text: str) -> Path:
+    """Return where a file is to be written: a path without links.
+
+    Raises ServiceValidationError where no file may be, and OSError where none can be.
+    """
+    path = Path(hass.config.path(text))
+    try:
+        # What can be no UTF-8 can be shown nowhere, even if the disk would take it.
+        str(path).encode()
+        path = path.resolve()
+        is_allowed = hass.config.is_allowed_path(str(path))
+    except ValueError:
+        is_allowed = False
+    if not is_allowed:
         raise _invalid("path_not_allowed", path=str(path))
     if not path.parent.is_dir():
         raise _invalid("no_folder", folder=str(path.parent))
     if path.is_dir():
         raise _invalid("path_is_folder", path=str(path))
+    with suppress(FileNotFoundError):
+        path.stat()
+    return path
 
 
 async def _async_export(
-    call: ServiceCall, entry: EmuConfigEntry, readout: _Readout, path: Path
-) -> None:
-    """Check the path, wait for the meter, and write the file.
+    call: ServiceCall, entry: EmuConfigEntry, readout: _Readout
+) -> Path:
+    """Check the path, wait for the meter, and return where the file was written.
 
-    Raises what `_async_write_file` and `_async_in_turn` raise, and
-    ServiceValidationError if no file may be there.
+    Raises what `_async_write_file` and `_async_in_turn` raise, ServiceValidationError
+    if no file may be there, and HomeAssistantError if the disk is full or the like.
     """
-    await call.hass.async_add_executor_job(_check_path, call.hass, path)
-    write = partial(_async_write_file, call.hass, readout, path)
-    await _async_in_turn(call, entry, write)
+    text: str = call.data[ATTR_PATH]
+    try:
+        path = await call.hass.async_add_executor_job(_real_path, call.hass, text)
+        write = partial(_async_write_file, call.hass, readout, path)
+        await _async_in_turn(call, entry, write)
+    except OSError as err:
+        raise HomeAssistantError(
+            translation_domain=DOMAIN,
+            translation_key="not_exported",
+            translation_placeholders={
+                "path": _printable(text),
+                "error": str(err.strerror),
+            },
+        ) from err
+    return path
 
 
 async def _async_write_file(hass: HomeAssistant, readout: _Readout, path: Path) -> None:
     """Write the records beside the file, page by page, and then put them in its place.
 
-    Raises what `_Readout.async_pages` raises, and HomeAssistantError if the disk is
-    full or the like.
+    Raises OSError, and what `_Readout.async_pages` raises.
     """
-    part = path.with_name(f".{path.name}.{ulid_now()}")
+    # Its name must not be longer than any that a file can have.
+    part = path.with_name(f".{ulid_now()}.part")
+    file = await _async_job(hass, part.open, "xb")
     try:
-        file = await _async_job(hass, part.open, "xb")
-        try:
-            await _async_job(hass, file.write, _header(readout.columns))
-            async for records in readout.async_pages():
-                await _async_job(hass, _write, file, records, readout.columns)
-            await _async_job(hass, _finish, file, path)
-        finally:
-            await _async_job(hass, _discard, file)
-    except OSError as err:
-        raise HomeAssistantError(
-            translation_domain=DOMAIN,
-            translation_key="not_exported",
-            translation_placeholders={"path": str(path), "error": str(err.strerror)},
-        ) from err
+        await _async_job(hass, file.write, _header(readout.columns))
+        async for records in readout.async_pages():
+            await _async_job(hass, _write, file, records, readout.columns)
+        await _async_job(hass, _finish, file, path)
+    finally:
+        await _async_job(hass, _discard, file)
 
 
 async def _async_job[*ArgumentsT, ResultT](
@@ -606,8 +646,15 @@ def _invalid(key: str, **placeholders: str) -> ServiceValidationError:
     return ServiceValidationError(
         translation_domain=DOMAIN,
         translation_key=key,
-        translation_placeholders=placeholders,
+        translation_placeholders={
+            key: _printable(text) for key, text in placeholders.items()
+        },
     )
+
+
+def _printable(text: object) -> str:
+    """Return a text that can be shown: one with lone surrogates is no UTF-8."""
+    return str(text).encode(errors="backslashreplace").decode()
 
 
 @dataclass(frozen=True, slots=True)

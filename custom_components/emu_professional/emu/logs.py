@@ -38,6 +38,8 @@ They have the same columns in both tables.
 _SEPARATORS: Final = ",;\t"
 _PATIENCE: Final = 2
 _LONGEST_LINE: Final = 1024
+_LATEST_TIME: Final = 2**32
+"""Seconds since 1970-01-01: the meter's clock counts them with 32 bits (its JSON)."""
 _STAMP: Final = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 
 
@@ -230,12 +232,7 @@ class TableReader[R]:
             return None
         fields = text.split(self._separator)
         try:
-            at = int(datetime.fromisoformat(fields[0]).timestamp())
-        except ValueError:
-            self._refuse(text, "time stamp")
-            return None
-        try:
-            return self._make(at, fields)
+            return self._make(_seconds(fields[0], "time stamp"), fields)
         except ValueError as err:
             self._refuse(text, str(err))
             return None
@@ -311,7 +308,7 @@ def _logbook_record(at: int, fields: list[str]) -> LogbookRecord:
 
 
 def _changes(at: int, stamp_after: str, fields: Sequence[str]) -> Iterator[Change]:
-    after = _seconds(stamp_after) if stamp_after else at
+    after = _seconds(stamp_after, "time stamp after change") if stamp_after else at
     if after not in (at, 0):
         yield Change(ChangeKind.TIME, at, after)
     for pair in SETTINGS:
@@ -321,11 +318,15 @@ def _changes(at: int, stamp_after: str, fields: Sequence[str]) -> Iterator[Chang
             yield Change(pair.kind, before, actual)
 
 
-def _seconds(stamp: str) -> int:
+def _seconds(stamp: str, name: str) -> int:
+    """Return a stamp in seconds. Raises ValueError if no clock of a meter shows it."""
     try:
-        return int(datetime.fromisoformat(stamp).timestamp())
+        at = int(datetime.fromisoformat(stamp).timestamp())
     except ValueError as err:
-        raise ValueError("time stamp after change") from err
+        raise ValueError(name) from err
+    if not 0 <= at <= _LATEST_TIME:
+        raise ValueError(name)
+    return at
 
 
 def _is_header(text: str) -> bool:
