@@ -3,8 +3,9 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, override
 
+from aiohttp import web
 import pytest
 from pytest_homeassistant_custom_component.common import (
     MockConfigEntry,
@@ -475,6 +476,126 @@ async def test_get_logbook(
 
     assert await ask() == [100, 101, 102]
     assert await ask(start=times[0], end=times[1]) == [101]
+
+
+class EmptyAfterTheFirst(faults.Fault):
+    """Only `last=1` is answered rightly, everything else with nothing."""
+
+    @override
+    async def answer(
+        self, request: web.Request, respond: faults.Respond
+    ) -> web.StreamResponse:
+        """Answer a request."""
+        if request.query.get("last") == "1":
+            return await respond()
+        return await faults.empty_body().answer(request, respond)
+
+
+@pytest.mark.usefixtures("followed")
+async def test_first_look_at_an_empty_page(
+    look: Look,
+    server: MeterServer,
+    clock: ManualClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A page that should hold the new record, and is empty, is looked at again later."""
+    server.meter.happens(ImpulseRatioChange(now(clock) + timedelta(seconds=10)))
+    server.faults.set(EmptyAfterTheFirst(), path="/logbook/")
+    assert await look(minutes=1) == []
+    server.faults.clear()
+    assert len(await look()) == 1
+    assert await look() == []
+    assert not [r for r in caplog.records if r.levelname in ("ERROR", "WARNING")]
+
+
+@pytest.mark.usefixtures("followed")
+async def test_logbook_that_is_gone_for_a_moment(
+    look: Look, server: MeterServer, clock: ManualClock
+) -> None:
+    """A change is not heard twice, for its bit and for its record; only what lasts counts."""
+    at = now(clock) + timedelta(minutes=2)
+    server.meter.happens(CurrentRatioChange(at, primary=100))
+    assert len(await look(minutes=20)) == 1
+    assert await look(minutes=60) == []
+    server.meter.happens(CurrentRatioChange(now(clock), primary=200))
+    server.faults.set(faults.Status(404), path="/logbook/")
+    assert await look(minutes=20) == []
+    server.faults.clear()
+    (event,) = await look()
+    assert event["ct_primary_after"] == 200
+    assert await look(minutes=20) == []
+    server.faults.set(faults.Status(404), path="/logbook/")
+    server.meter.happens(CurrentRatioChange(now(clock), primary=300))
+    looks = [await look(minutes=5) for _ in range(15)]
+    assert sum(map(len, looks)) == 1
+
+
+@pytest.mark.usefixtures("followed")
+async def test_get_logbook_without_gaps(
+    hass: HomeAssistant,
+    loaded: MockConfigEntry,
+    server: MeterServer,
+    clock: ManualClock,
+) -> None:
+    """Nothing is missing without a word, whatever comes of the pages."""
+    for number in range(1, 121):
+        at = now(clock) + timedelta(seconds=number)
+        server.meter.happens(CurrentRatioChange(at, primary=100 + number))
+    clock.advance(3600)
+    everything = list(range(101, 221))
+    first = server.meter.logbook_records()[0].index
+    for fault, times, missing, refused in (
+        (None, 0, (), {}),
+        (faults.CutLine(records=first + 40), 1, (), {}),
+        (faults.BrokenLine(20, first + 6), 1, (), {}),
+        (
+            faults.BrokenLine(20, first + 6),
+            None,
+            (107,),
+            {"20 columns instead of 21": 1},
+        ),
+        (
+            faults.BrokenLine(20, first + 119),
+            None,
+            (220,),
+            {"20 columns instead of 21": 1},
+        ),
+        (faults.MissingLine(first + 6), None, (107,), {"missing": 1}),
+        (faults.empty_body(), 1, (), {}),
+        (
+            faults.foreign_serial_number(records=[first + 6]),
+            None,
+            (107,),
+            {"another serial number": 1},
+        ),
+    ):
+        if fault:
+            server.faults.set(fault, path="/logbook/", times=times)
+        answer = await get_logbook(hass, loaded)
+        server.faults.clear()
+        primaries = [record["ct_primary_after"] for record in answer["records"]]
+        assert primaries == [each for each in everything if each not in missing], fault
+        assert answer["refused"] == refused, fault
+    server.faults.set(EmptyAfterTheFirst(), path="/logbook/")
+    answer = await get_logbook(hass, loaded)
+    assert [record["ct_primary_after"] for record in answer["records"]] == [220]
+    server.faults.set(faults.garbage(), path="/logbook/")
+    answer = await get_logbook(hass, loaded)
+    assert answer["records"] == []
+    assert answer["refused"]
+
+
+async def get_logbook(hass: HomeAssistant, entry: MockConfigEntry) -> dict[str, Any]:
+    """Return the whole logbook as the action answers."""
+    answer = await hass.services.async_call(
+        DOMAIN,
+        "get_logbook",
+        {"config_entry_id": entry.entry_id},
+        blocking=True,
+        return_response=True,
+    )
+    assert answer
+    return answer
 
 
 def issues(hass: HomeAssistant) -> set[str]:

@@ -9,13 +9,13 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from .emu.events import MeterEvent
 from .emu.logs import LogbookRecord, LoggerStatus
 from .entity import LogbookEntity, add_when_logged
-from .meter_log import described, shown
+from .meter_log import LOGBOOK_KEY, described, shown
 from .runtime import EmuConfigEntry
 
 PARALLEL_UPDATES = 0
 
 LOGBOOK = EventEntityDescription(
-    key="logbook",
+    key=LOGBOOK_KEY,
     translation_key="logbook",
     event_types=[(bit.name or "").lower() for bit in LoggerStatus],
 )
@@ -49,7 +49,7 @@ class LogbookEvent(LogbookEntity, EventEntity):
         """Fire what happened before the entity was there."""
         await super().async_added_to_hass()
         # Until this has returned, all of them would be one change of the state.
-        self.hass.loop.call_soon(self._fire)
+        self.async_on_remove(self.hass.loop.call_soon(self._fire).cancel)
 
     @callback
     @override
@@ -58,9 +58,12 @@ class LogbookEvent(LogbookEntity, EventEntity):
 
     @callback
     def _fire(self) -> None:
-        for event in self.coordinator.take_events():
-            self._trigger_event(event.name, _attributes(event))
-            self.async_write_ha_state()
+        self.coordinator.report_events(self._report)
+
+    @callback
+    def _report(self, event: MeterEvent) -> None:
+        self._trigger_event(event.name, _attributes(event))
+        self.async_write_ha_state()
 
 
 def _attributes(event: MeterEvent) -> dict[str, Any]:

@@ -5,26 +5,34 @@ Home Assistant was off is told at its next start, once.
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final, override
 
 import voluptuous as vol
 
 from homeassistant.config_entries import ConfigEntry
+from homeassistant.const import Platform
 from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.event import async_call_later
 from homeassistant.helpers.start import async_at_started
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
 from homeassistant.util import dt as dt_util
 from homeassistant.util.json import JsonValueType
 
-from .const import LOGGER
+from .const import DOMAIN, LOGGER
 from .coordinator import EmuCoordinator
 from .emu.client import MeterClient
-from .emu.errors import MeterError, MeterWithoutLogbook, MeterWithoutLogger
+from .emu.errors import (
+    MeterError,
+    MeterUnexpectedAnswer,
+    MeterWithoutLogbook,
+    MeterWithoutLogger,
+)
 from .emu.events import MeterEvent, Told, new_events
 from .emu.logs import (
     LOGBOOK_REGISTERS,
@@ -35,7 +43,11 @@ from .emu.logs import (
     Page,
     Record,
 )
+from .emu.request_queue import Priority
 from .storage import EntryStore, entry_store, shape
+
+LOGBOOK_KEY: Final = "logbook"
+"""Of the entity that reports events."""
 
 LOGBOOK_SIZE: Final = 2048
 """Records that a logbook holds at most."""
@@ -49,6 +61,11 @@ _FIRST_LOOK: Final = timedelta(seconds=15)
 _SPREAD: Final = timedelta(minutes=1)
 """From the first look of the first meter to that of the last one."""
 _PAGE: Final = 96
+_FEW: Final = 3
+_MISSING: Final = "missing"
+"""Why an index that lies between others is not among them."""
+_LOOKS_WITHOUT_LOGBOOK: Final = 12
+"""In an hour: a logbook that is missing for longer is no longer there."""
 _PAUSE: Final = 0.2
 """Seconds between two pages."""
 _UNITS: Final = {pair.kind: pair.unit for pair in SETTINGS}
@@ -66,11 +83,21 @@ class Remembered:
     """Status bits of that record."""
 
 
+@dataclass(frozen=True, slots=True)
+class LogbookAnswer:
+    """Records of a logbook, and how many lines were refused, by reason."""
+
+    records: list[LogbookRecord]
+    refused: Counter[str]
+
+
 class LogbookCoordinator(DataUpdateCoordinator[Remembered]):
     """Looks every 5 minutes whether the meter has logged something.
 
-    `events` has what happened until somebody takes it. What a meter has logged
-    before it was added is not told.
+    `events` has what happened until it is reported. Only then the position in the
+    logs is stored: what was read but not reported, because the entry was disabled
+    or Home Assistant stopped meanwhile, is read again. What a meter has logged
+    before it was added is not reported.
     """
 
     config_entry: ConfigEntry
@@ -84,19 +111,21 @@ class LogbookCoordinator(DataUpdateCoordinator[Remembered]):
             LOGGER,
             config_entry=entry,
             name=f"{entry.title} logbook",
-            always_update=False,
         )
         self.data = Remembered()
         self.events: deque[MeterEvent] = deque(maxlen=LOGBOOK_SIZE)
         self._meter = meter
         self._told = Told()
         self._empty_since: int | None = None
-        """When the meter was seen without a logbook: not with one that can't be read."""
+        """When the meter was first seen without a logbook, by its own clock."""
+        self._looks_without_logbook = 0
         self._store = logbook_store(hass, entry)
+        self._stored = self._to_store()
 
     async def async_start(self) -> None:
         """Begin once there are automations that can hear of it."""
         if stored := await self._store.async_load():
+            self._stored = stored
             self._told = told = _told(stored)
             self._empty_since = stored["empty_since"]
             status = None if told.logger is None else told.lasting
@@ -114,8 +143,11 @@ class LogbookCoordinator(DataUpdateCoordinator[Remembered]):
             )
         )
 
-    async def _first_look(self, now: datetime) -> None:
-        await self.async_refresh()
+    @callback
+    def _first_look(self, now: datetime) -> None:
+        self.config_entry.async_create_background_task(
+            self.hass, self.async_refresh(), f"{self.name} first look"
+        )
 
     @override
     async def _async_update_data(self) -> Remembered:
@@ -124,57 +156,101 @@ class LogbookCoordinator(DataUpdateCoordinator[Remembered]):
         client = self._meter.client
         try:
             logbook = await _newest(client.newest_logbook_records)
+            self._check_logbook(logbook)
             logger = await _newest(client.newest_records)
-            await self._async_tell(client, logbook, logger)
+            await self._async_follow(client, logbook, logger)
         except MeterError as err:
             # The meter's own coordinator says so; here what was known stays.
             LOGGER.debug("%s: %s", self.name, err)
             return self.data
+        # A log that is not there now may be busy only: what was known of it stays.
+        known = self.data
         return Remembered(
-            logbook.index if logbook else None,
-            logger.index if logger else None,
-            LoggerStatus(logger.status) if logger else None,
+            logbook.index if logbook else known.logbook,
+            logger.index if logger else known.logger,
+            LoggerStatus(logger.status) if logger else known.status,
         )
 
-    async def _async_tell(
+    def _check_logbook(self, newest: LogbookRecord | None) -> None:
+        """Raise MeterUnexpectedAnswer if the logbook is gone, unless that lasts.
+
+        Without it a change would be reported for its status bit, and once more for
+        its record when the logbook is there again.
+        """
+        if newest or self._told.logbook is None:
+            self._looks_without_logbook = 0
+        elif self._looks_without_logbook < _LOOKS_WITHOUT_LOGBOOK:
+            self._looks_without_logbook += 1
+            raise MeterUnexpectedAnswer("the logbook is not there now")
+
+    async def _async_follow(
         self, client: MeterClient, logbook: LogbookRecord | None, logger: Record | None
     ) -> None:
-        told = self._told
-        before = self._to_store()
+        """Find out what happened; where reading fails in the middle, nothing counts."""
+        told = self._told.copy()
         if logbook and not _goes_on(told.logbook, logbook.index):
             told.logbook = await self._async_first(client, logbook)
         elif logbook is None and self._empty_since is None:
-            self._empty_since = int(dt_util.utcnow().timestamp())
+            ahead = self._meter.data.clock_offset or timedelta()
+            self._empty_since = int((dt_util.utcnow() + ahead).timestamp())
         if logger and not _goes_on(told.logger, logger.index):
             told.logger = logger.index
             new_events(told, (), [logger])
-        new_logbook = await _read(
+        new_logbook = await _read_new(
             client.logbook_records, told.logbook, logbook, LOGBOOK_SIZE
         )
-        new_logger = await _read(client.records, told.logger, logger, LOGGER_SIZE)
+        new_logger = await _read_new(client.records, told.logger, logger, LOGGER_SIZE)
         serial_number = self._meter.serial_number
         self.events += new_events(
             told,
             [r for r in new_logbook if r.serial_number == serial_number],
             [r for r in new_logger if r.serial_number == serial_number],
         )
-        if (now := self._to_store()) != before:
-            await self._store.async_save(now)
+        self._told = told
+        if self._has_no_listener():
+            self.events.clear()
+        self._store_position()
+
+    def _has_no_listener(self) -> bool:
+        """Return whether the owner has disabled the entity that reports events.
+
+        They must not come all at once when it is enabled one day.
+        """
+        registry = er.async_get(self.hass)
+        unique_id = f"{self._meter.serial_number}_{LOGBOOK_KEY}"
+        found = registry.async_get_entity_id(Platform.EVENT, DOMAIN, unique_id)
+        return found is not None and registry.entities[found].disabled
 
     async def _async_first(self, client: MeterClient, newest: LogbookRecord) -> int:
         """Return up to where a logbook that was not there before is old."""
         since = self._empty_since
         if since is None or newest.at < since:
             return newest.index
-        page = await client.newest_logbook_records(_PAGE)
-        return min(record.index for record in page.records if record.at >= since) - 1
+        first = max(newest.index - _PAGE + 1, 0)
+        page, _ = await _read(client.logbook_records, first, newest.index)
+        new = [record.index for record in (*page, newest) if record.at >= since]
+        return min(new) - 1
 
-    async def async_read(self) -> list[LogbookRecord]:
-        """Return all records of the logbook. Raises MeterError."""
+    async def async_read(self) -> LogbookAnswer:
+        """Return the whole logbook. Raises MeterError."""
         client = self._meter.client
-        page = await client.newest_logbook_records(1)
-        newest = page.records[-1] if page.records else None
-        return await _read(client.logbook_records, -1, newest, LOGBOOK_SIZE)
+        ask_newest = partial(client.newest_logbook_records, priority=Priority.ACTION)
+        ask = partial(client.logbook_records, priority=Priority.ACTION)
+        newest = await ask_newest(_PAGE)
+        if not newest.records and not newest.refusals:
+            # An empty answer may be a busy meter's.
+            newest = await ask_newest(1)
+        if not newest.records:
+            refusals = Counter(refusal.reason for refusal in newest.refusals)
+            return LogbookAnswer([], refusals)
+        # Lines that can't be read may be the newest ones.
+        end = newest.records[-1].index
+        last = end + len(newest.refusals)
+        records, refused = await _read(ask, max(last - LOGBOOK_SIZE + 1, 0), last)
+        found = {record.index: record for record in (*records, *newest.records)}
+        if missing := end - min(found) + 1 - len(found) - refused.total():
+            refused[_MISSING] = max(missing, 0)
+        return LogbookAnswer([found[index] for index in sorted(found)], +refused)
 
     @callback
     def diagnostics(self) -> dict[str, Any]:
@@ -201,42 +277,81 @@ class LogbookCoordinator(DataUpdateCoordinator[Remembered]):
         }
 
     @callback
-    def take_events(self) -> list[MeterEvent]:
-        """Return what has happened since this was called last."""
-        events = [*self.events]
-        self.events.clear()
-        return events
+    def report_events(self, report: Callable[[MeterEvent], None]) -> None:
+        """Report what has happened, each event once, and note that it was."""
+        while self.events:
+            report(self.events[0])
+            self.events.popleft()
+        self._store_position()
+
+    def _store_position(self) -> None:
+        """Store up to where the logs were reported, unless something was not yet."""
+        if self.events or (now := self._to_store()) == self._stored:
+            return
+        self._stored = now
+        self.config_entry.async_create_task(self.hass, self._store.async_save(now))
 
 
 async def _newest[R: Record | LogbookRecord](
     ask: Callable[[int], Awaitable[Page[R]]],
 ) -> R | None:
+    """Return the newest record that can be read, or None if there is none at all."""
     try:
         page = await ask(1)
+        if page.refusals and not page.records:
+            page = await ask(_FEW)
     except MeterWithoutLogbook, MeterWithoutLogger:
         return None
+    if page.refusals and not page.records:
+        raise MeterUnexpectedAnswer("the newest records can't be read")
     return page.records[-1] if page.records else None
 
 
-async def _read[R: Record | LogbookRecord](
+async def _read_new[R: Record | LogbookRecord](
     ask: Callable[[int, int], Awaitable[Page[R]]],
     told: int | None,
     newest: R | None,
     most: int,
 ) -> list[R]:
-    """Return the records behind one that was told, in small pages."""
+    """Return the records after the one that was reported last."""
     if told is None or newest is None:
         return []
-    records: list[R] = []
-    first = max(told + 1, newest.index - most + 1)
-    while first <= newest.index:
-        page = await ask(first, min(first + _PAGE - 1, newest.index))
-        records += page.records
-        first += _PAGE
-        if not page.whole or first > newest.index:
-            break
-        await asyncio.sleep(_PAUSE)
+    records, _ = await _read(ask, max(told + 1, newest.index - most + 1), newest.index)
     return records
+
+
+async def _read[R: Record | LogbookRecord](
+    ask: Callable[[int, int], Awaitable[Page[R]]], first: int, last: int
+) -> tuple[list[R], Counter[str]]:
+    """Return the records with these indices, and how many lines were refused and why.
+
+    In small pages, with pauses. A page that was lost in the middle is asked for
+    again from there on; once more one that is empty or has lines that can't be read.
+    """
+    records: list[R] = []
+    refused: Counter[str] = Counter()
+    while first <= last:
+        end = min(first + _PAGE - 1, last)
+        page = await ask(first, end)
+        if page.whole and (page.refusals or not page.records):
+            page = min(await ask(first, end), page, key=_badness)
+        # A meter may answer with others than it was asked for.
+        found = [record for record in page.records if first <= record.index <= end]
+        records += found
+        if page.whole:
+            refused.update(refusal.reason for refusal in page.refusals)
+            first = end + 1
+        elif found:
+            first = found[-1].index + 1
+        else:
+            raise MeterUnexpectedAnswer("an answer without the records asked for")
+        if first <= last:
+            await asyncio.sleep(_PAUSE)
+    return records, refused
+
+
+def _badness(page: Page[Any]) -> tuple[bool, bool, int]:
+    return not page.whole, not page.records, len(page.refusals)
 
 
 def _goes_on(told: int | None, newest: int) -> bool:

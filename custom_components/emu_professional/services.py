@@ -56,6 +56,7 @@ from .const import DOMAIN
 from .emu.errors import MeterError
 from .emu.logs import COLUMNS, LoggerStatus, Record
 from .emu.registers import Quantity
+from .emu.request_queue import Priority
 from .meter_log import described, shown
 from .runtime import EmuConfigEntry
 
@@ -194,18 +195,19 @@ async def _async_get_logbook(call: ServiceCall) -> ServiceResponse:
     entry = await _async_readable_entry(call, _SENSORS_AND_EVENTS)
     window = _window(call)
     read = entry.runtime_data.logbook.async_read
-    records = await _async_while_loaded(
+    logbook = await _async_while_loaded(
         call.hass, entry, _async_in_turn(call, entry, read)
     )
     serial_number = entry.runtime_data.meter.serial_number
+    records = [r for r in logbook.records if window.since < r.at <= window.until]
+    own = [record for record in records if record.serial_number == serial_number]
+    refused: JsonObjectType = dict(logbook.refused)
+    if foreign := len(records) - len(own):
+        refused[_FOREIGN] = foreign
     return {
         "serial_number": serial_number,
-        "records": [
-            described(record)
-            for record in records
-            if record.serial_number == serial_number
-            and window.since < record.at <= window.until
-        ],
+        "records": [described(record) for record in own],
+        "refused": refused,
     }
 
 
@@ -375,7 +377,7 @@ class _Readout:
         self.first: int | None = None
         self.last: int | None = None
         self._wanted = _wanted(call)
-        self._reader = LoggerReader(entry.runtime_data.meter.client)
+        self._reader = LoggerReader(entry.runtime_data.meter.client, Priority.ACTION)
 
     async def async_pages(self, most: int | None = None) -> AsyncIterator[list[Record]]:
         """Yield the records page by page.

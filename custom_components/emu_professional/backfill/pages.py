@@ -7,6 +7,7 @@ from typing import Final
 from ..emu.client import MeterClient
 from ..emu.errors import MeterUnexpectedAnswer, MeterUnreachable
 from ..emu.logs import Page, Record, locate
+from ..emu.request_queue import Priority
 
 USUAL_INTERVAL: Final = 900
 """Seconds between two records, unless the meter is told otherwise."""
@@ -31,9 +32,12 @@ class LoggerReader:
     raises, a lost connection only after some patience.
     """
 
-    def __init__(self, client: MeterClient) -> None:
+    def __init__(
+        self, client: MeterClient, priority: Priority = Priority.BACKGROUND
+    ) -> None:
         """Begin with small pages."""
         self._client = client
+        self._priority = priority
         self._size = _FIRST_PAGE
 
     async def newest(self) -> Record | None:
@@ -96,10 +100,10 @@ class LoggerReader:
     ) -> Page:
         for pause in _PATIENCE:
             try:
-                return await ask(*arguments)
+                return await ask(*arguments, priority=self._priority)
             except MeterUnreachable, MeterUnexpectedAnswer:
                 await asyncio.sleep(pause)
-        return await ask(*arguments)
+        return await ask(*arguments, priority=self._priority)
 
 
 def _count_until(until: int, records: Sequence[Record]) -> int:

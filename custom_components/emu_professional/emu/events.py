@@ -4,7 +4,7 @@ Chapters "Read-Out Logbook" and "Definition of the Status-Codes".
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from .logs import ChangeKind, LogbookRecord, LoggerStatus, Record
@@ -21,6 +21,9 @@ _BITS: Final = {
     ChangeKind.S0_PULSE_VALUE: LoggerStatus.IMPULSE_RATIO_CHANGED,
     ChangeKind.S0_PULSE_WIDTH: LoggerStatus.IMPULSE_LENGTH_CHANGED,
 }
+
+_KEPT: Final = 3000
+"""Records of the data logger ahead of the newest one that a logbook may refer to."""
 
 NOTHING: Final = LoggerStatus(0)
 
@@ -51,6 +54,10 @@ class Told:
     lasting: LoggerStatus = NOTHING
     changes: set[tuple[int, LoggerStatus]] = field(default_factory=set)
     """Bits of data logger's records that a logbook record has told already."""
+
+    def copy(self) -> Told:
+        """Return the same, to be changed on trial."""
+        return replace(self, changes=set(self.changes))
 
 
 def new_events(
@@ -91,7 +98,9 @@ def _of_logger(
                 yield record, MeterEvent(bit, record)
     if told.logger is not None:
         newest = told.logger
-        told.changes = {change for change in told.changes if change[0] >= newest}
+        # An index from far ahead can't be right, and would stay for ever.
+        kept = range(newest, newest + _KEPT)
+        told.changes = {change for change in told.changes if change[0] in kept}
 
 
 def _is_told(told: Told, index: int, bit: LoggerStatus) -> bool:
