@@ -1,0 +1,543 @@
+"""Joining the logger with the recorder, against a model of the recorder.
+
+The model follows what was measured of Home Assistant's statistics: a live sum goes
+on from the newest short-term row, else begins at 0; an hour that is there already
+is never overwritten by a live one; short-term rows are purged after ten days.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Self
+
+from hypothesis import example, given, settings, strategies as st
+import pytest
+
+from custom_components.emu_professional.backfill.hours import HOUR
+from custom_components.emu_professional.backfill.series import (
+    LoadProfile,
+    Plan,
+    Reading,
+    Row,
+    changed,
+    reconcile,
+)
+
+START = 1_780_300_800
+PERIOD = 300
+KEEP = 10 * 24 * HOUR
+EXACT = 0.01
+
+
+def profile(
+    hours: Mapping[int, float], before: float | None, *, until: int | None = None
+) -> LoadProfile:
+    """Return what is logged from the first hour until the last, or until a time.
+
+    The logger begins with the first hour if nothing is logged before it.
+    """
+    readings = {start: Reading(register) for start, register in hours.items()}
+    return LoadProfile(
+        since=min(readings),
+        until=max(readings) + HOUR if until is None else until,
+        before=None if before is None else Reading(before),
+        hours=readings,
+    )
+
+
+@dataclass
+class Recorder:
+    """Long-term rows by hour, and short-term rows by period, of one sensor."""
+
+    hours: dict[int, Row] = field(default_factory=dict)
+    periods: dict[int, Row] = field(default_factory=dict)
+
+    @property
+    def newest(self) -> Row | None:
+        """Return the newest short-term row."""
+        return self.periods[max(self.periods)] if self.periods else None
+
+    def compile(self, start: int, state: float | None) -> None:
+        """Compile the five minutes that have just passed."""
+        if state is not None:
+            self.periods[start] = Row(start, state, self._sum(state))
+        if (start + PERIOD) % HOUR == 0:
+            self._compile_hour(start + PERIOD - HOUR)
+        for old in [p for p in self.periods if p < start - KEEP]:
+            del self.periods[old]
+
+    def _sum(self, state: float) -> float:
+        if (newest := self.newest) is None or newest.state is None:
+            return 0
+        if state < 0.9 * newest.state:
+            return newest.sum + state
+        return newest.sum + state - newest.state
+
+    def _compile_hour(self, start: int) -> None:
+        inside = [p for p in self.periods if start <= p < start + HOUR]
+        if inside and start not in self.hours:
+            row = self.periods[max(inside)]
+            self.hours[start] = Row(start, row.state, row.sum)
+
+    def carry_out(self, plan: Plan, *, interrupted: bool = False) -> None:
+        """Do what a plan says, or only its first half."""
+        if plan.shift_from is not None:
+            for rows in (self.hours, self.periods):
+                for start, row in rows.items():
+                    if start >= plan.shift_from:
+                        rows[start] = Row(start, row.state, row.sum + plan.shift)
+        if interrupted:
+            return
+        for row in plan.rows:
+            self.hours[row.start] = row
+        if plan.anchor:
+            self.periods[plan.anchor.start] = plan.anchor
+
+    def rows_since(self, start: int) -> list[Row]:
+        """Return rows from the last one before a time on."""
+        starts = sorted(self.hours)
+        before = [s for s in starts if s < start][-1:]
+        return [self.hours[s] for s in [*before, *(s for s in starts if s >= start)]]
+
+    def total_since(self, start: int) -> float:
+        """Return what was counted since the hour with a start, which ends before."""
+        newest = self.newest
+        assert newest
+        return newest.sum - self.hours[start].sum
+
+    def changes(self) -> dict[int, float]:
+        """Return what each hour counts, as the energy dashboard shows it."""
+        rows = [self.hours[start] for start in sorted(self.hours)]
+        changes = {b.start: b.sum - a.sum for a, b in pairwise(rows)}
+        return {row.start: row.sum for row in rows[:1]} | changes
+
+
+@dataclass
+class Home:
+    """A meter, its logger and a Home Assistant that is not always there."""
+
+    now: int = START
+    register: int = 1_000_000
+    recorder: Recorder = field(default_factory=Recorder)
+    logged: dict[int, int] = field(default_factory=lambda: {START: 1_000_000})
+    state: float | None = None
+    catching_up: list[int] = field(default_factory=list)
+
+    def live(
+        self, periods: int, energy: int, *, running: bool = True, heard: bool = True
+    ) -> Self:
+        """Let time pass: Home Assistant runs or not, it hears the meter or not."""
+        for _ in range(periods):
+            start = self.now
+            self.now += PERIOD
+            taken = energy + self.now // PERIOD * 7919 % (energy + 1)
+            self.register += taken
+            if self.now % (3 * PERIOD) == 0:
+                self.logged[self.now] = self.register
+            if not running:
+                self.catching_up.append(start)
+                continue
+            self._catch_up()
+            # The last poll is up to five seconds old.
+            self.state = self.register - taken // 60 if heard else None
+            self.recorder.compile(start, self.state)
+        return self
+
+    def _catch_up(self) -> None:
+        for start in self.catching_up:
+            self.recorder.compile(start, self.state)
+        self.catching_up.clear()
+
+    def hours(self, since: int) -> dict[int, int]:
+        """Return the register at the end of each hour that was logged and compiled."""
+        limit = self.now // HOUR * HOUR
+        borders = [at for at in self.logged if at % HOUR == 0 and since < at <= limit]
+        return {at - HOUR: self.logged[at] for at in borders}
+
+    def plan(self, since: int = START, *, rebuild: bool = False) -> Plan:
+        """Return what a back-fill since a full hour would do."""
+        self._catch_up()
+        return reconcile(
+            profile(self.hours(since), self.logged[since]),
+            self.recorder.rows_since(since),
+            self.recorder.newest,
+            rebuild=rebuild,
+        )
+
+    def back_fill(self, since: int = START, *, rebuild: bool = False) -> Plan:
+        """Do a back-fill."""
+        plan = self.plan(since, rebuild=rebuild)
+        self.recorder.carry_out(plan)
+        return plan
+
+    def errors(self, since: int = START) -> dict[int, float]:
+        """Return by how much each logged hour's bar is wrong."""
+        changes = self.recorder.changes()
+        begin = self.logged[since]
+        errors = {}
+        for start, end in self.hours(since).items():
+            errors[start] = changes.get(start, 0.0) - (end - begin)
+            begin = end
+        return errors
+
+
+def worst(errors: Mapping[int, float]) -> float:
+    """Return the largest error."""
+    return max(map(abs, errors.values()), default=0)
+
+
+DAY = 288
+
+
+def test_fresh_sensor() -> None:
+    """Months of history before the first live row; the next live one goes on."""
+    home = Home().live(60 * DAY, 100, running=False)
+    home.catching_up.clear()
+    plan = home.back_fill()
+    assert len(plan.rows) == 60 * 24
+    assert plan.anchor
+    assert plan.anchor.start == START + 60 * 24 * HOUR - PERIOD
+    assert worst(home.errors()) < EXACT
+    assert home.recorder.hours[START].sum == home.logged[START + HOUR] - 1_000_000
+    home.live(DAY, 100)
+    assert worst(home.errors()) <= 6
+
+
+def test_sensor_with_a_few_live_hours() -> None:
+    """History that comes after the first live rows moves them, and the next ones."""
+    home = Home().live(30 * DAY, 100, running=False)
+    home.catching_up.clear()
+    home.live(30, 100)
+    plan = home.back_fill()
+    assert plan.shift > 1_000_000
+    assert worst(home.errors()) <= 6
+    home.live(30, 100)
+    assert worst(home.errors()) <= 6
+
+
+def test_off_for_some_hours() -> None:
+    """Every hour that is not what the meter counted is written, the others stay."""
+    home = Home().live(DAY, 100).live(41, 250, running=False).live(DAY, 100)
+    errors = home.errors(START + HOUR)
+    assert worst(errors) > 2000
+    plan = home.back_fill(START + HOUR)
+    off = {START + HOUR * hour for hour in range(24, 28)}
+    assert off <= {row.start for row in plan.rows}
+    assert off <= plan.wrong
+    wrong = {start for start, error in errors.items() if error}
+    assert wrong - {START + HOUR} <= {row.start for row in plan.rows}
+    assert abs(plan.shift) < 5
+    assert worst(home.errors(START + HOUR)) < EXACT
+
+
+def test_sum_that_began_anew_a_moment_ago() -> None:
+    """Short-term rows purged by hand: those of the hour move, no older row does."""
+    home = Home().live(DAY + 2, 100)
+    home.back_fill()
+    home.recorder.periods.clear()
+    home.live(3, 100)
+    plan = home.back_fill()
+    assert plan.rows == ()
+    assert plan.shift > 20_000
+    assert plan.shift_from == START + 24 * HOUR
+    home.live(DAY, 100)
+    assert worst(home.errors(START + HOUR)) <= 6
+
+
+@pytest.mark.parametrize("error", [-9_000, 9_000])
+def test_odd_live_row_in_a_hole(error: int) -> None:
+    """A live row that contradicts the logger around it makes no negative bar."""
+    home = Home().live(DAY, 100)
+    for at in [a for a in home.logged if START + 5 * HOUR < a < START + 8 * HOUR]:
+        del home.logged[at]
+    odd = START + 6 * HOUR
+    row = home.recorder.hours[odd]
+    home.recorder.hours[odd] = Row(odd, (row.state or 0) + error, row.sum + error)
+    home.back_fill(rebuild=True)
+    assert min(home.recorder.changes().values()) >= 0
+    late = max(home.hours(START))
+    total = home.recorder.hours[late].sum
+    assert total == pytest.approx(home.hours(START)[late] - 1_000_000, abs=EXACT)
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_away_for_twelve_days(running: bool) -> None:
+    """Home Assistant off, or the meter silent so long that the sum began anew."""
+    home = Home().live(DAY, 100)
+    home.live(12 * DAY + 7, 100, running=running, heard=False).live(2 * DAY + 5, 100)
+    assert worst(home.errors(START + HOUR)) > 10_000
+    home.back_fill(START + HOUR)
+    assert worst(home.errors(START + HOUR)) <= 6
+    assert not home.plan(START + HOUR).rows
+    home.live(DAY, 100)
+    assert worst(home.errors(START + HOUR)) <= 6
+
+
+def test_rebuild_is_exact() -> None:
+    """Every hour follows the logger to the last digit, and the next live one too."""
+    home = Home().live(5 * DAY, 777)
+    assert 0 < worst(home.errors(START + HOUR)) < 20
+    home.back_fill(START + HOUR, rebuild=True)
+    assert worst(home.errors(START + HOUR)) < EXACT
+    assert home.plan(START + HOUR, rebuild=True).rows == ()
+
+
+def test_what_is_right_is_left_alone() -> None:
+    """A row that says what the meter says is not written."""
+    home = Home().live(5 * DAY, 777)
+    home.back_fill()
+    odd = START + 50 * HOUR
+    row = home.recorder.hours[odd]
+    home.recorder.hours[odd] = Row(odd, (row.state or 0) + 0.3, row.sum + 0.3)
+    assert home.plan().rows == ()
+    assert home.plan(rebuild=True).rows == (row,)
+    home.recorder.hours[odd] = Row(odd, (row.state or 0) - 300, row.sum)
+    plan = home.plan()
+    assert plan.rows == (row,)
+    assert changed(home.recorder.rows_since(START), plan) == {odd: 0}
+
+
+def test_rows_after_the_window_keep_what_they_count() -> None:
+    """A window in the past moves later rows by one constant."""
+    home = Home().live(DAY, 100).live(12 * DAY, 100, heard=False).live(3 * DAY, 100)
+    before = home.recorder.changes()
+    window = {s: v for s, v in home.hours(START).items() if s < START + 14 * 24 * HOUR}
+    rows = home.recorder.rows_since(START)
+    plan = reconcile(profile(window, home.logged[START]), rows, home.recorder.newest)
+    assert plan.shift
+    assert {row.start for row in plan.rows} <= window.keys()
+    home.recorder.carry_out(plan)
+    after = home.recorder.changes()
+    more = changed(rows, plan)
+    assert more.keys() <= window.keys()
+    for start, energy in after.items():
+        expected = before.get(start, 0) + more.get(start, 0)
+        assert energy == pytest.approx(expected, abs=EXACT)
+    late = [start for start in before if start not in window]
+    assert late
+    for start in late:
+        assert after[start] == pytest.approx(before[start], abs=EXACT)
+
+
+@pytest.mark.parametrize("silent", [0, 30])
+def test_window_that_begins_within_an_outage(silent: int) -> None:
+    """What its end has counted of hours before the window is left to no later one."""
+    home = Home().live(30, 100).live(100, 100, running=False, heard=False)
+    home.live(40, 100).live(silent, 100, heard=False)
+    since = START + 5 * HOUR
+    home.back_fill(since)
+    home.live(30, 100)
+    assert worst(home.errors(since)) <= 6
+
+
+def test_rows_outside_the_loggers_memory_stay() -> None:
+    """Rows older than the ring, and an outage across its beginning."""
+    home = Home().live(2 * DAY, 100).live(DAY, 100, heard=False).live(2 * DAY, 100)
+    since = START + 60 * HOUR
+    old = {s: row for s, row in home.recorder.hours.items() if s < since}
+    plan = reconcile(
+        profile(home.hours(since), None),
+        home.recorder.rows_since(since),
+        home.recorder.newest,
+    )
+    home.recorder.carry_out(plan)
+    assert {s: home.recorder.hours[s] for s in old} == old
+    total = home.recorder.hours[max(home.recorder.hours)].sum
+    assert total == pytest.approx(home.register - 1_000_000, abs=210)
+
+
+@pytest.mark.parametrize("hours", [{}, {START + HOUR: 9_500}])
+def test_sum_restarted_where_the_logger_begins(hours: dict[int, int]) -> None:
+    """The first hour counts what was forgotten, even if nothing else is logged yet."""
+    rows = [Row(START - 900 * HOUR, 1_000, 20), Row(START, 9_000, 0)]
+    plan = reconcile(profile({START: 9_000} | hours, None), rows, rows[-1])
+    after = {row.start: row.sum + plan.shift for row in rows[1:]}
+    after |= {row.start: row.sum for row in plan.rows}
+    assert after[START] == 8_020
+    assert after[max(after)] == 8_020 + sum(hours.values()) - 9_000 * len(hours)
+
+
+@pytest.mark.parametrize(
+    ("older", "passed"), [(900, 100), (1_000, 0), (None, 0), (1_001, 0)]
+)
+def test_row_before_the_logger_begins(older: int | None, passed: int) -> None:
+    """The first logged hour counts what has passed since a row of the same meter."""
+    rows = [Row(START - HOUR, older, 50), Row(START, 998, 148)]
+    plan = reconcile(profile({START: 1_000, START + HOUR: 1_100}, None), rows, rows[-1])
+    after = {row.start: row for row in (*rows, *plan.rows)}
+    assert after[START - HOUR] == rows[0]
+    assert after[START] == Row(START, 1_000, 50 + passed)
+    assert after[START + HOUR] == Row(START + HOUR, 1_100, 150 + passed)
+
+
+@pytest.mark.parametrize(
+    ("state", "hours", "is_same_meter"),
+    [
+        # Higher than the register now; lower by what nobody can have used in an hour.
+        (90_000, 1, False),
+        (9_000 - 103_201, 1, False),
+        (9_000 - 103_199, 1, True),
+        (9_000 - 99_999 * 800, 800, True),
+    ],
+)
+def test_another_meter_before_the_logger_begins(
+    state: int, hours: int, is_same_meter: bool
+) -> None:
+    """Its rows stay, and this meter's energy follows them."""
+    older = Row(START - hours * HOUR, state, 500)
+    rows = [older, Row(START, 9_000, 9_500)]
+    plan = reconcile(profile({START: 9_000, START + HOUR: 9_800}, None), rows, rows[-1])
+    begin = 500 + (9_000 - state if is_same_meter else 0)
+    assert [row for row in plan.rows if row.start > START] == [
+        Row(START + HOUR, 9_800, begin + 800)
+    ]
+    assert older not in plan.rows
+
+
+def test_strongest_hour_limits_what_was_forgotten() -> None:
+    """Where a day is known, a row lower by much more than its hours is another's."""
+    hours = {START + n * HOUR: 50_000 + n * 500 for n in range(30)}
+    for missing, is_same_meter in ((3_900, True), (4_100, False)):
+        older = Row(START - HOUR, 50_000 - missing, 0)
+        plan = reconcile(profile(hours, None), [older], None)
+        assert plan.rows[0].sum == (missing if is_same_meter else 0)
+
+
+def test_missing_rows_before_an_inexact_reading() -> None:
+    """Only a row of the very hour before can have seen the meter after its record."""
+    logged = replace(
+        profile({START: 1_100}, 1_000), before=Reading(1_000, is_exact=False)
+    )
+    plan = reconcile(logged, [Row(START - 9 * HOUR, 1_050, 50)], None)
+    assert plan.rows == (Row(START, 1_100, 150),)
+    plan = reconcile(logged, [Row(START - HOUR, 1_050, 50)], None)
+    assert plan.rows == (Row(START, 1_100, 100),)
+
+
+def test_live_row_that_has_heard_as_much() -> None:
+    """It needs no other short-term row to go on from."""
+    rows = [Row(START - HOUR, 1_000, 20), Row(START, 1_100, 120)]
+    live = Row(START + HOUR - PERIOD, 1_100, 120)
+    assert reconcile(profile({START: 1_100}, 1_000), rows, live) == Plan()
+
+
+def test_sum_began_anew_and_then_an_outage_ends_behind_the_window() -> None:
+    """What ends it has counted less than the window: there is nothing left."""
+    hours = {START + n * HOUR: 1_100 + n * 100 for n in range(4)}
+    rows = [
+        Row(START - HOUR, 1_000, 5_000),
+        Row(START + 2 * HOUR, 1_300, 10),
+        Row(START + 5 * HOUR, 2_000, 710),
+    ]
+    plan = reconcile(profile(hours, 1_000), rows, rows[-1])
+    after = {row.start: row.sum + plan.shift for row in rows[1:]}
+    after |= {row.start: row.sum for row in plan.rows}
+    assert after[START + 3 * HOUR] == 5_400
+    assert after[START + 5 * HOUR] == 6_000
+
+
+@pytest.mark.parametrize("at", [START + 2 * HOUR - PERIOD, START + 2 * HOUR])
+def test_row_compiled_meanwhile_from_what_was_before(at: int) -> None:
+    """A row behind that has not heard the meter counts nothing, and no later one more."""
+    rows = [
+        Row(START - HOUR, 1_000, 20),
+        Row(START, 1_050, 70),
+        Row(START + HOUR, 1_000, 20),
+    ]
+    logged, newest = profile({START: 1_050}, 1_000), Row(at, 1_000, 20)
+    plan = reconcile(logged, rows, newest, is_live=False)
+    assert plan.rows == (Row(START + HOUR, 1_050, 70),)
+    assert plan.anchor == Row(at, 1_050, 70)
+    # The next live row is compiled from an older state as well: it must not fall.
+    plan = reconcile(logged, rows, newest)
+    assert plan.anchor is None
+
+
+def test_hour_that_the_logger_does_not_know() -> None:
+    """What live rows counted in a hole of the logger is not counted twice."""
+    home = Home().live(DAY, 100)
+    for at in [a for a in home.logged if START + 5 * HOUR < a < START + 8 * HOUR]:
+        del home.logged[at]
+    home.live(20, 100, running=False).live(DAY, 100)
+    home.back_fill(START, rebuild=True)
+    total = home.recorder.hours[max(home.hours(START))].sum
+    assert total == pytest.approx(
+        home.logged[max(home.logged) // HOUR * HOUR] - 1_000_000
+    )
+    assert min(home.recorder.changes().values()) >= 0
+
+
+def test_nothing_logged() -> None:
+    """Without an hour of the logger nothing is to be done."""
+    for before in (None, Reading(0)):
+        logged = LoadProfile(START, START, before, {})
+        assert reconcile(logged, [Row(START, 5, 5)], None) == Plan()
+
+
+def test_rows_without_state() -> None:
+    """Rows that another program has imported without state are written over."""
+    home = Home().live(2 * DAY, 100)
+    odd = [START + HOUR * hour for hour in (10, 11, 30)]
+    for start in odd:
+        row = home.recorder.hours[start]
+        home.recorder.hours[start] = Row(start, None, row.sum)
+    del home.logged[START + 31 * HOUR]
+    home.back_fill()
+    assert all(home.recorder.hours[start].state is not None for start in odd)
+    assert min(home.recorder.changes().values()) >= 0
+    late = max(home.hours(START))
+    total = home.recorder.hours[late].sum
+    assert total == pytest.approx(home.hours(START)[late] - 1_000_000, abs=5)
+
+
+def test_row_without_state_behind_the_window() -> None:
+    """It counts what it has counted."""
+    rows = [
+        Row(START - HOUR, 1_000, 20),
+        Row(START, 1_050, 70),
+        Row(START + HOUR, None, 100),
+    ]
+    plan = reconcile(profile({START: 1_060}, 1_000), rows, None)
+    assert plan.rows == (Row(START, 1_060, 80),)
+    assert (plan.shift, plan.shift_from) == (10, START)
+
+
+EVENTS = st.tuples(
+    st.sampled_from(
+        ["live", "live", "off", "silent", "fill", "rebuild", "interrupted"]
+    ),
+    st.sampled_from([1, 3, 7, 12, 30, 100, DAY, 3 * DAY, 11 * DAY]),
+    st.integers(0, 2000),
+)
+
+
+@settings(max_examples=30)
+@given(st.lists(EVENTS, max_size=8))
+@example([("live", 1, 100), ("fill", 1, 0)])
+@example([("silent", 11 * DAY, 5), ("live", 100, 500), ("interrupted", 1, 0)])
+def test_a_life_of_outages(events: list[tuple[str, int, int]]) -> None:
+    """After a back-fill every hour is right, twice is once, interrupted is resumed."""
+    home = Home().live(30, 100)
+    for kind, periods, energy in events:
+        if kind in ("live", "off", "silent"):
+            running, heard = kind != "off", kind != "silent"
+            home.live(periods, energy, running=running, heard=heard)
+        elif kind == "interrupted":
+            home.recorder.carry_out(home.plan(), interrupted=True)
+        else:
+            home.back_fill(rebuild=kind == "rebuild")
+            _check(home, rebuild=kind == "rebuild")
+    home.live(15, 300)
+    home.back_fill()
+    _check(home, rebuild=False)
+    home.live(30, 300)
+    late = {s: e for s, e in home.errors().items() if s >= home.now - 2 * HOUR}
+    assert worst(late) <= 40
+
+
+def _check(home: Home, *, rebuild: bool) -> None:
+    assert worst(home.errors()) < EXACT
+    assert min(home.recorder.changes().values()) >= -EXACT
+    again = home.plan(rebuild=rebuild)
+    assert again.rows == ()
+    assert again.shift == 0
