@@ -5,18 +5,14 @@ stamp marks the end of its interval (chapter "Read-Out Data Logger" leaves that
 open; the registers are a snapshot at the stamp in any case).
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import inf, sumprod
-from operator import lt
 from typing import Final, NamedTuple
 
 from ..emu.logs import REGISTERS, LoggerStatus, Record
+from .records import HOUR, REACH, Believed, RecordFilter
 
-HOUR: Final = 3600
-
-_REACH: Final = 26 * HOUR
 _USUAL_INTERVAL: Final = 900
 _UNEVEN: Final = int(LoggerStatus.POWER_FAILURE | LoggerStatus.TIME_CHANGED)
 """The status of a record whose interval is not the time since the one before."""
@@ -40,8 +36,10 @@ class Hour:
     `registers` are those of the last record in it, whose stamp is `known`; a border
     is known exactly where that is the end of the hour. `means` are weighted with
     time, `minima` and `maxima` those of the records; all in the last digit of
-    their columns. `status` has every status bit that was seen. `pieces` are those of
-    its records, in the order in which they were logged, if they were asked for.
+    their columns. `status` has every status bit that was seen; `lift` is what each
+    register has lost by restarts until `known`, since the first hour folded. `pieces`
+    are those of its records, in the order in which they were logged, if they were
+    asked for.
     """
 
     start: int
@@ -51,6 +49,7 @@ class Hour:
     minima: tuple[int, ...]
     maxima: tuple[int, ...]
     status: int
+    lift: tuple[int, ...] = (0,) * REGISTERS
     pieces: tuple[Piece, ...] = ()
 
     @property
@@ -62,7 +61,7 @@ class Hour:
 class _OpenHour:
     """An hour to which records may still come."""
 
-    __slots__ = ("ends", "known", "registers", "seconds", "status", "values")
+    __slots__ = ("ends", "known", "lift", "registers", "seconds", "status", "values")
 
     def __init__(self) -> None:
         self.values: list[tuple[int, ...]] = []
@@ -70,6 +69,7 @@ class _OpenHour:
         self.ends: list[int] = []
         self.status = 0
         self.registers: tuple[int, ...] | None = None
+        self.lift: tuple[int, ...] = ()
         self.known = 0
 
     def closed(self, start: int, with_pieces: bool) -> Hour | None:
@@ -85,6 +85,7 @@ class _OpenHour:
             minima=tuple(map(min, measured)),
             maxima=tuple(map(max, measured)),
             status=self.status,
+            lift=self.lift,
             pieces=tuple(self._pieces()) if with_pieces else (),
         )
 
@@ -108,76 +109,35 @@ class Folding:
     """Folds a stream of records, in the order of their index, into hours.
 
     Keeps the hours of about one day, so that a clock that was set back by less is
-    no trouble. `refused` counts the records that can't be right, by reason. Hours
-    from `pieces_since` on keep the pieces of their records: only those, for memory.
+    no trouble. Hours from `pieces_since` on keep the pieces of their records: only
+    those, for memory. `filter` says what was refused and why.
     """
 
     def __init__(
         self, serial_number: str, latest: int, *, pieces_since: float = inf
     ) -> None:
         """Fold what a meter logged until a time, and nothing later."""
-        self.refused: Counter[str] = Counter()
-        self._serial_number = serial_number
-        self._latest = latest
+        self.filter = RecordFilter(serial_number, latest)
         self._pieces_since = pieces_since
         self._open: dict[int, _OpenHour] = {}
         self._before: Record | None = None
-        self._pending: Record | None = None
         self._interval = _USUAL_INTERVAL
 
     def feed(self, records: Iterable[Record]) -> Iterator[Hour]:
         """Yield the hours to which no record will come any more."""
         for record in records:
-            if self._is_believable(record):
-                yield from self._settle()
-                self._pending = record
+            for believed in self.filter.feed(record):
+                yield from self._fold(believed)
 
     def close(self) -> Iterator[Hour]:
         """Yield the hours that are left; the last may lack records still to come."""
-        yield from self._settle()
-        self._pending = None
+        for believed in self.filter.close():
+            yield from self._fold(believed)
         yield from self._closed(list(self._open))
 
-    def _is_believable(self, record: Record) -> bool:
-        if reason := self._reason_against(record):
-            self.refused[reason] += 1
-            return False
-        pending, before = self._pending, self._before
-        if pending is None:
-            return True
-        if _runs_backwards(pending, record):
-            if before is not None and _runs_backwards(before, record):
-                self.refused["register runs backwards"] += 1
-                return False
-            # The one before was too high: this one fits to what came before that.
-            self._refuse_pending("register runs ahead")
-        elif before is not None and _is_out_of_order(before, pending, record):
-            self._refuse_pending("time stamp out of order")
-        return True
-
-    def _refuse_pending(self, reason: str) -> None:
-        self.refused[reason] += 1
-        self._pending = None
-
-    def _reason_against(self, record: Record) -> str | None:
-        if record.serial_number != self._serial_number:
-            return "another serial number"
-        if record.at > self._latest:
-            return "time stamp in the future"
-        before = self._pending or self._before
-        if before is None:
-            return None
-        if record.index <= before.index:
-            return "read already"
-        if record.at < before.at - _REACH:
-            return "time stamp far in the past"
-        return None
-
-    def _settle(self) -> Iterator[Hour]:
-        """Fold the pending record, now that the next one has confirmed it."""
-        if (record := self._pending) is None:
-            return
-        self._forget_behind(record)
+    def _fold(self, believed: Believed) -> Iterator[Hour]:
+        record, lift = believed
+        self._forget_after(record)
         for start, end, seconds in self._parts(record):
             if (hour := self._open.get(start)) is None:
                 hour = self._open[start] = _OpenHour()
@@ -186,15 +146,16 @@ class Folding:
             hour.ends.append(end)
         last = self._open[_hour_that_ends_with(record.at)]
         last.registers = record.values[:REGISTERS]
+        last.lift = lift
         last.known = record.at
         last.status |= record.status
         self._before = record
-        if len(self._open) > _REACH // HOUR:
+        if len(self._open) > REACH // HOUR:
             yield from self._closed(
-                [start for start in self._open if start < record.at - _REACH]
+                [start for start in self._open if start < record.at - REACH]
             )
 
-    def _forget_behind(self, record: Record) -> None:
+    def _forget_after(self, record: Record) -> None:
         """Forget hours that were logged before the clock was set back from them."""
         if self._before is None or self._before.at <= record.at:
             return
@@ -236,16 +197,3 @@ class Folding:
 def _hour_that_ends_with(at: int) -> int:
     """Return the start of the hour in which an interval that ends then lies."""
     return (at - 1) // HOUR * HOUR
-
-
-def _runs_backwards(before: Record, after: Record) -> bool:
-    return any(map(lt, after.values[:REGISTERS], before.values[:REGISTERS]))
-
-
-def _is_out_of_order(before: Record, record: Record, after: Record) -> bool:
-    """Whether a stamp is not between the two around it, though no clock was set."""
-    return (
-        before.at < after.at
-        and not before.at <= record.at <= after.at
-        and not (record.status | after.status) & LoggerStatus.TIME_CHANGED
-    )

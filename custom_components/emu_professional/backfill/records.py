@@ -1,0 +1,214 @@
+"""Tells which records of the data logger can be believed, and where registers restart.
+
+Pure: no I/O, no clock. Times are seconds since 1970-01-01 UTC by the meter's clock.
+
+A register only rises. A record that is lower than the one before it may be damaged,
+the ones before it may be, or the register has restarted: another module or meter, a
+rollover. What follows decides, so a few records wait for it:
+
+    passed on | recent (accepted)      | lower (undecided)
+    ... 1000  | 1010   9999            |                   <- 1020: 9999 was damaged
+    ... 1000  | 1010   1020   1030     | 7                 <- 1040: 7 was damaged
+    ... 1000  | 1010   1020   1030     | 7     17          <- 27: the register restarted
+"""
+
+from collections import Counter, deque
+from collections.abc import Iterator
+from operator import lt
+from typing import Final, NamedTuple
+
+from ..emu.logs import REGISTERS, LoggerStatus, Record
+
+HOUR: Final = 3600
+
+REACH: Final = 26 * HOUR
+"""A clock may be set back by so much: a day and a change of time zone."""
+
+EARLIEST: Final = 1_420_070_400
+"""2015-01-01: the clock of a meter that shows less was never set."""
+
+_RECENT: Final = 3
+_CONFIRMED: Final = 3
+"""So many records from a lower register on are no damage but a restart."""
+
+_CLOCK_WAS_UNSET: Final = 30 * 24 * HOUR
+_KNOWN_RISE: Final = 4
+"""A register that rises by more than so many times what the power says, plus"""
+_SMALL_RISE: Final = 1000
+"""Wh, while another one restarts, has restarted as well."""
+
+
+class Believed(NamedTuple):
+    """A record, and what each register has lost by restarts before it."""
+
+    record: Record
+    lift: tuple[int, ...]
+
+
+class RecordFilter:
+    """Passes on the records of one meter that can be right, in the order of their index.
+
+    `refused` counts all others by reason. `undecided_since` is the stamp of the first
+    record that waits for later ones to decide whether a register has restarted.
+    `clock_set_at` is the stamp of the first record after the clock was set for the
+    first time: the stamps of all records before it are wrong.
+    """
+
+    def __init__(self, serial_number: str, latest: int) -> None:
+        """Pass on what a meter logged until a time, and nothing later."""
+        self.refused: Counter[str] = Counter()
+        self.clock_set_at: int | None = None
+        self._serial_number = serial_number
+        self._latest = latest
+        self._passed: Record | None = None
+        self._recent: deque[Record] = deque()
+        self._lower: list[Record] = []
+        self._lift: tuple[int, ...] = (0,) * REGISTERS
+
+    @property
+    def undecided_since(self) -> int | None:
+        """The stamp of the first record that is not decided on."""
+        return self._lower[0].at if self._lower else None
+
+    def feed(self, record: Record) -> Iterator[Believed]:
+        """Yield the records that are believed now that another one has come."""
+        recent = self._recent
+        before = self._lower[-1] if self._lower else recent[-1] if recent else None
+        before = before or self._passed
+        if reason := self._reason_against(record, before):
+            self.refused[reason] += 1
+            return
+        if before is not None:
+            self._look_at_clock(before, record)
+        if self._lower:
+            yield from self._decide(record)
+        elif recent and _falls(recent[-1], record):
+            self._refuse_or_wait(record)
+        else:
+            self._drop_out_of_order(record)
+            recent.append(record)
+        while len(recent) > _RECENT:
+            yield self._pass_on()
+
+    def close(self) -> Iterator[Believed]:
+        """Yield the records that still wait; the undecided ones stay out."""
+        while self._recent:
+            yield self._pass_on()
+        self.refused["register runs backwards"] += len(self._lower)
+        self.refused += Counter()
+
+    def _reason_against(self, record: Record, before: Record | None) -> str | None:
+        if record.serial_number != self._serial_number:
+            return "another serial number"
+        if record.at > self._latest:
+            return "time stamp in the future"
+        if before is not None and record.index <= before.index:
+            return "read already"
+        if before is not None and record.at < before.at - REACH:
+            return "time stamp far in the past"
+        if record.at < EARLIEST:
+            return "clock not set"
+        return None
+
+    def _look_at_clock(self, before: Record, record: Record) -> None:
+        """Note where the clock was set for the first time.
+
+        With a power failure in between, the time may really have passed.
+        """
+        if (
+            record.at - before.at > _CLOCK_WAS_UNSET
+            and record.index == before.index + 1
+            and record.status & LoggerStatus.TIME_CHANGED
+            and not record.status & LoggerStatus.POWER_FAILURE
+        ):
+            self.clock_set_at = record.at
+
+    def _drop_out_of_order(self, record: Record) -> None:
+        """Drop the record before if its stamp is not between those around it."""
+        recent = self._recent
+        if not recent:
+            return
+        before = recent[-2] if len(recent) > 1 else self._passed
+        if before is not None and _is_out_of_order(before, recent[-1], record):
+            recent.pop()
+            self.refused["time stamp out of order"] += 1
+
+    def _refuse_or_wait(self, record: Record) -> None:
+        """Take a record that is lower than the last one, or drop that one."""
+        before = self._recent[-2] if len(self._recent) > 1 else self._passed
+        if before is not None and _falls(before, record):
+            self._lower.append(record)
+            return
+        # It fits to what came before the last one, which was too high.
+        self._recent.pop()
+        self._recent.append(record)
+        self.refused["register runs ahead"] += 1
+
+    def _decide(self, record: Record) -> Iterator[Believed]:
+        """Yield what the next record tells of a register that has become lower."""
+        lower = self._lower
+        if not _falls(self._recent[-1], record):
+            self.refused["register runs backwards"] += len(lower)
+            lower.clear()
+            self._recent.append(record)
+            return
+        if _falls(lower[-1], record):
+            self.refused["register runs backwards"] += len(lower)
+            lower[:] = [record]
+            return
+        lower.append(record)
+        if len(lower) < _CONFIRMED:
+            return
+        if not self._drop_too_high(lower[0]):
+            last = self._recent[-1]
+            while self._recent:
+                yield self._pass_on()
+            self._lift = _lifted(self._lift, last, lower[0])
+        self._recent.extend(lower)
+        lower.clear()
+
+    def _drop_too_high(self, record: Record) -> bool:
+        """Drop the records before that were too high; return whether they were."""
+        known = [self._passed, *self._recent] if self._passed else [*self._recent]
+        right = [r for r in known if not _falls(r, record)]
+        if not right:
+            return False
+        while self._recent and self._recent[-1] is not right[-1]:
+            self._recent.pop()
+            self.refused["register runs ahead"] += 1
+        return True
+
+    def _pass_on(self) -> Believed:
+        self._passed = record = self._recent.popleft()
+        return Believed(record, self._lift)
+
+
+def _falls(before: Record, after: Record) -> bool:
+    """Return whether a register is lower than before."""
+    return any(map(lt, after.values[:REGISTERS], before.values[:REGISTERS]))
+
+
+def _lifted(lift: tuple[int, ...], before: Record, after: Record) -> tuple[int, ...]:
+    """Return the lift after a restart: what is not known to have passed counts nothing.
+
+    A register that has not become lower counts on if its rise is what the power says,
+    as in a rollover of another one.
+    """
+    power = max(abs(before.values[REGISTERS]), abs(after.values[REGISTERS]))
+    hours = max(after.at - before.at, 0) / HOUR
+    most = _KNOWN_RISE * power * hours + _SMALL_RISE
+    return tuple(
+        lost + (0 if 0 <= new - old <= most else old - new)
+        for lost, old, new in zip(
+            lift, before.values[:REGISTERS], after.values[:REGISTERS], strict=True
+        )
+    )
+
+
+def _is_out_of_order(before: Record, record: Record, after: Record) -> bool:
+    """Return whether a stamp is not between the two around it, though no clock was set."""
+    return (
+        before.at < after.at
+        and not before.at <= record.at <= after.at
+        and not (record.status | after.status) & LoggerStatus.TIME_CHANGED
+    )

@@ -1,0 +1,150 @@
+"""Which records are believed, and where a register restarts."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from hypothesis import given, strategies as st
+import pytest
+
+from custom_components.emu_professional.backfill.records import Believed, RecordFilter
+from custom_components.emu_professional.emu.logs import (
+    COLUMNS,
+    REGISTERS,
+    LoggerStatus,
+    Record,
+)
+
+SERIAL_NUMBER = "22350001"
+START = 1_780_300_800
+DAY = 86_400
+POWER = 4_000
+BACKWARDS = "register runs backwards"
+AHEAD = "register runs ahead"
+
+
+def records(registers: Sequence[int | tuple[int, int]]) -> list[Record]:
+    """Return records each 15 minutes; a pair has another value in the last register."""
+    made = []
+    for index, register in enumerate(registers):
+        first, last = register if isinstance(register, tuple) else (register, register)
+        values = [first] * (REGISTERS - 1) + [last]
+        values += [POWER] * (len(COLUMNS) - REGISTERS)
+        at = START + 900 * index
+        made.append(Record(at, index, 0, SERIAL_NUMBER, tuple(values)))
+    return made
+
+
+def believe(
+    logged: Sequence[Record], latest: int = START + 10 * DAY
+) -> tuple[list[Believed], RecordFilter]:
+    """Return the records that are believed, and who said so."""
+    record_filter = RecordFilter(SERIAL_NUMBER, latest)
+    believed = [b for record in logged for b in record_filter.feed(record)]
+    return [*believed, *record_filter.close()], record_filter
+
+
+@pytest.mark.parametrize(
+    ("registers", "right", "refused"),
+    [
+        # One, two or three damaged records, too high or too low.
+        ([10, 20, 9999, 40, 50, 60], [10, 20, 40, 50, 60], {AHEAD: 1}),
+        (
+            [10, 20, 9998, 9999, 30, 40, 50, 60],
+            [10, 20, 30, 40, 50, 60],
+            {AHEAD: 2},
+        ),
+        ([10, 20, 7, 40, 50, 60], [10, 20, 40, 50, 60], {BACKWARDS: 1}),
+        ([10, 20, 7, 8, 40, 50], [10, 20, 40, 50], {BACKWARDS: 2}),
+        ([10, 20, 7, 3, 40, 50], [10, 20, 40, 50], {BACKWARDS: 2}),
+        # The first record is damaged, the last ones are not decided on.
+        ([9999, 10, 20], [10, 20], {AHEAD: 1}),
+        ([10, 20, 7], [10, 20], {BACKWARDS: 1}),
+        ([10, 20, 7, 8], [10, 20], {BACKWARDS: 2}),
+        # A restart, and one after another.
+        ([10, 20, 7, 8, 9], [10, 20, 7, 8, 9], {}),
+        ([10, 20, 7, 8, 9, 1, 2, 3], [10, 20, 7, 8, 9, 1, 2, 3], {}),
+        ([10, 20, 7, 8, 9, 30], [10, 20, 7, 8, 9, 30], {}),
+    ],
+)
+def test_registers_that_fall(
+    registers: list[int], right: list[int], refused: dict[str, int]
+) -> None:
+    """What follows decides who was wrong, or that the register has restarted."""
+    believed, record_filter = believe(records(registers))
+    assert [one.record.values[0] for one in believed] == right
+    assert record_filter.refused == refused
+    levels = [one.record.values[0] + one.lift[0] for one in believed]
+    assert levels == sorted(levels)
+
+
+def test_undecided_until_the_next_records() -> None:
+    """Whoever reads the newest records knows from when on nothing is known yet."""
+    logged = records([10, 20, 7, 8, 9])
+    assert believe(logged[:2])[1].undecided_since is None
+    for until in (3, 4):
+        assert believe(logged[:until])[1].undecided_since == logged[2].at
+    assert believe(logged)[1].undecided_since is None
+
+
+def test_restart_counts_what_is_known() -> None:
+    """In a rollover the other registers count on; with another meter none does."""
+    rollover = records([(990, 100), (999, 150), (1, 200), (2, 250), (3, 300)])
+    believed, _ = believe(rollover)
+    assert believed[-1].lift[0] == 998
+    assert believed[-1].lift[-1] == 0
+    exchange = records([(990, 100), (999, 150), (1, 90_000), (2, 90_050), (3, 90_100)])
+    believed, _ = believe(exchange)
+    assert believed[-1].lift[0] == 998
+    assert believed[-1].lift[-1] == 150 - 90_000
+
+
+@pytest.mark.parametrize(
+    ("status", "gap", "index", "is_set"),
+    [
+        (LoggerStatus.TIME_CHANGED, 31 * DAY, 2, True),
+        (LoggerStatus.TIME_CHANGED, 29 * DAY, 2, False),
+        (0, 31 * DAY, 2, False),
+        (LoggerStatus.TIME_CHANGED | LoggerStatus.POWER_FAILURE, 31 * DAY, 2, False),
+        (LoggerStatus.TIME_CHANGED, 31 * DAY, 3, False),
+    ],
+)
+def test_clock_that_was_set_for_the_first_time(
+    status: int, gap: int, index: int, is_set: bool
+) -> None:
+    """What was logged before has wrong stamps, unless the meter had no power."""
+    logged = records([10, 20, 30])
+    at = logged[1].at + gap
+    logged[2] = replace(logged[2], at=at, status=int(status), index=index)
+    _, record_filter = believe(logged, latest=at)
+    assert record_filter.clock_set_at == (at if is_set else None)
+
+
+def test_stamps_before_the_first_meter() -> None:
+    """They are refused also where nothing better is known."""
+    logged = [replace(r, at=r.at - START) for r in records([10, 20])]
+    believed, record_filter = believe([*logged, *records([10, 20, 30, 40])[2:]])
+    assert len(believed) == 2
+    assert record_filter.refused == {"clock not set": 2}
+
+
+@given(
+    st.lists(st.integers(0, 900), min_size=8, max_size=60),
+    st.sets(st.integers(4, 50)),
+    st.booleans(),
+)
+def test_damage_is_no_restart(
+    rises: list[int], damaged: set[int], is_high: bool
+) -> None:
+    """Single damaged records change no energy; they are refused and nothing else is."""
+    registers = [1_000_000 + sum(rises[: n + 1]) for n in range(len(rises))]
+    logged = records(registers)
+    apart = {n for n in damaged if n < len(rises) - 3 and not {n - 1, n - 2} & damaged}
+    for n in apart:
+        values = [10**9 if is_high else 5] * len(COLUMNS)
+        logged[n] = replace(logged[n], values=tuple(values))
+    believed, record_filter = believe(logged)
+    assert [b.record for b in believed] == [
+        record for n, record in enumerate(logged) if n not in apart
+    ]
+    assert not any(any(b.lift) for b in believed)
+    assert record_filter.refused.total() == len(apart)
