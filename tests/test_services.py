@@ -26,7 +26,7 @@ import voluptuous as vol
 
 from custom_components.emu_professional import services
 from custom_components.emu_professional.backfill import pages
-from custom_components.emu_professional.backfill.job import Outcome
+from custom_components.emu_professional.backfill.report import Outcome
 from custom_components.emu_professional.const import DOMAIN
 from custom_components.emu_professional.emu.logs import COLUMNS
 from homeassistant.core import Context, HomeAssistant

@@ -48,10 +48,9 @@ from homeassistant.util.json import JsonObjectType, JsonValueType
 from homeassistant.util.ulid import ulid_now
 
 from .action_queue import MOST_WAITING, QueueFull
-from .backfill.coordinator import EVERYTHING
-from .backfill.hours import HOUR
-from .backfill.job import Mode, Outcome, Window
 from .backfill.pages import LoggerReader
+from .backfill.report import EVERYTHING, Mode, Outcome, Window
+from .backfill.times import HOUR
 from .const import DOMAIN
 from .emu.errors import MeterError
 from .emu.logs import COLUMNS, LoggerStatus, Record

@@ -14,12 +14,9 @@ from pytest_homeassistant_custom_component.components.recorder.common import (
 )
 from yarl import URL
 
-from custom_components.emu_professional.backfill.coordinator import (
-    EVERYTHING,
-    BackfillCoordinator,
-)
-from custom_components.emu_professional.backfill.hours import HOUR
-from custom_components.emu_professional.backfill.job import Mode, Report
+from custom_components.emu_professional.backfill.coordinator import BackfillCoordinator
+from custom_components.emu_professional.backfill.report import EVERYTHING, Mode, Report
+from custom_components.emu_professional.backfill.times import HOUR
 from custom_components.emu_professional.const import DOMAIN
 from custom_components.emu_professional.emu.logs import Record
 from homeassistant.components.recorder.statistics import (

@@ -6,12 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from custom_components.emu_professional.backfill.coordinator import (
-    EVERYTHING,
-    BackfillState,
-)
-from custom_components.emu_professional.backfill.hours import HOUR
-from custom_components.emu_professional.backfill.job import Mode
+from custom_components.emu_professional.backfill.coordinator import BackfillState
+from custom_components.emu_professional.backfill.report import EVERYTHING, Mode
+from custom_components.emu_professional.backfill.times import HOUR
 from custom_components.emu_professional.const import CONF_AUTOMATIC, DOMAIN
 from homeassistant.const import EVENT_HOMEASSISTANT_STARTED
 from homeassistant.core import CoreState

@@ -6,13 +6,11 @@ from itertools import pairwise
 import pytest
 from sqlalchemy import text
 
-from custom_components.emu_professional.backfill import coordinator, job
-from custom_components.emu_professional.backfill.coordinator import (
-    EVERYTHING,
-    BackfillState,
-)
-from custom_components.emu_professional.backfill.hours import HOUR
+from custom_components.emu_professional.backfill import coordinator, run
+from custom_components.emu_professional.backfill.coordinator import BackfillState
+from custom_components.emu_professional.backfill.report import EVERYTHING
 from custom_components.emu_professional.backfill.targets import TARGETS
+from custom_components.emu_professional.backfill.times import HOUR
 from custom_components.emu_professional.const import CONF_AUTOMATIC
 from homeassistant.components.recorder.statistics import StatisticsRow
 from homeassistant.core import callback
@@ -30,8 +28,8 @@ MIDDLE = 5 * 96 // 2
 @pytest.fixture(autouse=True)
 def small_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a few days have several parts, and fill only what counts."""
-    monkeypatch.setattr(job, "_FIRST_PART", DAY)
-    monkeypatch.setattr(job, "_PART", 2 * DAY)
+    monkeypatch.setattr(run, "_FIRST_PART", DAY)
+    monkeypatch.setattr(run, "_PART", 2 * DAY)
     energy = [target for target in TARGETS if target.key.startswith("energy")]
     monkeypatch.setattr(coordinator, "TARGETS", energy)
 

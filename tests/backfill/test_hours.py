@@ -6,7 +6,8 @@ from math import sumprod
 from hypothesis import given, strategies as st
 import pytest
 
-from custom_components.emu_professional.backfill.hours import HOUR, Folding, Hour
+from custom_components.emu_professional.backfill.hours import Folding, Hour
+from custom_components.emu_professional.backfill.times import HOUR
 from custom_components.emu_professional.emu.logs import (
     COLUMNS,
     REGISTERS,

@@ -11,7 +11,6 @@ from pytest_homeassistant_custom_component.components.recorder.common import (
     do_adhoc_statistics,
 )
 
-from custom_components.emu_professional.backfill.hours import HOUR
 from custom_components.emu_professional.backfill.recorder import (
     Statistic,
     Stored,
@@ -19,7 +18,13 @@ from custom_components.emu_professional.backfill.recorder import (
     async_compiled_until,
     async_stored,
 )
-from custom_components.emu_professional.backfill.seam import Plan, Profile, join
+from custom_components.emu_professional.backfill.series import (
+    LoadProfile,
+    Plan,
+    Reading,
+    reconcile,
+)
+from custom_components.emu_professional.backfill.times import HOUR
 from homeassistant.components.recorder.core import Recorder
 from homeassistant.components.recorder.db_schema import StatisticsRuns
 from homeassistant.components.recorder.statistics import statistics_during_period
@@ -104,8 +109,13 @@ class Home:
     async def plan(self, stored: Stored, *, rebuild: bool = False) -> Plan:
         """Return what a back-fill would do."""
         until = await self.limit()
-        profile = Profile(SINCE, until, SINCE - HOUR, register(SINCE), logged(until))
-        return join(profile, stored.rows, stored.short_term, rebuild=rebuild)
+        profile = LoadProfile(
+            SINCE,
+            until,
+            Reading(register(SINCE)),
+            {start: Reading(value) for start, value in logged(until).items()},
+        )
+        return reconcile(profile, stored.rows, stored.short_term, rebuild=rebuild)
 
     async def worst_error(self) -> float:
         """Return by how many Wh a bar of the energy dashboard is wrong at most."""

@@ -13,7 +13,6 @@ from typing import Self
 from hypothesis import example, given, settings, strategies as st
 import pytest
 
-from custom_components.emu_professional.backfill.hours import HOUR
 from custom_components.emu_professional.backfill.series import (
     LoadProfile,
     Plan,
@@ -22,6 +21,7 @@ from custom_components.emu_professional.backfill.series import (
     changed,
     reconcile,
 )
+from custom_components.emu_professional.backfill.times import HOUR
 
 START = 1_780_300_800
 PERIOD = 300

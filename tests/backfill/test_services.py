@@ -8,12 +8,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from custom_components.emu_professional.backfill.hours import HOUR
 from custom_components.emu_professional.backfill.means import Mean
 from custom_components.emu_professional.backfill.recorder import (
     Statistic,
     async_write_means,
 )
+from custom_components.emu_professional.backfill.times import HOUR
 from custom_components.emu_professional.const import CONF_AUTOMATIC, DOMAIN
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from simulator import faults

@@ -8,7 +8,7 @@ from pytest_homeassistant_custom_component.components.recorder.common import (
 )
 
 from custom_components.emu_professional.backfill import coordinator
-from custom_components.emu_professional.backfill.job import Backfill
+from custom_components.emu_professional.backfill.run import Backfill
 from custom_components.emu_professional.const import DOMAIN
 from homeassistant.components.recorder.core import Recorder
 from homeassistant.core import HomeAssistant

@@ -26,8 +26,6 @@ from ..coordinator import EmuCoordinator, Silence
 from ..emu.errors import MeterError, MeterWithoutLogger
 from ..lost_hours import LostHours
 from ..storage import EntryStore, entry_store, shape
-from .hours import HOUR
-from .job import Backfill, Mode, Report, Window
 from .recorder import (
     Statistic,
     async_caught_up,
@@ -35,7 +33,10 @@ from .recorder import (
     async_is_recorded,
     async_stored_units,
 )
+from .report import EVERYTHING, Mode, Report, Window
+from .run import Backfill
 from .targets import TARGETS, Target
+from .times import HOUR
 
 _STORE_DELAY: Final = 60
 _RECONCILE: Final = timedelta(days=1)
@@ -48,9 +49,6 @@ _TURNS: Final[HassKey[asyncio.Semaphore]] = HassKey(f"{DOMAIN}.backfill_turns")
 _TOLERANCE: Final = timedelta(seconds=60)
 _CLOCK_LIMIT: Final = timedelta(minutes=5)
 """A meter whose clock is further off would have its energy in the wrong hours."""
-
-_END: Final = 1 << 40
-EVERYTHING: Final = Window(0, _END)
 
 
 class BackfillState(StrEnum):
@@ -205,7 +203,9 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
             await asyncio.sleep(_CATCH_UP_PAUSE)
         try:
             for since, targets in await self._async_unsettled():
-                report = await self._async_guarded(Window(since, _END), targets)
+                report = await self._async_guarded(
+                    Window(since, EVERYTHING.until), targets
+                )
                 self._settle(report, since, targets)
         except ServiceValidationError:
             # Somebody's own run is under way: the next hour will do.

@@ -11,7 +11,8 @@ from math import inf, sumprod
 from typing import Final, NamedTuple
 
 from ..emu.logs import REGISTERS, LoggerStatus, Record
-from .records import HOUR, REACH, Believed, RecordFilter
+from .records import REACH, Believed, RecordFilter
+from .times import HOUR
 
 _USUAL_INTERVAL: Final = 900
 _UNEVEN: Final = int(LoggerStatus.POWER_FAILURE | LoggerStatus.TIME_CHANGED)

@@ -18,8 +18,7 @@ from operator import lt
 from typing import Final, NamedTuple
 
 from ..emu.logs import REGISTERS, LoggerStatus, Record
-
-HOUR: Final = 3600
+from .times import HOUR
 
 REACH: Final = 26 * HOUR
 """A clock may be set back by so much: a day and a change of time zone."""

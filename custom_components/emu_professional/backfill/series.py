@@ -42,7 +42,7 @@ from itertools import pairwise
 from math import inf
 from typing import Final, NamedTuple
 
-from .hours import HOUR
+from .times import HOUR, PERIOD
 
 EQUAL: Final = 1e-3
 """Less than the last digit, more than what floating point loses."""
@@ -52,9 +52,6 @@ ROUNDING: Final = 0.5
 
 TOTAL_ROUNDING: Final = 1.5
 """The meter rounds a total and its tariffs each: they differ by one digit."""
-
-PERIOD: Final = 300
-"""Seconds of a short-term row."""
 
 _RESTART: Final = 0.9
 """A state that falls below this share of the one before begins a new cycle."""
@@ -104,6 +101,8 @@ class LoadProfile:
     to `until` are the window's, later ones only tell how the register continues.
     `before` is the last reading before the window, None where the logger begins in it.
     `rounding` is the difference up to which a state and a reading are the same.
+    `last_rise` is the start of the row before the window since which the stored state
+    has risen to that of the last one, None if there is no such row.
     """
 
     since: int
@@ -111,6 +110,7 @@ class LoadProfile:
     before: Reading | None
     hours: Mapping[int, Reading]
     rounding: float = ROUNDING
+    last_rise: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +269,8 @@ def _continues(profile: LoadProfile, older: Row, first: int, reading: Reading) -
     levels = [hour.level for hour in profile.hours.values()]
     strongest = max((b - a for a, b in pairwise(levels)), default=0)
     unknown = _UNKNOWN_ENERGY if len(levels) < _KNOWN_HOURS else _LITTLE_ENERGY
-    hours = (first - older.start) // HOUR
+    risen = older.start if profile.last_rise is None else profile.last_rise
+    hours = (first - risen) // HOUR
     return -ROUNDING <= passed <= hours * (_PLAUSIBLE * strongest + unknown)
 
 
@@ -416,31 +417,35 @@ class _Continuation:
         is_live: bool,
     ) -> Row | None:
         """Return the newest short-term row as it must be, if it is not so already."""
-        if short_term is None:
-            return self._new_anchor()
+        newest = max((*self._rows, self._last.start))
+        if short_term is None or short_term.start < newest:
+            return self._new_anchor(newest, shift_from, shift)
         if short_term.state is None:
             return None
         anchor = self._anchor_at(short_term, is_live=is_live)
         now = _shifted(short_term, shift_from, shift)
         return None if _says(now, anchor, EQUAL, EQUAL) else anchor
 
-    def _new_anchor(self) -> Row:
-        """Return a short-term row for the last five minutes of the window.
+    def _new_anchor(
+        self, newest: int, shift_from: int | None, shift: float
+    ) -> Row | None:
+        """Return a short-term row for the last five minutes of the newest row.
 
         Its state must not be above what the sensor showed then, or Home Assistant
         warns of a total that decreases.
         """
+        start = newest + HOUR - PERIOD
+        row = _shifted(self._rows.get(newest), shift_from, shift)
+        if newest > self._last.start:
+            known = self._end if self.first is None else row
+            return known and known._replace(start=start)
         state = self._end.state
         assert state is not None
-        stored = self._rows.get(self._last.start)
-        if (
-            stored is not None
-            and stored.state is not None
-            and self._lowest <= stored.state + self._last.lift < self._last.level
-        ):
-            state = stored.state
-        total = state + self._last.lift + self._offset
-        return Row(self._last.start + HOUR - PERIOD, state, total)
+        if row is not None and row.state is not None:
+            seen = row.state + self._last.lift
+            if self._lowest <= seen < self._last.level:
+                state = row.state
+        return Row(start, state, state + self._last.lift + self._offset)
 
     def _anchor_at(self, short_term: Row, *, is_live: bool) -> Row:
         start, state, _ = short_term

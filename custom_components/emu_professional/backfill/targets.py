@@ -7,6 +7,7 @@ from typing import Final
 from ..emu.logs import COLUMNS, REGISTERS
 from ..emu.registers import QUANTITIES, Kind, Quantity
 from .hours import Hour
+from .series import ROUNDING, TOTAL_ROUNDING, Reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +37,18 @@ class Target:
         """Whether no sensor shows it."""
         return self.quantity.json_key is None
 
-    def register(self, hour: Hour) -> int:
-        """Return the register at the end of an hour, in its last digit."""
-        return sum(hour.registers[column] for column in self.columns)
+    @property
+    def rounding(self) -> float:
+        """How far a live value and the logged one may be apart, in its last digit."""
+        return ROUNDING if len(self.columns) == 1 else TOTAL_ROUNDING
+
+    def reading(self, hour: Hour) -> Reading:
+        """Return the last register that was logged in an hour, in its last digit."""
+        return Reading(
+            register=sum(hour.registers[column] for column in self.columns),
+            lift=sum(hour.lift[column] for column in self.columns),
+            is_exact=hour.known == hour.end,
+        )
 
 
 def _targets() -> Iterator[Target]:

@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from custom_components.emu_professional.backfill.hours import HOUR
-from custom_components.emu_professional.backfill.job import (
+from custom_components.emu_professional.backfill.report import (
     Mode,
     Outcome,
     Report,
     Window,
 )
 from custom_components.emu_professional.backfill.targets import Target
+from custom_components.emu_professional.backfill.times import HOUR
 
 from .log import Log, register_of
 from .steps import DAY, Fill

@@ -6,16 +6,12 @@ from itertools import count
 from typing import Any, Final, Self, cast
 from unittest.mock import patch
 
-from custom_components.emu_professional.backfill import job
-from custom_components.emu_professional.backfill.hours import HOUR
-from custom_components.emu_professional.backfill.job import (
-    Backfill,
-    Mode,
-    Report,
-    Window,
-)
+from custom_components.emu_professional.backfill import run
 from custom_components.emu_professional.backfill.recorder import Statistic
+from custom_components.emu_professional.backfill.report import Mode, Report, Window
+from custom_components.emu_professional.backfill.run import Backfill
 from custom_components.emu_professional.backfill.targets import TARGETS, Target
+from custom_components.emu_professional.backfill.times import HOUR
 from custom_components.emu_professional.const import DOMAIN
 from custom_components.emu_professional.emu.client import MeterClient
 from custom_components.emu_professional.emu.errors import MeterUnreachable
@@ -360,7 +356,7 @@ class Life:
             self.clock.set(self.now)
         compiled = self.compiled
         first = step.days * DAY
-        with patch.multiple(job, _FIRST_PART=first, _PART=2 * first):
+        with patch.multiple(run, _FIRST_PART=first, _PART=2 * first):
             said = await self._run(window, step.mode, dry_run=True)
             assert await self.stored() == before, "a dry run wrote"
             log = self.log()

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from hypothesis import strategies as st
 
-from custom_components.emu_professional.backfill.hours import HOUR
-from custom_components.emu_professional.backfill.job import Mode
+from custom_components.emu_professional.backfill.report import Mode
+from custom_components.emu_professional.backfill.times import HOUR
 
 from .log import MEASUREMENTS
 from .steps import (

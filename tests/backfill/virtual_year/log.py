@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from custom_components.emu_professional.backfill.hours import HOUR
 from custom_components.emu_professional.backfill.targets import Target
+from custom_components.emu_professional.backfill.times import HOUR
 from simulator.history import Status
 from simulator.logger import Record
 from simulator.measuring import Registers

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
-from custom_components.emu_professional.backfill.hours import HOUR
-from custom_components.emu_professional.backfill.job import Mode
+from custom_components.emu_professional.backfill.report import Mode
+from custom_components.emu_professional.backfill.times import HOUR
 
 PERIOD: Final = 300
 DAY: Final = 24 * HOUR

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import delete, func, select, update
 
-from custom_components.emu_professional.backfill.hours import HOUR
+from custom_components.emu_professional.backfill.times import HOUR
 from custom_components.emu_professional.emu.errors import MeterUnreachable
 from custom_components.emu_professional.emu.logs import Page, RecordReader
 from homeassistant.components.recorder.core import Recorder

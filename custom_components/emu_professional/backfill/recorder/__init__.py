@@ -1,6 +1,6 @@
 """The one door to Home Assistant's recorder.
 
-Reads statistics as rows of `seam.py` and `means.py`, and writes them. A statistic
+Reads statistics as rows of `series.py` and `means.py`, and writes them. A statistic
 keeps the unit that it has; rows are in the last digit of their quantity. Times are
 seconds since 1970-01-01 UTC. All calls need a Home Assistant that has started:
 before, the recorder still catches up with the time it was off, and meets what is
@@ -19,6 +19,7 @@ from .read import (
     async_stored_units,
 )
 from .units import Statistic
+from .widen import async_last_rise, async_widened
 from .write import async_apply_plan, async_write_means
 
 __all__ = [
@@ -30,8 +31,10 @@ __all__ = [
     "async_compiled_until",
     "async_has_rows",
     "async_is_recorded",
+    "async_last_rise",
     "async_stored",
     "async_stored_means",
     "async_stored_units",
+    "async_widened",
     "async_write_means",
 ]

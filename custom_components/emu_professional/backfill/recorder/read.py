@@ -1,4 +1,4 @@
-"""Reads statistics as rows of `seam.py` and `means.py`."""
+"""Reads statistics as rows of `series.py` and `means.py`."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.recorder import get_instance, session_scope
 from homeassistant.util import dt as dt_util
 
-from ..hours import HOUR
 from ..means import Mean
-from ..seam import PERIOD, ROUNDING, Row
+from ..series import ROUNDING, Row
+from ..times import HOUR, PERIOD
 from .units import Statistic, last_digits_per
 
 type _Columns = tuple[float | None, float | None, float | None]
@@ -33,7 +33,7 @@ _A_WHILE: Final = 30 * 24 * HOUR
 class Stored:
     """The stored rows of a register's statistic.
 
-    `rows` are its long-term rows as `seam.join` wants them, `short_term` its newest
+    `rows` are its long-term rows as `series.reconcile` wants them, `short_term` its newest
     short-term one; `unit` is the unit of the statistic. `is_newest` says that no
     later rows exist: then Home Assistant continues from `short_term`.
     """

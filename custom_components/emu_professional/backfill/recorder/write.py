@@ -20,9 +20,9 @@ from homeassistant.helpers.recorder import get_instance
 from homeassistant.util.hass_dict import HassKey
 
 from ...const import DOMAIN
-from ..hours import HOUR
 from ..means import Mean
-from ..seam import EQUAL, Plan, Row
+from ..series import EQUAL, Plan, Row
+from ..times import HOUR
 from .read import Stored, async_is_written, async_stored
 from .units import Statistic, last_digits_per, unit_class
 
@@ -66,9 +66,9 @@ async def async_apply_plan(
     except HomeAssistantError:
         await _async_revert_shift(hass, statistic, stored, plan)
         raise
-    if statistic.name is None and stored.is_newest and plan.recent:
+    if statistic.name is None and stored.is_newest and plan.anchor:
         instance = get_instance(hass)
-        data = _data(plan.recent, per_unit)
+        data = _data(plan.anchor, per_unit)
         instance.async_import_statistics(metadata, [data], StatisticsShortTerm)
         await _async_done(instance)
 

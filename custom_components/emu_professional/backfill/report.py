@@ -1,0 +1,99 @@
+"""What a run is asked for, and what it reports."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from math import inf
+from typing import Final
+
+from homeassistant.exceptions import HomeAssistantError
+
+from .series import Plan, Row, changed
+
+_DIGITS: Final = 3
+"""Of an energy after the last digit of its register; floating point loses later ones."""
+
+
+class Mode(StrEnum):
+    """Which hours follow the logger."""
+
+    FILL = "fill"
+    REBUILD = "rebuild"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Whole hours, in seconds since 1970-01-01 UTC; `until` is not included."""
+
+    since: int
+    until: int
+
+
+EVERYTHING: Final = Window(0, 1 << 40)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a statistic.
+
+    Hours that were read, written where none was stored, corrected, and left as they
+    were, even if their sum had to follow a shift; `more` and `less` are the energies
+    that count in addition, and no longer, in an hour, in the `unit` of the quantity.
+    """
+
+    unit: str
+    has_sum: bool
+    read: int = 0
+    written: int = 0
+    corrected: int = 0
+    left: int = 0
+    more: float = 0
+    less: float = 0
+
+    @property
+    def moved(self) -> float:
+        """Energy that counts in another hour than before, or in one at all."""
+        return max(self.more, self.less)
+
+    def count_register(
+        self,
+        starts: Sequence[int],
+        rows: Sequence[Row],
+        plan: Plan,
+        decimals: int,
+        until: float = inf,
+    ) -> None:
+        """Count what a plan changes before a time in the logged hours and others."""
+        more = changed(rows, plan, until)
+        new = more.keys() - {row.start for row in rows}
+        self.read += len(starts)
+        self.written += len(new)
+        self.corrected += len(more) - len(new)
+        self.left += sum(start not in more for start in starts)
+        per_unit = 10**decimals
+        # A run rounds elsewhere than a dry run, and must not report something else.
+        energies = [round(energy, _DIGITS) for energy in more.values()]
+        self.more += sum(energy for energy in energies if energy > 0) / per_unit
+        self.less -= sum(energy for energy in energies if energy < 0) / per_unit
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run read and did.
+
+    `first` and `last` are the stamps of the records read, in seconds since
+    1970-01-01 UTC; `logger_begins` is that of the oldest one, where the window
+    began before it. `until` is up to when the logger was read. `failed` has the
+    error of each statistic that could not be filled, by its id.
+    """
+
+    records: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    status: int = 0
+    first: int | None = None
+    last: int | None = None
+    logger_begins: int | None = None
+    until: int | None = None
+    statistics: dict[str, Outcome] = field(default_factory=dict)
+    failed: dict[str, HomeAssistantError] = field(default_factory=dict)

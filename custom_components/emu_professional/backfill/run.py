@@ -1,0 +1,411 @@
+"""One run of the back-fill: from the pages of the logger to the rows of the recorder.
+
+A long window is cut into parts, newest first, because people look at the newest days
+first; a part is read, folded into hours and written before the next one is read:
+
+     logger   |----------------- 60 days ----------------|------ 30 days ------|
+                              <- third, second part ...       first part
+     borders  since                                    border                 until
+
+Each part needs the registers with which it begins. So a border lies where the logger
+knows them, best exactly at the full hour: `_border` looks for one near the planned
+place. What the parts have in common (a shift of later rows) is `series.reconcile`'s.
+"""
+
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, replace
+from math import inf
+from typing import Final
+
+from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
+
+from ..const import DOMAIN
+from ..emu.client import MeterClient
+from ..emu.logs import Page, Record
+from .hours import Folding, Hour
+from .means import Mean, wanting
+from .pages import LoggerReader
+from .recorder import (
+    Statistic,
+    Stored,
+    StoredMeans,
+    async_apply_plan,
+    async_compiled_until,
+    async_last_rise,
+    async_stored,
+    async_stored_means,
+    async_widened,
+    async_write_means,
+)
+from .records import EARLIEST
+from .report import Mode, Outcome, Report, Window
+from .series import LoadProfile, Plan, reconcile
+from .targets import Target
+from .times import HOUR, whole_hour
+
+_DAY: Final = 24 * HOUR
+_FIRST_PART: Final = 30 * _DAY
+_PART: Final = 60 * _DAY
+"""Hours of so many seconds are in memory at a time, whatever the logger holds."""
+
+_MARGIN: Final = 5 * HOUR
+"""Read around a part: its border may have been logged when the clock was set, and a
+register that restarts at the end of it is recognized only some records later."""
+
+_BORDER_SEARCH: Final = _DAY
+"""So far from its planned place a border may lie at which the register is known."""
+
+_READING: Final = 0.3
+"""The share of the work that is reading."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Consecutive hours of the logger around a part of the window.
+
+    `before` is the last hour that was logged before the part, None where the logger
+    begins in it; `hours` are those logged from its begin on, `later` those after it.
+    `is_oldest` says that no older part follows.
+    """
+
+    since: int
+    until: int
+    before: Hour | None
+    hours: Sequence[Hour]
+    later: Sequence[Hour]
+    is_oldest: bool
+
+    def profile(self, target: Target, *, rebuild: bool) -> LoadProfile:
+        """Return what is known of a target's register."""
+        before = None
+        if self.before is not None:
+            before = target.reading(self.before)
+            # The next part writes the row before this one from the logger as well, so
+            # its state must not count instead.
+            is_exact = self.before.known == self.since or (
+                rebuild and not self.is_oldest
+            )
+            before = before._replace(is_exact=is_exact)
+        return LoadProfile(
+            since=self.since,
+            until=self.until,
+            before=before,
+            hours={h.start: target.reading(h) for h in (*self.hours, *self.later)},
+            rounding=target.rounding,
+        )
+
+
+class Backfill:
+    """Fills the statistics of one meter from its data logger.
+
+    `statistic_of` returns a target's statistic, or None if it has none now; `latest`
+    is the latest time stamp that can be right, and `partial` has the hours that
+    Home Assistant observed only a part of. `report` grows meanwhile. Raises what the
+    meter's client raises; a statistic that can't be filled stops no other.
+    """
+
+    def __init__(
+        self,
+        hass: HomeAssistant,
+        client: MeterClient,
+        serial_number: str,
+        statistic_of: Callable[[Target], Statistic | None],
+        *,
+        latest: int,
+        partial: frozenset[int] = frozenset(),
+        mode: Mode = Mode.FILL,
+        dry_run: bool = False,
+        on_progress: Callable[[float], None] = lambda share: None,
+    ) -> None:
+        """Begin without having read anything."""
+        self.report = Report()
+        self._hass = hass
+        self._reader = LoggerReader(client)
+        self._serial_number = serial_number
+        self._statistic_of = statistic_of
+        self._latest = latest
+        self._partial = partial
+        self._rebuild = mode is Mode.REBUILD
+        self._dry_run = dry_run
+        self._on_progress = on_progress
+        self._window = Window(0, 0)
+
+    async def async_run(self, window: Window, targets: Sequence[Target]) -> None:
+        """Fill a window, newest part first, energy before the rest.
+
+        A window that begins or ends in an outage is widened to the whole outage.
+        """
+        newest = await self._reader.newest()
+        compiled = await async_compiled_until(self._hass)
+        if newest is None or compiled is None:
+            return
+        window = await self._async_widened(window, targets)
+        until = min(window.until, whole_hour(compiled), whole_hour(newest.at))
+        since = await self._async_begin(window, newest)
+        self.report.until = until
+        self._window = Window(since, until)
+        size, counted_from = _FIRST_PART, newest.index + 1
+        while until > since:
+            planned = max(until - size, since)
+            first = await self._async_first(planned, newest)
+            folding, hours = await self._async_read(first, counted_from, until, newest)
+            counted_from = min(first, counted_from)
+            if until == self.report.until:
+                until = self._decided(folding, until)
+            part = _part(folding, hours, planned, until, is_oldest=planned == since)
+            if part is None:
+                # Only other meters' records lie before: the part needs older ones.
+                size *= 2
+                continue
+            await self._async_follow(part, targets)
+            if part.is_oldest:
+                break
+            until, size = part.since, _PART
+
+    async def _async_widened(self, window: Window, targets: Sequence[Target]) -> Window:
+        registers = [
+            statistic
+            for target in targets
+            if target.is_register and (statistic := self._statistic_of(target))
+        ]
+        return await async_widened(self._hass, registers, window)
+
+    async def _async_begin(self, window: Window, newest: Record) -> int:
+        """Return where the window begins, or the logger if that is later."""
+        since = max(window.since, EARLIEST)
+        first = await self._reader.first_after(since, newest)
+        if first > newest.index:
+            return window.until
+        record = await self._reader.record(first)
+        if record is None or record.at <= since + HOUR:
+            return since
+        if await self._reader.record(first - 1) is None:
+            self.report.logger_begins = record.at
+        return max(since, whole_hour(record.at - 1))
+
+    async def _async_first(self, since: int, newest: Record) -> int:
+        """Return the index from which to read: one record before the margin."""
+        first = await self._reader.first_after(since - _MARGIN, newest)
+        return max(first - 1, 0)
+
+    async def _async_read(
+        self, first: int, counted_from: int, until: int, newest: Record
+    ) -> tuple[Folding, list[Hour]]:
+        """Read and fold records; those that a newer part has counted count once."""
+        folding = Folding(self._serial_number, self._latest)
+        hours: list[Hour] = []
+        end = until + _MARGIN
+        async for page in self._reader.pages(first, counted_from - 1, end):
+            hours += await self._async_fold(folding, page)
+            self._count(page)
+        self.report.refused += folding.filter.refused
+        async for page in self._reader.pages(
+            max(first, counted_from), newest.index, end
+        ):
+            hours += await self._async_fold(folding, page)
+        hours += folding.close()
+        return folding, sorted(hours, key=lambda hour: hour.start)
+
+    async def _async_fold(self, folding: Folding, page: Page) -> list[Hour]:
+        return await self._hass.async_add_executor_job(
+            lambda: list(folding.feed(page.records))
+        )
+
+    def _count(self, page: Page) -> None:
+        report = self.report
+        report.records += len(page.records)
+        report.refused.update(refusal.reason for refusal in page.refusals)
+        for record in (*page.records[:1], *page.records[-1:]):
+            report.first = min(report.first or record.at, record.at)
+            report.last = max(report.last or record.at, record.at)
+
+    def _decided(self, folding: Folding, until: int) -> int:
+        """Return the end of the last hour whose records are decided on."""
+        if (undecided := folding.filter.undecided_since) is not None:
+            until = min(until, whole_hour(undecided - 1))
+            self.report.until = until
+        return until
+
+    async def _async_follow(self, part: _Part, targets: Sequence[Target]) -> None:
+        """Let every statistic follow the hours of a part."""
+        for hour in part.hours:
+            self.report.status |= hour.status
+        partial = set(self._partial)
+        for number, target in enumerate(targets):
+            self._progress(part, _READING + (1 - _READING) * number / len(targets))
+            statistic = self._statistic_of(target)
+            if statistic is None or statistic.statistic_id in self.report.failed:
+                continue
+            try:
+                if target.is_register:
+                    partial |= await self._async_follow_register(
+                        part, target, statistic
+                    )
+                else:
+                    await self._async_follow_mean(part, target, statistic, partial)
+                self._check_name(target, statistic)
+            except HomeAssistantError as err:
+                self.report.failed[statistic.statistic_id] = err
+        self._progress(part, 1)
+
+    def _check_name(self, target: Target, statistic: Statistic) -> None:
+        """Raise HomeAssistantError if the statistic has another name by now."""
+        if self._statistic_of(target) != statistic:
+            raise HomeAssistantError(
+                translation_domain=DOMAIN,
+                translation_key="renamed",
+                translation_placeholders={"statistic_id": statistic.statistic_id},
+            )
+
+    def _outcome(self, statistic: Statistic) -> Outcome:
+        return self.report.statistics.setdefault(
+            statistic.statistic_id, Outcome(statistic.unit, statistic.has_sum)
+        )
+
+    async def _async_follow_register(
+        self, part: _Part, target: Target, statistic: Statistic
+    ) -> frozenset[int]:
+        """Let a register's statistic follow, and return the hours that were wrong."""
+        stored, plan = await self._async_plan(part, target, statistic)
+        # Rows after an older part have been counted with the newer one.
+        is_newest = part.until == self._window.until
+        await self._hass.async_add_executor_job(
+            self._outcome(statistic).count_register,
+            [hour.start for hour in part.hours],
+            stored.rows,
+            plan,
+            statistic.decimals,
+            inf if is_newest else part.until,
+        )
+        if not self._dry_run:
+            await async_apply_plan(self._hass, statistic, stored, plan)
+            if plan.rows and stored.is_newest:
+                # A row may have been compiled meanwhile, from what was before.
+                stored, again = await self._async_plan(part, target, statistic)
+                await async_apply_plan(self._hass, statistic, stored, again)
+        return plan.wrong
+
+    async def _async_plan(
+        self, part: _Part, target: Target, statistic: Statistic
+    ) -> tuple[Stored, Plan]:
+        last = part.hours[-1] if part.hours else part.before
+        register = target.reading(last).register if last else 0
+        stored = await async_stored(
+            self._hass, statistic, part.since, part.until, register
+        )
+        profile = part.profile(target, rebuild=self._rebuild)
+        if part.before is None:
+            risen = await async_last_rise(self._hass, statistic, part.since)
+            profile = replace(profile, last_rise=risen)
+        state = self._hass.states.get(statistic.statistic_id)
+        plan = await self._hass.async_add_executor_job(
+            lambda: reconcile(
+                profile,
+                stored.rows,
+                stored.short_term,
+                rebuild=self._rebuild,
+                is_live=state is not None and _is_number(state.state),
+            )
+        )
+        return stored, plan
+
+    async def _async_follow_mean(
+        self,
+        part: _Part,
+        target: Target,
+        statistic: Statistic,
+        partial: Container[int],
+    ) -> None:
+        """Let a measurement's statistic follow."""
+        stored = await async_stored_means(self._hass, statistic, part.since, part.until)
+        means = await self._hass.async_add_executor_job(
+            _missing,
+            part,
+            target,
+            stored,
+            partial,
+            self._rebuild,
+            self._outcome(statistic),
+        )
+        if not self._dry_run:
+            await async_write_means(self._hass, statistic, stored.unit, means)
+
+    def _progress(self, part: _Part, share: float) -> None:
+        """Report the share of the whole window that is done, 0 to 1."""
+        whole = self._window.until - self._window.since
+        newer = self._window.until - part.until
+        self._on_progress((newer + share * (part.until - part.since)) / whole)
+
+
+def _part(
+    folding: Folding,
+    hours: Sequence[Hour],
+    planned: int,
+    until: int,
+    *,
+    is_oldest: bool,
+) -> _Part | None:
+    """Return a part that begins where it is planned or near, if the register is known."""
+    if (clock_set_at := folding.filter.clock_set_at) is not None:
+        # Nothing older has a stamp that is right.
+        hours = [hour for hour in hours if hour.end >= clock_set_at]
+        is_oldest = True
+    border = planned if is_oldest else _border(hours, planned, until)
+    if border is None:
+        return None
+    earlier = [hour for hour in hours if hour.start < border]
+    inside = [hour for hour in hours if border <= hour.start < until]
+    if not earlier:
+        border = inside[0].start if inside else until
+    return _Part(
+        since=border,
+        until=until,
+        before=earlier[-1] if earlier else None,
+        hours=inside,
+        later=[hour for hour in hours if hour.start >= until],
+        is_oldest=is_oldest,
+    )
+
+
+def _border(hours: Sequence[Hour], planned: int, until: int) -> int | None:
+    """Return where a part can begin: at the end of an hour that is logged."""
+    near = min(planned + _BORDER_SEARCH, until - HOUR)
+    exact = [h.end for h in hours if h.known == h.end <= near]
+    if (
+        exact
+        and abs((best := min(exact, key=lambda end: abs(end - planned))) - planned)
+        <= _BORDER_SEARCH
+    ):
+        return best
+    return max((h.end for h in hours if h.end <= planned), default=None)
+
+
+def _missing(
+    part: _Part,
+    target: Target,
+    stored: StoredMeans,
+    partial: Container[int],
+    rebuild: bool,
+    outcome: Outcome,
+) -> list[Mean]:
+    (column,) = target.columns
+    logged = [
+        Mean(hour.start, hour.means[column], hour.minima[column], hour.maxima[column])
+        for hour in part.hours
+    ]
+    means = wanting(logged, stored.rows, partial, rebuild=rebuild)
+    new = {mean.start for mean in means} - {mean.start for mean in stored.rows}
+    outcome.read += len(logged)
+    outcome.written += len(new)
+    outcome.corrected += len(means) - len(new)
+    outcome.left += len(logged) - len(means)
+    return means
+
+
+def _is_number(state: str) -> bool:
+    try:
+        float(state)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,12 @@
+"""Hours and periods of statistics, in seconds since 1970-01-01 UTC."""
+
+from typing import Final
+
+HOUR: Final = 3600
+PERIOD: Final = 300
+"""Seconds of a short-term row."""
+
+
+def whole_hour(at: int) -> int:
+    """Return the start of the hour in which a time lies."""
+    return at // HOUR * HOUR
