@@ -49,8 +49,7 @@ def _last_rise(hass: HomeAssistant, statistic: Statistic, before: int) -> int | 
         manager = get_instance(hass).statistics_meta_manager
         if (found := manager.get(session, statistic.statistic_id)) is None:
             return None
-        lower = _Rises(session, found[0]).lower_before(before)
-        return lower and lower[0]
+        return _Rises(session, found[0]).risen_since(before)
 
 
 def _widened(
@@ -61,61 +60,76 @@ def _widened(
     with session_scope(hass=hass, read_only=True) as session:
         manager = get_instance(hass).statistics_meta_manager
         for statistic in statistics:
-            if (found := manager.get(session, statistic.statistic_id)) is None:
-                continue
-            rises = _Rises(session, found[0])
-            if (row := rises.last_before(window.since)) is not None:
-                begins.append(row + HOUR)
-            if (row := rises.last_before(window.until)) is not None:
-                later = rises.first_after(window.until)
-                is_outage = row + HOUR < window.until
-                ends.append(
-                    (EVERYTHING.until if later is None else later + HOUR)
-                    if is_outage
-                    else window.until
-                )
-    return Window(
-        min(max(begins, default=window.since), window.since),
-        max(min(ends, default=window.until), window.until),
-    )
+            if found := manager.get(session, statistic.statistic_id):
+                rises = _Rises(session, found[0])
+                begins.append(rises.begin(window.since))
+                ends.append(rises.end(window.until))
+    return Window(max(begins, default=window.since), min(ends, default=window.until))
 
 
 class _Rises:
-    """Finds the hours in which the state of a statistic has changed."""
+    """Finds the hours in which the state of a statistic has risen."""
 
     def __init__(self, session: Session, metadata_id: int) -> None:
         self._session = session
-        self._rows = select(Statistics.start_ts, Statistics.state).where(
+        rows = select(Statistics.start_ts, Statistics.state).where(
             Statistics.metadata_id == metadata_id
         )
+        self._oldest_first = rows.order_by(Statistics.start_ts)
+        self._newest_first = rows.order_by(Statistics.start_ts.desc())
 
-    def last_before(self, at: int) -> int | None:
-        """Return the start of the last hour before a time in which it has changed."""
-        same = self._rows.where(Statistics.start_ts < at).order_by(Statistics.start_ts)
-        if (lower := self.lower_before(at)) is not None:
-            same = same.where(Statistics.start_ts > lower[0])
-        first = self._first(same)
-        return first and first[0]
+    def begin(self, since: int) -> int:
+        """Return since when an outage lasts that goes on at a time, or the time."""
+        before = self._last_before(since)
+        if before is None:
+            return since
+        has_risen = not self._has_row_from(since) or self._first_from(since) == since
+        return since if before == since - HOUR and has_risen else before
 
-    def lower_before(self, at: int) -> tuple[int, float | None] | None:
+    def end(self, until: int) -> int:
+        """Return until when an outage lasts that goes on at a time, or the time."""
+        if not self._has_row_from(until):
+            return until
+        after = self._first_from(until)
+        if after is None:
+            return EVERYTHING.until
+        if after == until and self._last_before(until) == until - HOUR:
+            return until
+        return after + HOUR
+
+    def risen_since(self, at: int) -> int | None:
+        """Return since when the register of the row before a time may have risen."""
+        lower = self._lower_before(at)
+        return lower[0] if lower else self._last_before(at)
+
+    def _lower_before(self, at: int) -> tuple[int, float | None] | None:
         """Return the last row that has another state than the one before a time."""
-        newest = Statistics.start_ts.desc()
-        before = self._rows.where(Statistics.start_ts < at).order_by(newest)
+        before = self._newest_first.where(Statistics.start_ts < at)
         if (last := self._first(before)) is None:
             return None
         return self._first(before.where(Statistics.state != last[1]))
 
-    def first_after(self, at: int) -> int | None:
-        """Return the start of the first hour from a time on in which it has changed."""
-        newest = Statistics.start_ts.desc()
-        before = self._first(
-            self._rows.where(Statistics.start_ts < at).order_by(newest)
-        )
-        after = self._rows.where(Statistics.start_ts >= at)
+    def _last_before(self, at: int) -> int | None:
+        """Return the last hour before a time in which it has risen."""
+        same = self._oldest_first.where(Statistics.start_ts < at)
+        if (lower := self._lower_before(at)) is not None:
+            same = same.where(Statistics.start_ts > lower[0])
+        first = self._first(same)
+        return first and first[0]
+
+    def _first_from(self, at: int) -> int | None:
+        """Return the first hour from a time on in which it has risen."""
+        after = self._oldest_first.where(Statistics.start_ts >= at)
+        before = self._first(self._newest_first.where(Statistics.start_ts < at))
         if before is not None:
             after = after.where(Statistics.state != before[1])
-        first = self._first(after.order_by(Statistics.start_ts))
+        first = self._first(after)
         return first and first[0]
+
+    def _has_row_from(self, at: int) -> bool:
+        return (
+            self._first(self._oldest_first.where(Statistics.start_ts >= at)) is not None
+        )
 
     def _first(
         self, query: Select[tuple[float | None, float | None]]
