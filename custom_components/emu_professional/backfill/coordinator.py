@@ -316,6 +316,8 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
         await backfill.async_run(window, targets)
         if not dry_run:
             self._log(backfill.report, self.hass.loop.time() - begin)
+        for error in backfill.report.failed.values():
+            raise error
         return backfill.report
 
     def _log(self, report: Report, seconds: float) -> None:
