@@ -42,8 +42,8 @@ import time
 from types import MappingProxyType
 from typing import Any, override
 
-from custom_components.emu_professional.backfill.report import EVERYTHING
 from custom_components.emu_professional.backfill.recorder import async_caught_up
+from custom_components.emu_professional.backfill.report import EVERYTHING
 from custom_components.emu_professional.backfill.targets import TARGETS
 from custom_components.emu_professional.backfill.times import HOUR
 from custom_components.emu_professional.const import (
