@@ -17,6 +17,7 @@ from pytest_homeassistant_custom_component.common import (
 
 from custom_components.emu_professional import meter_log
 from custom_components.emu_professional.const import DOMAIN
+from custom_components.emu_professional.relocation import fingerprint_store
 from homeassistant.config_entries import ConfigEntryDisabler
 from homeassistant.const import EVENT_STATE_CHANGED
 from homeassistant.core import Event, HomeAssistant
@@ -255,7 +256,7 @@ async def test_what_is_saved_after_the_removal(
     runtime = followed.runtime_data
     stores = (runtime.meter._store, runtime.backfill._store, runtime.logbook._store)
     await hass.config_entries.async_remove(followed.entry_id)
-    for store in stores:
+    for store in (*stores, fingerprint_store(hass, followed)):
         await store.async_save({"late": True})
         store.async_delay_save(lambda: {"late": True})
     await hass.async_block_till_done()

@@ -7,7 +7,9 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry, MockUser
 
 from custom_components.emu_professional import action_queue
+from custom_components.emu_professional.backfill import pages
 from custom_components.emu_professional.const import DOMAIN
+from custom_components.emu_professional.emu import client
 from homeassistant.auth.permissions import PermissionLookup, PolicyPermissions
 from homeassistant.core import Context, HomeAssistant
 from homeassistant.exceptions import HomeAssistantError, Unauthorized
@@ -125,9 +127,14 @@ async def test_rights_without_entities(
 
 @pytest.fixture
 async def reading(
-    hass: HomeAssistant, loaded: MockConfigEntry, server: MeterServer
+    hass: HomeAssistant,
+    loaded: MockConfigEntry,
+    server: MeterServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> asyncio.Task[Any]:
     """Return an action that an automation has begun, and that gets stuck."""
+    monkeypatch.setattr(client, "PAGE_TIME_LIMIT", 1.5)
+    monkeypatch.setattr(pages, "_PATIENCE", (0, 0))
     server.faults.set(faults.Silent(), path="/data/")
     server.requests.clear()
     task = hass.async_create_task(start(hass, loaded, None))
@@ -162,7 +169,7 @@ async def test_one_at_a_time(
     user_id = hass_read_only_user.id
     many = [asyncio.create_task(start(hass, loaded, user_id)) for _ in range(201)]
     other = asyncio.create_task(start(hass, loaded, hass_admin_user.id))
-    done, waiting = await asyncio.wait(many, timeout=2)
+    done, waiting = await asyncio.wait(many, timeout=0.5)
     assert len(waiting) == most
     for task in done:
         err = task.exception()
@@ -195,3 +202,28 @@ async def test_waiting_ends_with_the_entry(
         with pytest.raises(HomeAssistantError) as caught:
             await task
         assert caught.value.translation_key == "interrupted"
+
+
+async def test_live_readings_come_first(
+    hass: HomeAssistant,
+    loaded: MockConfigEntry,
+    server: MeterServer,
+    reading: asyncio.Task[Any],
+    hass_admin_user: MockUser,
+) -> None:
+    """A poll waits for the request that is under way and for no other."""
+    others = [
+        asyncio.create_task(start(hass, loaded, user_id))
+        for user_id in (None, None, hass_admin_user.id)
+    ]
+    logbook = asyncio.create_task(
+        call(hass, "get_logbook", None, config_entry_id=loaded.entry_id)
+    )
+    looking = asyncio.create_task(loaded.runtime_data.logbook.async_refresh())
+    await asyncio.sleep(0)
+    polling = asyncio.create_task(loaded.runtime_data.meter.async_refresh())
+    asked = len(server.requests)
+    server.faults.clear()
+    await asyncio.gather(reading, *others, logbook, looking, polling)
+    paths = [request.path for request in server.requests[asked:]]
+    assert paths[0] == "/meterdata.json"

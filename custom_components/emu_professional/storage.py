@@ -71,7 +71,16 @@ class EntryStore(CheckedStore):
     file would come back.
     """
 
-    _is_removed = False
+    def __init__(
+        self, hass: HomeAssistant, key: str, check: Check, entry: ConfigEntry
+    ) -> None:
+        """Name the file, how its data is checked, and its entry."""
+        super().__init__(hass, key, check)
+        self._entry_id = entry.entry_id
+
+    @property
+    def _is_removed(self) -> bool:
+        return self.hass.config_entries.async_get_entry(self._entry_id) is None
 
     @override
     async def async_save(self, data: _Data) -> None:
@@ -91,8 +100,7 @@ class EntryStore(CheckedStore):
 
     @override
     async def async_remove(self) -> None:
-        """Remove the file for good."""
-        self._is_removed = True
+        """Remove the file for good, with its entry."""
         self.hass.data.get(_STORES, {}).pop(self.key, None)
         # A save that is under way has the store's lock: this one comes after it.
         await super().async_save({})
@@ -107,7 +115,7 @@ def entry_store(
     key = f"{DOMAIN}.{entry.entry_id}{name and '.'}{name}"
     stores = hass.data.setdefault(_STORES, {})
     if key not in stores:
-        stores[key] = EntryStore(hass, key, check)
+        stores[key] = EntryStore(hass, key, check, entry)
     return stores[key]
 
 

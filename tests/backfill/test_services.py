@@ -134,6 +134,21 @@ async def test_window(manual: House, start: str, end: str) -> None:
     assert answer["statistics"][IMPORT]["hours_written"] == 6
 
 
+async def test_times_from_outside(manual: House) -> None:
+    """Times that no clock can show are before or after everything."""
+    for zone in ("", "+00:00", "+14:00", "-14:00"):
+        answer = await call(
+            manual,
+            start=f"0001-01-01 00:00:00{zone}",
+            end=f"9999-12-31 23:59:59{zone}",
+            dry_run=True,
+        )
+        assert answer["statistics"][IMPORT]["hours_written"] == HOURS
+    for field in ({"end": "0001-01-01 00:00:00"}, {"start": "9999-12-31 23:59:59"}):
+        answer = await call(manual, **field, dry_run=True)
+        assert not answer["statistics"]
+
+
 async def test_dry_run(manual: House) -> None:
     """A dry run says what a run does, and does nothing."""
     dry = await call(manual, dry_run=True)
