@@ -22,9 +22,11 @@ async def statistics_are_filled(owner: Owner, serial_number: str) -> None:
     await until(is_complete)
 
 
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+async def until(
+    condition: Callable[[], Awaitable[bool]], *, seconds: float = 30
+) -> None:
     """Wait until something is true; TimeoutError if it does not become so."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(seconds):
         while not await condition():
             await asyncio.sleep(0.1)
 

@@ -6,6 +6,8 @@ from playwright.async_api import Page, expect
 import pytest
 
 from processes.owner import Owner
+from simulator.faults import Status
+from tests.stranger import Stranger
 
 from .conftest import METER_PASSWORD, NEW_METER_PASSWORD, Install
 from .pages import (
@@ -18,6 +20,7 @@ from .pages import (
     row,
     statistics_are_filled,
     type_password,
+    until,
 )
 
 
@@ -50,18 +53,7 @@ async def test_confirm_a_discovered_meter(
         updater = await install(host=address, port=80)
     except OSError as err:
         pytest.skip(f"no meter can serve at {address}:80 ({err.strerror})")
-    await owner.post(
-        "/api/states/device_tracker.meter",
-        json={
-            "state": "home",
-            "attributes": {
-                "source_type": "router",
-                "ip": address,
-                "mac": updater.meter.mac_address,
-                "host_name": "emu",
-            },
-        },
-    )
+    await _announce(owner, updater.meter.mac_address, address, "emu")
     serial_number = updater.meter.serial_number
     await page.goto(INTEGRATIONS)
     await expect(
@@ -77,31 +69,86 @@ async def test_confirm_a_discovered_meter(
     await owner.forget_state("device_tracker.meter")
 
 
-async def test_enter_a_changed_password(
+async def test_refused_for_a_moment(
     owner: Owner, page: Page, install: Install, expected_in_log: list[str]
 ) -> None:
-    """The password is changed on the meter: Home Assistant asks, and goes on."""
+    """Something refuses the password for a while: nobody is asked, and it is over."""
     updater = await install(password=METER_PASSWORD)
+    serial_number = updater.meter.serial_number
     await owner.add_meter(updater.web.url, METER_PASSWORD)
-    await statistics_are_filled(owner, updater.meter.serial_number)
-    updater.meter.password = NEW_METER_PASSWORD
+    await statistics_are_filled(owner, serial_number)
+    power = (await owner.entities(serial_number))["active_power"]
     expected_in_log.append(
-        "Authentication failed while fetching EMU Professional II"
-        f" {updater.meter.serial_number} data: The meter at {updater.web.url[:-1]}"
-        " refuses the password."
+        f"Error fetching EMU Professional II {serial_number} data: The meter at"
+        f" {updater.web.url[:-1]} refuses the password."
     )
+
+    async def is_away() -> bool:
+        return await owner.state(power) == "unavailable"
+
+    async def is_back() -> bool:
+        return not await is_away()
+
+    updater.web.faults.set(Status(401))
+    await until(is_away, seconds=60)
     await page.goto(INTEGRATIONS)
-    # A short interruption changes nothing, this one for 30 s as well.
-    await button(page, "Reconfigure").click(timeout=60_000)
-    await expect(page.get_by_text("is protected")).to_be_visible()
+    await expect(page.get_by_text("EMU Professional II").first).to_be_visible()
+    await expect(page.get_by_role("button", name="Reconfigure")).to_have_count(0)
+    updater.web.faults.clear()
+    await until(is_back)
+
+
+async def test_enter_a_changed_password(
+    owner: Owner, page: Page, install: Install
+) -> None:
+    """The password is changed on the meter: the owner need not wait to be asked."""
+    updater = await install(password=METER_PASSWORD)
+    serial_number = updater.meter.serial_number
+    await owner.add_meter(updater.web.url, METER_PASSWORD)
+    await statistics_are_filled(owner, serial_number)
+    updater.meter.password = NEW_METER_PASSWORD
+    await choose_in_menu(page, serial_number, "Reconfigure")
     await type_password(page, METER_PASSWORD)
     await expect(page.get_by_text("refuses this password")).to_be_visible()
     await type_password(page, NEW_METER_PASSWORD)
-    await expect(page.get_by_text("Re-authentication was successful")).to_be_visible()
+    await expect(page.get_by_text("Reconfiguration was successful")).to_be_visible()
     await close(page, "Close")
-    await expect(button(page, "Reconfigure")).to_be_hidden()
-    await page.goto(await owner.device_path(updater.meter.serial_number))
+    await page.goto(await owner.device_path(serial_number))
     await expect(row(page, "Active power")).to_contain_text("kW")
+
+
+async def test_stranger_in_the_network(
+    owner: Owner, page: Page, install: Install, expected_in_log: list[str]
+) -> None:
+    """A device that claims to be the meter gets nothing; the meter itself is followed."""
+    address = _address_in_network()
+    updater = await install(password=METER_PASSWORD)
+    web, serial_number = updater.web, updater.meter.serial_number
+    await owner.add_meter(web.url, METER_PASSWORD)
+    expected_in_log.append(
+        f"Error fetching EMU Professional II {serial_number} data: The meter at"
+    )
+    claims = {"meterserial": serial_number, "networkmac": updater.meter.mac_address}
+    await web.stop()
+    async with Stranger(address, web.port, document=claims) as stranger:
+
+        async def was_asked() -> bool:
+            return stranger.requests > 0
+
+        await _announce(owner, updater.meter.mac_address, address, "stranger")
+        await until(was_asked)
+        await choose_in_menu(page, serial_number, "Reconfigure")
+        await expect(page.get_by_role("textbox", name="Host")).to_have_value(
+            f"{web.host}:{web.port}"
+        )
+        assert not stranger.secrets
+    web.host = address
+    await web.start()
+    await page.goto(await owner.device_path(serial_number))
+    await _announce(owner, updater.meter.mac_address, address, "meter")
+    await expect(page.locator(f'a[href="http://{address}:{web.port}"]')).to_be_visible()
+    await expect(row(page, "Active power")).to_contain_text("kW")
+    await owner.forget_state("device_tracker.meter")
 
 
 async def test_change_the_address(owner: Owner, page: Page, install: Install) -> None:
@@ -126,6 +173,22 @@ async def test_change_the_address(owner: Owner, page: Page, install: Install) ->
     visit = page.locator(f'a[href="{web.url.removesuffix("/")}"]')
     await expect(visit).to_be_visible()
     assert {"/meterdata.json", "/status.json"} <= {r.path for r in web.requests}
+
+
+async def _announce(owner: Owner, mac: str, address: str, name: str) -> None:
+    """Let the router tell of a device; another name makes it news."""
+    await owner.post(
+        "/api/states/device_tracker.meter",
+        json={
+            "state": "home",
+            "attributes": {
+                "source_type": "router",
+                "ip": address,
+                "mac": mac,
+                "host_name": name,
+            },
+        },
+    )
 
 
 def _address_in_network() -> str:

@@ -43,23 +43,24 @@ async def test_delete_the_previous_firmware(
 
 
 @pytest.mark.pictured
-async def test_protect_a_meter(
+async def test_set_the_clock(
     owner: Owner, page: Page, install: Install, shot: Shot
 ) -> None:
-    """A meter without password is told of, until the owner says that it may stay so."""
+    """A meter whose clock is wrong is told of, until the clock is right again."""
     updater = await install()
     serial_number = updater.meter.serial_number
+    updater.meter.set_clock_offset(-120)
     await owner.add_meter(updater.web.url)
     await page.goto(REPAIRS)
-    message = _listed(page, f"EMU Professional II {serial_number} has no password")
+    message = _listed(page, f"EMU Professional II {serial_number}")
     await message.click()
-    await expect(page.get_by_text("set a password")).to_be_visible()
+    await expect(page.get_by_text("enter a time server")).to_be_visible()
     await shot(
         "repair",
         page.locator("ha-card").filter(has=message),
         page.get_by_role("dialog").last,
     )
-    await button(page, "Ignore").click()
+    updater.meter.set_clock_offset(0)
     await expect(message).to_be_hidden()
 
 
