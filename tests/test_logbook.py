@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, override
+from unittest.mock import patch
 
 from aiohttp import web
 import pytest
@@ -15,7 +16,12 @@ from pytest_homeassistant_custom_component.common import (
 from custom_components.emu_professional import meter_log
 from custom_components.emu_professional.const import DOMAIN
 from homeassistant.core import Event, HomeAssistant, callback
-from homeassistant.helpers import device_registry as dr, issue_registry as ir
+from homeassistant.helpers import (
+    device_registry as dr,
+    entity_registry as er,
+    issue_registry as ir,
+)
+from homeassistant.helpers.entity import Entity
 from homeassistant.setup import async_setup_component
 from simulator import faults
 from simulator.clock import ManualClock
@@ -383,6 +389,37 @@ async def test_trigger_of_device_or_area(
     assert await async_setup_component(hass, "automation", {"automation": [automation]})
     server.meter.happens(LogbookFull(now(clock)))
     assert len(await look(minutes=16)) == 1
+
+
+async def test_renamed_entities(
+    hass: HomeAssistant,
+    followed: MockConfigEntry,
+    look: Look,
+    server: MeterServer,
+    clock: ManualClock,
+    entity_registry: er.EntityRegistry,
+) -> None:
+    """Entities go on under another entity id; from 2026.11 on none is added again."""
+    entities = er.async_entries_for_config_entry(entity_registry, followed.entry_id)
+    added_again = []
+
+    async def remove(entity: Entity, **kwargs: Any) -> None:
+        added_again.append(entity.entity_id)
+        await original(entity, **kwargs)
+
+    original = Entity.async_remove
+    with patch.object(Entity, "async_remove", remove):
+        for entity in entities:
+            renamed = f"{entity.entity_id}_renamed"
+            entity_registry.async_update_entity(entity.entity_id, new_entity_id=renamed)
+        await hass.async_block_till_done()
+    assert not (added_again and hasattr(Entity, "async_entity_id_changed"))
+    server.meter.happens(LogbookFull(now(clock)))
+    await look(minutes=16)
+    assert state_of(hass, f"{FULL}_renamed").state == "on"
+    event = state_of(hass, f"{LOGBOOK}_renamed")
+    assert event.attributes["event_type"] == "logbook_full"
+    assert hass.states.get(LOGBOOK) is None
 
 
 async def test_known_after_a_restart(

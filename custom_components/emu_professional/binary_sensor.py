@@ -9,7 +9,7 @@ from homeassistant.components.binary_sensor import (
 )
 from homeassistant.components.binary_sensor.const import BinarySensorDeviceClass
 from homeassistant.const import EntityCategory
-from homeassistant.core import HomeAssistant
+from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .emu.logs import LoggerStatus
@@ -130,6 +130,10 @@ class LoggerBinarySensor(ModuleEntity, BinarySensorEntity):
         self.async_on_remove(
             self._logbook.async_add_listener(self.async_write_ha_state)
         )
+
+    @callback
+    def async_entity_id_changed(self, old_entity_id: str) -> None:
+        """Change the entity id in place, from 2026.11 on: nothing depends on it."""
 
     @property
     @override

@@ -52,6 +52,10 @@ class LogbookEvent(LogbookEntity, EventEntity):
         self.async_on_remove(self.hass.loop.call_soon(self._fire).cancel)
 
     @callback
+    def async_entity_id_changed(self, old_entity_id: str) -> None:
+        """Change the entity id in place, from 2026.11 on: nothing depends on it."""
+
+    @callback
     @override
     def _handle_coordinator_update(self) -> None:
         self._fire()

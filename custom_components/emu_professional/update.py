@@ -84,6 +84,10 @@ class EmuUpdate(ModuleEntity, UpdateEntity):
             self.async_on_remove(source.async_add_listener(self._changed))
         self._look_if_needed()
 
+    @callback
+    def async_entity_id_changed(self, old_entity_id: str) -> None:
+        """Change the entity id in place, from 2026.11 on: nothing depends on it."""
+
     @override
     async def async_install(
         self, version: str | None, backup: bool, **kwargs: Any
