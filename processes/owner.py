@@ -12,6 +12,10 @@ DOMAIN = "emu_professional"
 USER = "demo"
 PASSWORD = "demo"
 
+IMPORT_PRICES = {"T1": 0.31, "T2": 0.24}
+"""Per kWh, of each tariff."""
+EXPORT_PRICE = 0.11
+
 _ENTRIES = "/api/config/config_entries"
 _TRIES = 5
 
@@ -231,24 +235,31 @@ class Owner:
                 ignore=True,
             )
 
-    async def set_up_energy_dashboard(self, serial_number: str) -> None:
-        """Show the meter on the energy dashboard, unless something is there."""
+    async def set_up_energy_dashboard(
+        self, serial_number: str, *, priced: bool = True
+    ) -> None:
+        """Show the meter as the grid's on the dashboard, unless something is there.
+
+        Each tariff is a connection, with its price; the first one has the power.
+        """
         async with self._socket() as socket:
             if await _is_set_up(socket):
                 return
             entity_ids = await self.entities(serial_number)
-            await socket.ask(
-                "energy/save_prefs",
-                energy_sources=[
-                    {
-                        "type": "grid",
-                        "stat_energy_from": entity_ids["energy_import"],
-                        "stat_energy_to": entity_ids["energy_export"],
-                        "stat_rate": entity_ids["active_power"],
-                        "cost_adjustment_day": 0,
-                    }
-                ],
+            first, second = (
+                {
+                    "type": "grid",
+                    "name": f"Grid {tariff}",
+                    "stat_energy_from": entity_ids[f"energy_import_{tariff.lower()}"],
+                    "stat_energy_to": entity_ids[f"energy_export_{tariff.lower()}"],
+                    "number_energy_price": price if priced else None,
+                    "number_energy_price_export": EXPORT_PRICE if priced else None,
+                    "cost_adjustment_day": 0,
+                }
+                for tariff, price in IMPORT_PRICES.items()
             )
+            first["stat_rate"] = entity_ids["active_power"]
+            await socket.ask("energy/save_prefs", energy_sources=[first, second])
 
     async def clear_energy_dashboard(self) -> None:
         """Show nothing on the energy dashboard."""
