@@ -3,6 +3,7 @@
 import asyncio
 import base64
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 import logging
@@ -551,8 +552,11 @@ async def endless(request: web.Request) -> web.StreamResponse:
     """Send without an end."""
     response = web.StreamResponse()
     await response.prepare(request)
-    while True:
-        await response.write(bytes(1024 * 1024))
+    # Whoever has had enough hangs up; what that is called depends on the moment.
+    with suppress(Exception):
+        while True:
+            await response.write(bytes(1024 * 1024))
+    return response
 
 
 async def circle(request: web.Request) -> web.StreamResponse:
