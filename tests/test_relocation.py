@@ -15,7 +15,7 @@ from pytest_homeassistant_custom_component.common import (
 )
 from pytest_socket import socket_allow_hosts
 
-from custom_components.emu_professional import config_flow
+from custom_components.emu_professional import config_flow, rediscovery
 from custom_components.emu_professional.const import DOMAIN
 from custom_components.emu_professional.rediscovery import PAUSES, async_end
 from custom_components.emu_professional.relocation import fingerprint_store
@@ -135,6 +135,11 @@ class Attack:
     document: Mapping[str, object] | None = None
     admits: bool = False
 
+    @property
+    def is_imitation(self) -> bool:
+        """Whether nobody can tell it from the meter before the password is sent."""
+        return self.old == 0 and self.headers is None
+
 
 ATTACKS = [
     Attack("the meter answers where it is", None),
@@ -149,6 +154,7 @@ ATTACKS = [
     Attack("an empty page", 0, 200, {}),
     # What remains, and the README says so: an imitation while the meter is away.
     Attack("an imitation", 0, document=claims(meterserial=OTHER), admits=True),
+    Attack("an imitation that refuses the password", 0),
 ]
 
 
@@ -176,7 +182,7 @@ async def test_password_goes_to_no_stranger(
             await stack.enter_async_context(stranger)
             result = await discover(hass)
             assert result["reason"] == "already_configured", attack.title
-            assert bool(stranger.secrets) is attack.admits, attack.title
+            assert bool(stranger.secrets) is attack.is_imitation, attack.title
             assert dict(entry.data) == before, attack.title
         if attack.old is not None:
             await server.start()
@@ -341,8 +347,10 @@ async def test_entry_in_setup_error_follows(
     hass.config_entries.async_update_entry(entry, data={**entry.data, CONF_MAC: MAC})
     entry.mock_state(hass, ConfigEntryState.SETUP_ERROR)
     await server.stop()
-    await moved.start()
     await discover(hass)
+    assert entry.data[CONF_HOST] == OLD
+    await moved.start()
+    await look_again(hass)
     assert entry.data[CONF_HOST] == NEW
     assert entry.state is ConfigEntryState.LOADED
 
@@ -391,6 +399,19 @@ async def test_looking_again_ends(hass: HomeAssistant, server: MeterServer) -> N
         for _ in range(len(PAUSES) + 3):
             await look_again(hass)
     assert len(server.requests) == len(PAUSES) + 1
+
+
+async def test_looking_again_is_bounded(
+    hass: HomeAssistant, server: MeterServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody who invents MAC addresses does not keep Home Assistant busy."""
+    monkeypatch.setattr(rediscovery, "MOST_SIGHTINGS", 1)
+    server.faults.set(faults.Status(404))
+    with patch.object(config_flow, "DEFAULT_PORT", server.port):
+        for mac in (MAC, OTHER_MAC):
+            await discover(hass, sighting(OLD, mac))
+        await look_again(hass)
+    assert len(server.requests) == 3
 
 
 async def test_card_follows_its_meter(
@@ -489,6 +510,16 @@ async def test_owner_types_the_address_of_a_stranger(
         for flow in flows.async_progress():
             flows.async_abort(flow["flow_id"])
 
+    result = await entry.start_reconfigure_flow(hass)
+    answer = {CONF_HOST: f"{NEW}:{server.port}"}
+    result = await flows.async_configure(result["flow_id"], answer)
+    assert result["errors"] == {CONF_HOST: "cannot_connect"}
+    document = claims(meterserial=OTHER)
+    async with Stranger(NEW, server.port, document=document) as stranger:
+        result = await flows.async_configure(result["flow_id"], answer)
+    assert result["reason"] == "unique_id_mismatch"
+    assert not stranger.secrets
+
 
 async def test_reauthentication_with_a_stranger(
     hass: HomeAssistant, entry: MockConfigEntry, server: MeterServer
@@ -505,6 +536,11 @@ async def test_reauthentication_with_a_stranger(
         result = await configure(result["flow_id"], answer)
         assert result["errors"] == {"base": "answers_differently"}
         assert not stranger.secrets
+    server.meter.password = None
+    await server.start()
+    result = await configure(result["flow_id"], answer)
+    await hass.async_block_till_done()
+    assert result["reason"] == "reauth_successful"
 
 
 async def test_reauthentication_after_a_move(

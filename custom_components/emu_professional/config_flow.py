@@ -200,7 +200,8 @@ class EmuConfigFlow(ConfigFlow, domain=DOMAIN):
             return self.async_abort(reason="already_configured")
         async_end(self.hass, info)
         # Its owner may have changed or removed it meanwhile.
-        if entry.data == before and self._entry_of(entry.unique_id) is entry:
+        is_there = self.hass.config_entries.async_get_entry(entry.entry_id) is entry
+        if is_there and entry.data == before:
             if verdict is Verdict.MOVED:
                 changes = {CONF_HOST: info.ip, CONF_MAC: before.get(CONF_MAC, mac)}
                 async_relocate(self.hass, entry, changes)
@@ -366,9 +367,7 @@ class EmuConfigFlow(ConfigFlow, domain=DOMAIN):
             for entry in self._async_current_entries(include_ignore=False)
         )
 
-    def _entry_of(self, serial_number: str | None) -> ConfigEntry | None:
-        if serial_number is None:
-            return None
+    def _entry_of(self, serial_number: str) -> ConfigEntry | None:
         return self.hass.config_entries.async_entry_for_domain_unique_id(
             DOMAIN, serial_number
         )

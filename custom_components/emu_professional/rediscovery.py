@@ -21,6 +21,9 @@ from .const import DOMAIN
 PAUSES: Final = (5, 10, 15, 30, 30, 30)
 """Seconds from look to look: two minutes in all."""
 
+MOST_SIGHTINGS: Final = 50
+"""Whose senders are waited for at a time: MAC addresses can be invented."""
+
 _SIGHTINGS: Final[HassKey[dict[str, Sighting]]] = HassKey(f"{DOMAIN}.sightings")
 
 
@@ -59,9 +62,10 @@ def async_look_again(
     hass: HomeAssistant, info: DhcpServiceInfo, discovery_key: DiscoveryKey | None
 ) -> None:
     """Discover the meter once more in a moment, unless this was the last look."""
-    sighting = hass.data[_SIGHTINGS][info.macaddress]
+    sightings = hass.data[_SIGHTINGS]
+    sighting = sightings[info.macaddress]
     sighting.cancel()
-    if sighting.is_last_look:
+    if sighting.is_last_look or len(sightings) > MOST_SIGHTINGS:
         async_end(hass, info)
         return
 
