@@ -6,6 +6,9 @@ import pytest
 
 from custom_components.emu_professional import services
 from custom_components.emu_professional.const import DOMAIN
+from homeassistant.core import HomeAssistant
+from homeassistant.setup import async_setup_component
+from homeassistant.util.yaml import parse_yaml
 from scripts.entity_table import README, ROOT, with_tables
 
 ACTIONS = {
@@ -39,6 +42,30 @@ def test_actions_are_those_of_the_code(action: str) -> None:
     if action == services.SERVICE_EXPORT:
         fields = {services.ATTR_PATH}
     assert fields <= set(re.findall(r"`(\w+)`", text))
+
+
+async def test_examples_are_valid(hass: HomeAssistant) -> None:
+    """Home Assistant takes what the README has of automations and scripts."""
+    texts = re.findall(
+        r"^```yaml\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL
+    )
+    examples = [parse_yaml(text) for text in texts]
+    automations = [
+        {"alias": f"Example {number}", "actions": []} | example
+        for number, example in enumerate(examples)
+        if isinstance(example, dict) and "triggers" in example
+    ]
+    scripts = {
+        f"example_{number}": example
+        for number, example in enumerate(examples)
+        if isinstance(example, dict) and "sequence" in example
+    }
+    assert automations
+    assert scripts
+    assert await async_setup_component(hass, "automation", {"automation": automations})
+    assert await async_setup_component(hass, "script", {"script": scripts})
+    states = [state.state for state in hass.states.async_all()]
+    assert sorted(states) == ["off"] * len(scripts) + ["on"] * len(automations)
 
 
 def test_every_command_is_run() -> None:
