@@ -120,6 +120,7 @@ async def test_diagnostics(
     assert data["last_update_success"] is True
     assert data["clock_offset"] == "0:00:00"
     assert data["rejected"] == {}
+    assert 0 <= data["seconds_waited"] < 60
     assert data["entry"] == {
         "version": 1,
         "minor_version": 1,

@@ -103,6 +103,7 @@ async def async_get_config_entry_diagnostics(
             "status": len(status.keys() - _STATUS),
             "readings": len(readings.keys() - _READINGS),
         },
+        "seconds_waited": round(coordinator.client.waited, 3),
         "backfill": await runtime.backfill.async_diagnostics(),
         "logs": runtime.logbook.diagnostics(),
     }
