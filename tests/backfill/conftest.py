@@ -7,6 +7,7 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.emu_professional.backfill import coordinator, pages
+from custom_components.emu_professional.backfill.targets import TARGETS
 from custom_components.emu_professional.meter_log import LogbookCoordinator
 from homeassistant.components.recorder.core import Recorder
 from homeassistant.config_entries import ConfigEntryState
@@ -16,7 +17,7 @@ from simulator.meter import MeterConfig
 from simulator.web import MeterServer
 from tests.conftest import COUNTED, SERIAL_NUMBER
 
-from .house import INSTALLED, NOW, PERIOD, House
+from .house import FEW, INSTALLED, NOW, PERIOD, House
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +41,21 @@ def nobody_follows_the_logs(monkeypatch: pytest.MonkeyPatch) -> None:
         """Do not begin."""
 
     monkeypatch.setattr(LogbookCoordinator, "async_start", stay_away)
+
+
+@pytest.fixture
+def all_statistics() -> None:
+    """Fill the statistics of all quantities."""
+
+
+@pytest.fixture(autouse=True)
+def few_statistics(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fill a few statistics of each kind where `all_statistics` is not used."""
+    if "all_statistics" not in request.fixturenames:
+        few = [target for target in TARGETS if target.key in FEW]
+        monkeypatch.setattr(coordinator, "TARGETS", few)
 
 
 @pytest.fixture

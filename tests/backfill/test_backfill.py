@@ -35,35 +35,36 @@ from .house import (
 )
 
 
+async def assert_means(
+    house: House, statistic_id: str, column: int, per_unit: int
+) -> None:
+    """See that an hour has the mean and the extremes of its records."""
+    at = int(NOW.timestamp()) // HOUR * HOUR - 5 * HOUR
+    records = [r for r in house.records() if at < r.at <= at + HOUR]
+    assert len(records) == 4
+    values = [r.values[column - 5] / per_unit for r in records]
+    row = (await house.rows(statistic_id))[at]
+    assert row["mean"] == pytest.approx(sum(values) / 4)
+    assert (row["min"], row["max"]) == (min(values), max(values))
+
+
+@pytest.mark.usefixtures("all_statistics")
 async def test_history_comes_with_the_meter(house: House) -> None:
-    """All that the logger has is there after the meter was added."""
+    """All that the logger has is there after the meter was added.
+
+    Power and current have the mean and the extremes of their records.
+    """
     await house.load()
     assert house.backfill.data.state is BackfillState.COMPLETE
     for statistic_id, register in REGISTERS.items():
         errors = await house.errors(statistic_id, register)
         assert len(errors) == 5 * 24 - 1
         assert worst(errors) < EXACT, statistic_id
+    await assert_means(house, f"{DEVICE}_active_power", 13, 1000)
+    await assert_means(house, f"{DEVICE}_current_l2", 19, 1000)
+    await assert_means(house, f"{EXTERNAL}_current_n", 21, 1000)
     await house.live(15)
     assert await house.worst_error() < A_POLL
-
-
-@pytest.mark.usefixtures("all_enabled")
-async def test_means_come_with_the_meter(house: House) -> None:
-    """Power, current and voltage have the mean and the extremes of their records."""
-    await house.load()
-    at = int(NOW.timestamp()) // HOUR * HOUR - 5 * HOUR
-    records = [r for r in house.records() if at < r.at <= at + HOUR]
-    assert len(records) == 4
-    for statistic_id, column, per_unit in (
-        (f"{DEVICE}_active_power", 13, 1000),
-        (f"{DEVICE}_current_l2", 19, 1000),
-        (f"{DEVICE}_voltage_l1", 22, 10),
-        (f"{EXTERNAL}_current_n", 21, 1000),
-    ):
-        values = [r.values[column - 5] / per_unit for r in records]
-        row = (await house.rows(statistic_id))[at]
-        assert row["mean"] == pytest.approx(sum(values) / 4)
-        assert (row["min"], row["max"]) == (min(values), max(values))
 
 
 @pytest.mark.parametrize("away", [timedelta(hours=3, minutes=15), timedelta(days=2)])
@@ -115,13 +116,14 @@ async def test_disabled_sensor(house: House) -> None:
     """A sensor that is enabled later gets its whole history then."""
     await house.load()
     registry = er.async_get(house.hass)
-    sensor = f"{DEVICE}_frequency"
+    sensor = f"{DEVICE}_voltage_l1"
     assert registry.entities[sensor].disabled
     assert not await house.rows(sensor)
     registry.async_update_entity(sensor, disabled_by=None)
     await house.unload()
     await house.load()
     assert len(await house.rows(sensor)) == 5 * 24 - 1
+    await assert_means(house, sensor, 22, 10)
 
 
 async def test_excluded_sensor(house: House) -> None:
