@@ -52,7 +52,7 @@ def name(fault: faults.Fault) -> str:
 UNREADABLE = [
     faults.Silent(),
     faults.Slow(60),
-    faults.Drip(0.01),
+    faults.Drip(0.2),
     faults.ConnectionReset(),
     faults.CloseWithoutAnswer(),
     faults.CloseHalfway(),

@@ -163,12 +163,12 @@ async def test_configuration_is_read_again_after_an_interruption(
 async def test_configuration_is_read_seldom(
     loaded: MockConfigEntry, server: MeterServer, pass_time: Pass
 ) -> None:
-    """In an hour the configuration is read four times, the values 720 times."""
+    """In half an hour the configuration is read twice, the values 360 times."""
     server.requests.clear()
-    await pass_time(3600)
+    await pass_time(1800)
     paths = [request.path for request in server.requests]
-    assert paths.count("/status.json") == 4
-    assert paths.count("/meterdata.json") == 720
+    assert paths.count("/status.json") == 2
+    assert paths.count("/meterdata.json") == 360
     assert server.most_connections == 1
 
 

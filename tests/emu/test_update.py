@@ -44,6 +44,7 @@ from simulator.updater import (
 )
 from simulator.web import MeterServer
 from tests.conftest import SERIAL_NUMBER, put_on_trial
+from tests.event_loop import in_thread
 
 UPDATES: Final = int(os.environ.get("UPDATES") or 0)
 
@@ -715,7 +716,7 @@ async def test_whatever_happens(server: MeterServer) -> None:
 
         asyncio.run_coroutine_threadsafe(try_it(), loop).result()
 
-    await asyncio.to_thread(search)
+    await in_thread(search)
 
 
 def _cut_power(updater: UpdaterServer, cut: tuple[int, Moment | None] | None) -> None:

@@ -42,7 +42,7 @@ async def session(socket_enabled: None) -> AsyncGenerator[aiohttp.ClientSession]
 
 @pytest.fixture
 async def started(
-    socket_enabled: None,
+    socket_enabled: None, real_time: None
 ) -> AsyncGenerator[list[asyncio.subprocess.Process]]:
     """Return the processes that a test starts; none outlives it."""
     processes: list[asyncio.subprocess.Process] = []
