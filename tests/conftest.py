@@ -1,12 +1,14 @@
 """A simulated meter, and Home Assistant with the integration."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 import logging
 import os
+from random import Random
 from socket import AF_INET, AI_NUMERICHOST, AddressFamily
-from typing import override
+from typing import Final, override
 from unittest.mock import PropertyMock, patch
 from uuid import uuid4
 from zlib import crc32
@@ -22,8 +24,9 @@ from pytest_socket import socket_allow_hosts
 from sqlalchemy import NullPool, create_engine, make_url, text
 
 from custom_components.emu_professional.const import DOMAIN
-from custom_components.emu_professional.emu import client, smp
+from custom_components.emu_professional.emu import smp
 from custom_components.emu_professional.emu.datagrams import RetransmissionTimer
+from homeassistant import runner
 from homeassistant.const import CONF_HOST, CONF_PORT
 from homeassistant.core import HomeAssistant, State
 from homeassistant.helpers import aiohttp_client
@@ -35,12 +38,16 @@ from simulator.meter import Meter, MeterConfig
 from simulator.updater import UpdaterServer
 from simulator.web import MeterServer
 
+from .event_loop import CheckedLoop, SkippingLoop
+
 settings.register_profile(
     "any machine",
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     # What is taken in must not depend on luck; developers' machines go on searching.
     derandomize="CI" in os.environ,
+    # scripts/prove tries many more.
+    max_examples=int(os.environ.get("EXAMPLES", "25")),
 )
 settings.load_profile("any machine")
 
@@ -84,15 +91,106 @@ def put_on_trial(updater: UpdaterServer, image: bytes) -> None:
     updater.bootloader.power_cycle()
 
 
+RELEASE: Final = (
+    *("test_init", "test_config_flow", "test_interruptions", "test_logbook"),
+    *("test_sensor", "test_services", "test_update", "test_firmware"),
+    *("test_blueprints", "test_diagnostics", "test_turns", "test_lifetimes"),
+    *("test_permissions", "test_relocation", "test_storage"),
+    *("backfill/test_backfill", "backfill/test_services", "backfill/test_recorder"),
+    "backfill/test_virtual_year.py::test_off_for_twelve_days",
+    "backfill/test_virtual_year.py::test_bars_of_the_dashboard",
+)
+"""Where another release of Home Assistant can make a difference (`-m release`)."""
+
+DATABASE: Final = (
+    "backfill/test_recorder",
+    "backfill/test_backfill.py::test_home_assistant_off",
+    "backfill/test_virtual_year.py::test_off_for_twelve_days",
+    "backfill/test_virtual_year.py::test_bars_of_the_dashboard",
+    "backfill/test_virtual_year.py::test_a_whole_year",
+)
+"""Where another database can make a difference (`-m database`)."""
+
+NOT_FAST: Final = frozenset({"hass", "recorder_db_url", "socket_enabled", "real_time"})
+"""Fixtures of tests that `--fast` leaves out."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let somebody choose among the tests, or their order."""
+    parser.addoption(
+        "--fast", action="store_true", help="without Home Assistant and sockets"
+    )
+    parser.addoption(
+        "--loop-debug", action="store_true", help="with asyncio's own checks"
+    )
+    parser.addoption("--shuffle", type=int, metavar="SEED", help="in another order")
+
+
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Function]
 ) -> None:
-    """Leave out, with a database server, the tests that store nothing there."""
-    if config.getoption("dburl").startswith(SQLITE):
-        return
-    left_out = [item for item in items if "recorder_db_url" not in item.fixturenames]
-    items[:] = [item for item in items if item not in left_out]
+    """Mark, choose and shuffle the tests.
+
+    With a database server those are left out that store nothing there.
+    """
+    for item in items:
+        name = item.nodeid.removeprefix("tests/")
+        if name.startswith(RELEASE):
+            item.add_marker(pytest.mark.release)
+        if name.startswith(DATABASE):
+            item.add_marker(pytest.mark.database)
+    if config.getoption("--fast"):
+        _keep(config, items, lambda item: not NOT_FAST & set(item.fixturenames))
+    if not config.getoption("dburl").startswith(SQLITE):
+        _keep(config, items, lambda item: "recorder_db_url" in item.fixturenames)
+    if (seed := config.getoption("--shuffle")) is not None:
+        Random(seed).shuffle(items)
+
+
+def _keep(
+    config: pytest.Config,
+    items: list[pytest.Function],
+    is_wanted: Callable[[pytest.Function], bool],
+) -> None:
+    left_out = [item for item in items if not is_wanted(item)]
+    items[:] = [item for item in items if is_wanted(item)]
     config.hook.pytest_deselected(items=left_out)
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Function
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Skip waits, except where the recorder's thread works, or a test wants none.
+
+    Where `freezer` moves all clocks, the event loop's must go with them.
+    """
+    if {"recorder_db_url", "real_time", "freezer"} & set(item.fixturenames):
+        return {"real": CheckedLoop}
+    return {"skipping": SkippingLoop}
+
+
+@pytest.fixture(autouse=True)
+async def enable_event_loop_debug(request: pytest.FixtureRequest) -> None:
+    """Leave most of asyncio's own checks to scripts/prove.
+
+    A stack for each call that is to come takes two thirds of a test's time.
+    """
+    if request.config.getoption("--loop-debug"):
+        asyncio.get_running_loop().set_debug(True)
+
+
+@pytest.fixture
+def real_time() -> None:
+    """Skip no waits: another process or thread works that the event loop can't see."""
+
+
+@pytest.fixture(autouse=True)
+async def configure_event_loop() -> None:
+    """Configure the loop as Home Assistant does its own, but leave it its clock."""
+    loop = asyncio.get_running_loop()
+    runner.configure_event_loop(loop)
+    if isinstance(loop, SkippingLoop):
+        loop.restore_time()
 
 
 @pytest.fixture
@@ -203,10 +301,8 @@ class Resolver(AbstractResolver):
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nobody wait long for a meter that is silent."""
-    monkeypatch.setattr(client, "TIME_LIMIT", 1.0)
-    monkeypatch.setattr(client, "_PAUSE", 0)
+def impatient() -> None:
+    """Do nothing: nobody waits in a `SkippingLoop`."""
 
 
 @pytest.fixture

@@ -127,7 +127,10 @@ async def install(
     installed: list[UpdaterServer], request: pytest.FixtureRequest
 ) -> AsyncGenerator[Install]:
     """Return what installs a meter days ago and lets it serve, each with its number."""
-    pictured = request.config.getoption("--screenshots") is not None
+    pictured = (
+        request.config.getoption("--screenshots") is not None
+        and request.node.get_closest_marker("pictured") is not None
+    )
     async with AsyncExitStack() as stack:
 
         async def install(
