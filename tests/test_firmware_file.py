@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.emu_professional.const import DOMAIN
 from custom_components.emu_professional.emu.firmware import read_firmware
@@ -32,8 +33,9 @@ def hass_config_dir(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """Return where the firmware is kept."""
+def file(hass: HomeAssistant, tmp_path: Path) -> Path:
+    """Return where the firmware is kept, for a meter that is not set up."""
+    MockConfigEntry(domain=DOMAIN).add_to_hass(hass)
     folder = tmp_path / ".storage"
     folder.mkdir()
     return folder / f"{DOMAIN}.firmware"
