@@ -31,6 +31,11 @@ class Stranger:
         self._admits = admits
         self._runner: web.ServerRunner | None = None
 
+    @property
+    def url(self) -> str:
+        """Address of its web page."""
+        return f"http://{self.host}:{self.port}/"
+
     async def __aenter__(self) -> Self:
         """Start serving."""
         self._runner = web.ServerRunner(web.Server(self._answer))

@@ -189,6 +189,34 @@ async def test_password_goes_to_no_stranger(
         async_end(hass, sighting())
 
 
+async def test_meter_that_is_busy_with_us_is_not_silent(
+    hass: HomeAssistant, entry: MockConfigEntry, server: MeterServer
+) -> None:
+    """A meter with a single connection, which reads a page for us, answers after it."""
+    await protect(hass, entry, server)
+    before = dict(entry.data)
+    server.connections = 1
+    silent = faults.Silent()
+    server.faults.set(silent, path="/data/")
+    server.requests.clear()
+    client = entry.runtime_data.meter.client
+    page = hass.async_create_task(client.newest_records(1), eager_start=True)
+    await server.received(1)
+    async with Stranger(
+        NEW, server.port, 401, {"WWW-Authenticate": faults.CHALLENGE}
+    ) as stranger:
+        discovery = hass.async_create_task(discover(hass), eager_start=True)
+        # As long as a connection that is refused would take, and more.
+        async with ClientSession() as session, session.get(stranger.url):
+            pass
+        silent.release()
+        await discovery
+    await page
+    assert server.refused_connections == 0
+    assert not stranger.secrets
+    assert dict(entry.data) == before
+
+
 async def test_protected_meter_is_followed(
     hass: HomeAssistant,
     entry: MockConfigEntry,

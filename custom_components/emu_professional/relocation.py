@@ -123,6 +123,11 @@ async def _async_presence(hass: HomeAssistant, entry: ConfigEntry) -> _Presence:
     """Return whether the meter answers at the address in its entry."""
     data = entry.data
     client = _client(hass, data[CONF_HOST], data[CONF_PORT], data.get(CONF_PASSWORD))
+    if entry.state is ConfigEntryState.LOADED:
+        # Beside a request of its own client, a meter with a single connection would
+        # refuse this one, and seem to be silent.
+        polling: MeterClient = entry.runtime_data.meter.client
+        client = polling if polling.url == client.url else client
     try:
         status = await client.status()
     except MeterUnreachable:
