@@ -53,6 +53,15 @@ class LostHours:
         self._raise(since, until)
         self._save()
 
+    @callback
+    def remove(self, since: int, until: int) -> None:
+        """Delete the issues about times in a window, whose hours are known after all."""
+        for begin, end in list(self._times.items()):
+            if since <= begin and end <= until:
+                ir.async_delete_issue(
+                    self._hass, DOMAIN, f"{_prefix(self._entry)}{begin}"
+                )
+
     def _persistent(self) -> list[tuple[int, int]]:
         """Return the times of issues that version 0.1.0 has left to Home Assistant."""
         found = []

@@ -7,8 +7,6 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, override
 
-import voluptuous as vol
-
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import CoreState, HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
@@ -22,21 +20,24 @@ from homeassistant.util import dt as dt_util, slugify
 from homeassistant.util.hass_dict import HassKey
 
 from ..const import CONF_AUTOMATIC, DOMAIN, LOGGER
-from ..coordinator import EmuCoordinator, Silence
+from ..coordinator import CLOCK_FORMAT, EmuCoordinator
 from ..emu.errors import MeterError, MeterWithoutLogger
 from ..lost_hours import LostHours
-from ..storage import EntryStore, entry_store, shape
+from ..storage import EntryStore, entry_store
+from .ledger import Ledger, Outage, Seal, is_long, lost
+from .pages import LoggerReader
 from .recorder import (
     Statistic,
     async_caught_up,
     async_has_rows,
     async_is_recorded,
+    async_seals,
     async_stored_units,
 )
 from .report import EVERYTHING, Mode, Report, Window
 from .run import Backfill
 from .targets import TARGETS, Target
-from .times import HOUR
+from .times import HOUR, whole_hour
 
 _STORE_DELAY: Final = 60
 _RECONCILE: Final = timedelta(days=1)
@@ -45,6 +46,8 @@ _SPREAD: Final = 240
 _AT_A_TIME: Final = 4
 """Meters that are filled by themselves at the same time: there is one recorder."""
 _CATCH_UP_PAUSE: Final = 10
+_CATCH_UP_LIMIT: Final = 3000
+"""Seconds to wait for the recorder; after that the next hour will do."""
 _TURNS: Final[HassKey[asyncio.Semaphore]] = HassKey(f"{DOMAIN}.backfill_turns")
 _TOLERANCE: Final = timedelta(seconds=60)
 _CLOCK_LIMIT: Final = timedelta(minutes=5)
@@ -72,10 +75,11 @@ class BackfillProgress:
 class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
     """Fills the statistics of one meter, one run at a time.
 
-    By itself: once Home Assistant has started, after an interruption when the hour
-    in which it ended is compiled, and once a day. Remembers for each quantity up to
-    when its statistic was compared with the logger: nothing before that is read again
-    unless its statistic is gone. Of many meters only a few are filled at a time.
+    By itself: once Home Assistant has started, after an outage when the hour in which
+    it ended is compiled, and once a day; what no sensor shows every hour. The ledger
+    knows for each quantity up to when its statistic follows the logger: nothing before
+    that is read again unless its rows have changed. Of many meters only a few are
+    filled at a time.
     """
 
     config_entry: ConfigEntry
@@ -90,12 +94,12 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
         self._meter = meter
         self._serial_number = meter.serial_number
         self._store = backfill_store(hass, entry)
-        self._settled: dict[str, int] = {}
-        self._silences: list[Silence] = []
+        self._ledger = Ledger()
         self._reconciled: datetime | None = None
         self._is_automatic = False
         self._is_due = True
         self._is_running = False
+        self._is_comparing = False
         self._is_started = False
         self._failed = False
         self._names: dict[str, str] = {}
@@ -105,12 +109,11 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
         """Recall what is settled, and fill when it is time to."""
         await self._lost_hours.async_start()
         if (stored := await self._store.async_load()) is not None:
-            self._settled = stored["settled"]
-            self._silences = [Silence(*times) for times in stored["silences"]]
+            self._ledger = Ledger.from_dict(stored)
         else:
-            # The hour in which a meter is added is heard only from now on.
-            now = int(dt_util.utcnow().timestamp())
-            self._silences = [Silence(now // HOUR * HOUR, now)]
+            # The hour in which a meter is added is observed only from now on.
+            now = _now()
+            self._ledger.note([Outage(whole_hour(now), now)])
         self._is_started = True
         entry = self.config_entry
         self._is_automatic = entry.options.get(CONF_AUTOMATIC, True)
@@ -119,7 +122,7 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
         entry.async_on_unload(self._meter.async_add_listener(self._take_silences))
         if not self._is_automatic:
             return
-        entry.async_on_unload(async_at_started(self.hass, self._reconcile_soon))
+        entry.async_on_unload(async_at_started(self.hass, self._started))
         spread = int(self._meter.place * _SPREAD)
         entry.async_on_unload(
             async_track_utc_time_change(
@@ -165,48 +168,69 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
 
     @callback
     def _take_silences(self) -> None:
-        """Note when the meter was not heard, until those hours are settled."""
-        if self._meter.silences:
-            self._silences += self._meter.silences
-            self._meter.silences.clear()
-            self._is_due = True
-            self._store.async_delay_save(self._to_store, _STORE_DELAY)
-            self._reconcile_soon(self.hass)
+        """Note when the meter was not observed, until those hours are settled."""
+        if not self._meter.silences:
+            return
+        outages = [Outage(*silence) for silence in self._meter.silences]
+        self._meter.silences.clear()
+        self._ledger.note(outages)
+        self._ledger.prune(self._active(), _now())
+        self._is_due = True
+        self._save_soon()
+        if any(map(is_long, outages)):
+            self._reconcile_soon(TARGETS)
+
+    @callback
+    def _started(self, hass: HomeAssistant) -> None:
+        self._reconcile_soon(TARGETS)
 
     @callback
     def _every_hour(self, now: datetime) -> None:
+        # The clock may have been ahead when statistics were reconciled last.
         if (
             self._is_due
             or self._reconciled is None
-            or now - self._reconciled > _RECONCILE
+            or not timedelta() <= now - self._reconciled <= _RECONCILE
         ):
-            self._reconcile_soon(self.hass)
+            self._reconcile_soon(TARGETS)
+        else:
+            self._reconcile_soon([t for t in TARGETS if t.is_external])
 
     @callback
-    def _reconcile_soon(self, hass: HomeAssistant) -> None:
-        is_started = hass.state is CoreState.running
-        is_busy = self._is_running or self._meter.installation.is_busy
+    def _reconcile_soon(self, targets: Sequence[Target]) -> None:
+        is_started = self.hass.state is CoreState.running
+        is_busy = self._is_comparing or self._is_running
+        is_busy |= self._meter.installation.is_busy
         if self._is_automatic and is_started and not is_busy:
+            self._is_comparing = True
             self.config_entry.async_create_background_task(
-                hass, self._async_reconcile(), f"{self.name} back-fill"
+                self.hass, self._async_reconcile(targets), f"{self.name} back-fill"
             )
 
-    async def _async_reconcile(self) -> None:
+    async def _async_reconcile(self, targets: Sequence[Target]) -> None:
         """Compare what is not settled yet with the logger, in turn with others."""
-        async with _turns(self.hass):
-            await self._async_compare()
-
-    async def _async_compare(self) -> None:
-        if self.data.state is BackfillState.NOT_SUPPORTED:
-            return
-        while not await async_caught_up(self.hass):
-            await asyncio.sleep(_CATCH_UP_PAUSE)
         try:
-            for since, targets in await self._async_unsettled():
-                report = await self._async_guarded(
-                    Window(since, EVERYTHING.until), targets
-                )
-                self._settle(report, since, targets)
+            async with _turns(self.hass):
+                if await self._async_recorder_is_ready():
+                    await self._async_compare(targets)
+        finally:
+            self._is_comparing = False
+
+    async def _async_recorder_is_ready(self) -> bool:
+        """Wait until the time that Home Assistant was off is compiled, but not forever."""
+        end = self.hass.loop.time() + _CATCH_UP_LIMIT
+        while not await async_caught_up(self.hass):
+            if self.hass.loop.time() > end:
+                return False
+            await asyncio.sleep(_CATCH_UP_PAUSE)
+        return True
+
+    async def _async_compare(self, targets: Sequence[Target]) -> None:
+        is_all = len(targets) == len(TARGETS)
+        if self.data.state is BackfillState.NOT_SUPPORTED and not is_all:
+            return
+        try:
+            await self._async_fill_unsettled(targets)
         except ServiceValidationError:
             # Somebody's own run is under way: the next hour will do.
             return
@@ -214,46 +238,112 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
             if not self._failed:
                 LOGGER.warning("%s: statistics were not filled: %s", self.name, err)
             self._failed = True
+            if self.data.state is BackfillState.NOT_SUPPORTED:
+                # It may have a logger tomorrow.
+                self._reconciled = dt_util.utcnow()
+                self._is_due = False
             return
         self._failed = False
-        self._reconciled = dt_util.utcnow()
-        self._is_due = bool(self._silences)
+        if is_all:
+            self._reconciled = dt_util.utcnow()
+            self._is_due = bool(self._ledger.outages)
 
-    async def _async_unsettled(self) -> list[tuple[int, list[Target]]]:
-        """Return from when on which targets must be compared, newest first."""
-        unsettled: dict[int, list[Target]] = {}
-        for target in TARGETS:
+    async def _async_fill_unsettled(self, targets: Sequence[Target]) -> None:
+        """Fill what is not settled, newest first; raise the first error at the end."""
+        error: HomeAssistantError | None = None
+        for window, open_targets in await self._async_unsettled(targets):
+            try:
+                await self._async_guarded(window, open_targets)
+            except ServiceValidationError:
+                raise
+            except HomeAssistantError as err:
+                error = error or err
+                if self.data.state is not BackfillState.COMPLETE:
+                    break
+        if error is not None:
+            raise error
+
+    async def _async_unsettled(
+        self, targets: Sequence[Target]
+    ) -> list[tuple[Window, list[Target]]]:
+        """Return which windows of which targets must be compared, newest first."""
+        unsettled: dict[Window, list[Target]] = {}
+        seals = await self._async_seals(targets)
+        for target in targets:
             if (statistic := self._statistic_of(target)) is None:
                 continue
-            since = self._settled.get(target.key, 0)
-            # Without a row just before it, the statistic is another one by now.
-            if since and not await async_has_rows(self.hass, statistic, since):
-                since = 0
-            unsettled.setdefault(since, []).append(target)
-        return sorted(unsettled.items(), reverse=True)
+            since = self._ledger.settled.get(target.key, 0)
+            if (
+                since
+                and target.key not in self._ledger.seals
+                and not await async_has_rows(self.hass, statistic, since)
+            ):
+                # It was settled before there were seals, and is another one by now.
+                self._ledger.settled.pop(target.key)
+            for begin, end in self._ledger.unsettled(
+                target.key, seals.get(target.key, {}), EVERYTHING.until
+            ):
+                unsettled.setdefault(Window(begin, end), []).append(target)
+        return sorted(
+            unsettled.items(), key=lambda item: item[0].until, reverse=True
+        )
 
-    def _settle(self, report: Report, since: int, targets: Iterable[Target]) -> None:
+    async def _async_seals(
+        self, targets: Sequence[Target]
+    ) -> dict[str, dict[int, Seal]]:
+        """Return the seals of the settled rows as they are, by the targets' keys."""
+        by_settled: dict[int, dict[str, Statistic]] = {}
+        for target in targets:
+            settled = self._ledger.settled.get(target.key)
+            statistic = self._statistic_of(target)
+            if settled is not None and statistic is not None:
+                by_settled.setdefault(settled, {})[target.key] = statistic
+        found: dict[str, dict[int, Seal]] = {}
+        for settled, statistics in by_settled.items():
+            seals = await async_seals(self.hass, list(statistics.values()), settled)
+            for key, statistic in statistics.items():
+                found[key] = seals.get(statistic.statistic_id, {})
+        return found
+
+    async def _async_settle(
+        self, window: Window, report: Report, targets: Sequence[Target]
+    ) -> None:
+        """Note what follows the logger now."""
         if report.until is None:
             return
-        for target in targets:
-            self._settled[target.key] = max(report.until, since)
-        self._tell_of_hole(report)
-        settled = min(self._settled.values())
-        self._silences = [
-            silence for silence in self._silences if silence.until > settled
+        done = [
+            target
+            for target in targets
+            if (statistic := self._statistic_of(target)) is not None
+            and statistic.statistic_id not in report.failed
         ]
-        self._store.async_delay_save(self._to_store, _STORE_DELAY)
+        if window.until == EVERYTHING.until:
+            open_since = {t.key: self._ledger.settled.get(t.key, 0) for t in done}
+            self._ledger.settle(
+                (key for key, since in open_since.items() if window.since <= since),
+                report.until,
+            )
+        for key, seals in (await self._async_seals(done)).items():
+            self._ledger.seal(key, seals, window.since, window.until)
+        self._report_lost_hours(window, report)
+        self._ledger.prune(self._active(), _now())
+        self._save_soon()
 
-    def _tell_of_hole(self, report: Report) -> None:
+    def _active(self) -> set[str]:
+        """Return the keys of the quantities that have a statistic now."""
+        return {t.key for t in TARGETS if self._statistic_of(t) is not None}
+
+    @callback
+    def _save_soon(self) -> None:
+        self._store.async_delay_save(self._ledger.as_dict, _STORE_DELAY)
+
+    def _report_lost_hours(self, window: Window, report: Report) -> None:
         """Raise an issue if the logger has forgotten a time without live readings."""
-        if (begins := report.logger_begins) is None:
-            return
-        lost = [s for s in self._silences if s.since + HOUR < min(s.until, begins)]
-        if not lost:
-            return
-        since = min(silence.since for silence in lost)
-        until = min(max(silence.until for silence in lost), begins)
-        self._lost_hours.add(since, until)
+        begins = report.logger_begins
+        if begins is None:
+            self._lost_hours.remove(window.since, window.until)
+        elif times := lost(self._ledger.outages, begins):
+            self._lost_hours.add(*times)
 
     async def _async_guarded(
         self,
@@ -271,6 +361,8 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
         try:
             report = await self._async_fill(window, targets, mode, dry_run)
             state = BackfillState.COMPLETE
+            if not dry_run:
+                await self._async_settle(window, report, targets)
         except asyncio.CancelledError:
             state = BackfillState.IDLE
             raise
@@ -284,21 +376,14 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
             complete = state is BackfillState.COMPLETE
             self._show(state, 100 if complete else self.data.percent)
         self.report = report
+        for error in report.failed.values():
+            raise error
         return report
 
     async def _async_fill(
         self, window: Window, targets: Sequence[Target], mode: Mode, dry_run: bool
     ) -> Report:
-        offset = self._meter.data.clock_offset or timedelta()
-        if abs(offset) > _CLOCK_LIMIT:
-            raise HomeAssistantError(
-                translation_domain=DOMAIN,
-                translation_key="clock_off",
-                translation_placeholders={
-                    "meter": self.name,
-                    **self._meter.clocks(),
-                },
-            )
+        offset = await self._async_clock_offset()
         await self._async_learn_names()
         begin = self.hass.loop.time()
         latest = dt_util.utcnow() + abs(offset) + _TOLERANCE
@@ -308,7 +393,7 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
             self._serial_number,
             self._statistic_of,
             latest=int(latest.timestamp()),
-            partial=frozenset(_hours_of(self._silences)),
+            outages=self._ledger.outages,
             mode=mode,
             dry_run=dry_run,
             on_progress=self._show_progress,
@@ -316,9 +401,31 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
         await backfill.async_run(window, targets)
         if not dry_run:
             self._log(backfill.report, self.hass.loop.time() - begin)
-        for error in backfill.report.failed.values():
-            raise error
         return backfill.report
+
+    async def _async_clock_offset(self) -> timedelta:
+        """Return how far the meter's clock is ahead.
+
+        Raises HomeAssistantError if it is off by too much, or nothing is known of it.
+        """
+        offset = self._meter.data.clock_offset
+        if offset is None:
+            status = await self._meter.client.status()
+            offset = status.clock and status.clock - dt_util.utcnow()
+        if offset is None:
+            newest = await LoggerReader(self._meter.client).newest_pair()
+            offset = clock_offset_of(newest, _now())
+        if offset is None:
+            raise _error("clock_unknown", meter=self.name)
+        if abs(offset) > _CLOCK_LIMIT:
+            now = dt_util.now()
+            raise _error(
+                "clock_off",
+                meter=self.name,
+                meter_time=f"{now + offset:{CLOCK_FORMAT}}",
+                time=f"{now:{CLOCK_FORMAT}}",
+            )
+        return offset
 
     def _log(self, report: Report, seconds: float) -> None:
         outcomes = report.statistics.values()
@@ -402,16 +509,10 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
             "is_due": self._is_due,
             "last_failed": self._failed,
             "reconciled": self._reconciled and self._reconciled.isoformat(),
-            "settled": {key: _iso(at) for key, at in self._settled.items()},
-            "outages": [[_iso(at) for at in silence] for silence in self._silences],
+            "settled": {key: _iso(at) for key, at in self._ledger.settled.items()},
+            "outages": [[_iso(at) for at in outage] for outage in self._ledger.outages],
             "units": {key: units[each] for key, each in ids.items() if each in units},
             "report": self.report and _report_diagnostics(self.report, ids),
-        }
-
-    def _to_store(self) -> dict[str, Any]:
-        return {
-            "settled": self._settled,
-            "silences": [[silence.since, silence.until] for silence in self._silences],
         }
 
     @override
@@ -419,18 +520,13 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
         """Keep what is settled, unless it was never recalled."""
         await super().async_shutdown()
         if self._is_started:
-            await self._store.async_save(self._to_store())
+            await self._store.async_save(self._ledger.as_dict())
 
 
 @callback
 def backfill_store(hass: HomeAssistant, entry: ConfigEntry) -> EntryStore:
-    """Return where it outlives a restart up to when statistics are settled."""
-    return entry_store(
-        hass,
-        entry,
-        "backfill",
-        shape(settled={str: int}, silences=[vol.ExactSequence([int, int])]),
-    )
+    """Return the store of a meter's ledger."""
+    return entry_store(hass, entry, "backfill", Ledger.from_dict)
 
 
 @singleton(_TURNS)
@@ -452,9 +548,16 @@ def _invalid(key: str, **placeholders: str) -> ServiceValidationError:
     )
 
 
-def _hours_of(silences: Iterable[Silence]) -> Iterable[int]:
-    for silence in silences:
-        yield from range(silence.since // HOUR * HOUR, silence.until, HOUR)
+def _error(key: str, **placeholders: str) -> HomeAssistantError:
+    return HomeAssistantError(
+        translation_domain=DOMAIN,
+        translation_key=key,
+        translation_placeholders=placeholders,
+    )
+
+
+def _now() -> int:
+    return int(dt_util.utcnow().timestamp())
 
 
 def _report_diagnostics(report: Report, ids: dict[str, str]) -> dict[str, Any]:

@@ -1,0 +1,187 @@
+"""What of a meter's statistics is settled, and what is still open.
+
+Pure: no I/O, no clock. Times are seconds since 1970-01-01 UTC by Home Assistant's
+clock.
+
+What is noted here spares reading the logger again; it proves nothing about the rows.
+Somebody may have put an older database back, or cleared a range. So the settled rows
+of each month have a seal, their number and what they add up to, and a statistic whose
+rows have another seal by now is filled again from that month on:
+
+    months    | 1 | 2 | 3 | 4 | 5 | 6 ...| settled until here | open
+    sealed    | a   b   c   d   e   f    |
+    stored    | a   b   x   -   e   f    |   -> months 3 and 4 are filled again
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Final, NamedTuple, Self
+
+from .times import HOUR, PERIOD, whole_hour
+
+SEALED: Final = 30 * 24 * HOUR
+"""Seconds of rows that have one seal."""
+
+_EQUAL: Final = 1e-2
+_RELATIVE: Final = 1e-12
+"""Less than the last digit, more than what databases lose when they add."""
+
+
+class Outage(NamedTuple):
+    """A time in which Home Assistant did not observe the meter."""
+
+    since: int
+    until: int
+
+
+class Seal(NamedTuple):
+    """What the hourly rows of a month add up to, in last digits of their quantity.
+
+    `total` is the sum of their states or means; `lowest` and `highest` are of the
+    difference of sum and state, which only registers have. Rows that are gone, changed
+    or shifted have another seal.
+    """
+
+    rows: int
+    total: float
+    lowest: float = 0
+    highest: float = 0
+
+    def is_like(self, other: Seal | None) -> bool:
+        """Return whether both seal the same rows."""
+        return other is not None and all(
+            abs(one - another) <= _EQUAL + _RELATIVE * abs(one)
+            for one, another in zip(self, other, strict=True)
+        )
+
+
+class Ledger:
+    """What is settled of the statistics of one meter, by the key of their quantity."""
+
+    def __init__(self) -> None:
+        """Begin with nothing settled."""
+        self.settled: dict[str, int] = {}
+        self.seals: dict[str, dict[int, Seal]] = {}
+        self.outages: list[Outage] = []
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Return what `as_dict` was made of.
+
+        Raises KeyError, TypeError, ValueError or AttributeError for another shape.
+        """
+        ledger = cls()
+        ledger.settled = {str(key): int(at) for key, at in data["settled"].items()}
+        ledger.outages = [
+            Outage(int(since), int(until)) for since, until in data["silences"]
+        ]
+        ledger.seals = {
+            str(key): {int(bucket): Seal(*seal) for bucket, seal in seals.items()}
+            for key, seals in data.get("seals", {}).items()
+        }
+        return ledger
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what can be stored as JSON."""
+        return {
+            "settled": self.settled,
+            "silences": [list(outage) for outage in self.outages],
+            "seals": {
+                key: {str(bucket): list(seal) for bucket, seal in seals.items()}
+                for key, seals in self.seals.items()
+            },
+        }
+
+    def note(self, outages: Iterable[Outage]) -> None:
+        """Note outages."""
+        self.outages += outages
+
+    def settle(self, keys: Iterable[str], until: int) -> None:
+        """Note up to when statistics follow the logger."""
+        for key in keys:
+            self.settled[key] = max(self.settled.get(key, 0), until)
+
+    def prune(self, active: Collection[str], now: int) -> None:
+        """Forget what can't matter any more.
+
+        `active` are the keys of the quantities that have a statistic now: others may
+        never be settled further. No time lies in the future: Home Assistant's clock
+        may have been ahead. Outages that touch are one, and none begins before
+        everything that is settled.
+        """
+        self.settled = {key: min(at, now) for key, at in self.settled.items()}
+        settled = min((self.settled.get(key, 0) for key in active), default=now)
+        merged: list[Outage] = []
+        for since, until in sorted(self.outages):
+            outage = Outage(max(since, settled - HOUR), min(until, now))
+            if outage.since >= outage.until or outage.until <= settled:
+                continue
+            if merged and outage.since <= merged[-1].until + PERIOD:
+                until = max(merged[-1].until, outage.until)
+                merged[-1] = merged[-1]._replace(until=until)
+            else:
+                merged.append(outage)
+        self.outages = merged
+
+    def seal(
+        self, key: str, seals: Mapping[int, Seal], since: int = 0, until: int = 1 << 40
+    ) -> None:
+        """Keep the seals of the months that a time touches, and drop gone ones."""
+        own = self.seals.setdefault(key, {})
+        for bucket in own.keys() | seals.keys():
+            if not since < (bucket + 1) * SEALED or not bucket * SEALED < until:
+                continue
+            if bucket in seals:
+                own[bucket] = seals[bucket]
+            else:
+                own.pop(bucket)
+
+    def broken(self, key: str, stored: Mapping[int, Seal]) -> Iterator[tuple[int, int]]:
+        """Yield the times, in whole months, whose rows are not those that were sealed."""
+        own = self.seals.get(key, {})
+        buckets = [
+            bucket for bucket in sorted(own) if not own[bucket].is_like(stored.get(bucket))
+        ]
+        if not buckets:
+            return
+        begin = buckets[0]
+        for bucket, following in pairwise([*buckets, buckets[-1] + 2]):
+            if following != bucket + 1:
+                yield begin * SEALED, (bucket + 1) * SEALED
+                begin = following
+
+    def unsettled(
+        self, key: str, stored: Mapping[int, Seal], end: int
+    ) -> list[tuple[int, int]]:
+        """Return the times of a statistic that must be compared with the logger.
+
+        The last one goes on to `end`. `stored` are the seals of the rows as they are.
+        """
+        times = list(self.broken(key, stored))
+        since = self.settled.get(key, 0)
+        if times and times[-1][1] >= since:
+            since = min(times.pop()[0], since)
+        return [*times, (since, end)]
+
+
+def lost(
+    outages: Sequence[Outage], logger_begins: int
+) -> tuple[int, int] | None:
+    """Return from when until when hours are lost, None if none are.
+
+    They are those of outages before the oldest record of the logger.
+    """
+    times = [
+        outage
+        for outage in outages
+        if outage.since + HOUR < min(outage.until, logger_begins)
+    ]
+    if not times:
+        return None
+    since = min(outage.since for outage in times)
+    return since, min(max(outage.until for outage in times), logger_begins)
+
+
+def is_long(outage: Outage) -> bool:
+    """Return whether an outage has a whole hour, of which no live row knows anything."""
+    return whole_hour(outage.until) - whole_hour(outage.since) > HOUR
