@@ -88,7 +88,7 @@ PARTS = {
     "folding": (
         "backfill.hours:Folding.feed",
         "backfill.hours:Folding.close",
-        "backfill.job:_logged",
+        "backfill.run:_part",
     ),
     "reading rows": (
         "backfill.recorder.read:_stored",
@@ -96,10 +96,9 @@ PARTS = {
         "backfill.recorder.read:_is_written",
     ),
     "joining": (
-        "backfill.job:_plan",
-        "backfill.job:changed",
-        "backfill.job:_means",
-        "backfill.job:wanting",
+        "backfill.run:reconcile",
+        "backfill.report:changed",
+        "backfill.run:plan_means",
     ),
 }
 """The functions whose CPU is told apart, by module and name."""

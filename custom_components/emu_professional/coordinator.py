@@ -33,7 +33,7 @@ _HURRY = 1.0
 
 _SILENCE = timedelta(seconds=60)
 
-_CLOCK = "%Y-%m-%d %H:%M:%S"
+CLOCK_FORMAT = "%Y-%m-%d %H:%M:%S"
 
 _UPDATE_PAUSE = timedelta(seconds=15)
 """Between two polls while the meter's firmware is changed; less than `HOLD`."""
@@ -114,8 +114,8 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
         """Return what the clocks of the meter and of Home Assistant show, local time."""
         now = dt_util.now()
         return {
-            "meter_time": f"{now + (self.data.clock_offset or timedelta()):{_CLOCK}}",
-            "time": f"{now:{_CLOCK}}",
+            "meter_time": f"{now + (self.data.clock_offset or timedelta()):{CLOCK_FORMAT}}",
+            "time": f"{now:{CLOCK_FORMAT}}",
         }
 
     @override

@@ -629,6 +629,8 @@ def _outcome(outcome: Outcome) -> JsonObjectType:
     }
     if outcome.has_sum:
         shown["energy_moved"] = round(outcome.moved, 3)
+    else:
+        shown["periods_written"] = outcome.periods
     return shown
 
 

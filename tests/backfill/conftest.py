@@ -1,6 +1,7 @@
-"""The recorder must be there before Home Assistant is."""
+"""The recorder must be there before Home Assistant is, and has nothing to complain of."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
+import logging
 
 from freezegun.api import FrozenDateTimeFactory
 import pytest
@@ -19,10 +20,37 @@ from tests.conftest import COUNTED, SERIAL_NUMBER
 
 from .house import FEW, INSTALLED, NOW, PERIOD, House
 
+RECORDER = (
+    "homeassistant.components.recorder",
+    "homeassistant.components.sensor.recorder",
+)
+
 
 @pytest.fixture(autouse=True)
 def auto_enable_custom_integrations() -> None:
     """Load nothing: the recorder must be there before Home Assistant is."""
+
+
+@pytest.fixture
+def recorder_may_warn() -> None:
+    """Let the recorder warn: a test that asks for this is about trouble."""
+
+
+@pytest.fixture(autouse=True)
+def clean_log(
+    request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
+) -> Generator[None]:
+    """See that Home Assistant's statistics warn of nothing because of us."""
+    yield
+    if "recorder_may_warn" in request.fixturenames:
+        return
+    warnings = [
+        record.getMessage()
+        for when in ("setup", "call")
+        for record in caplog.get_records(when)
+        if record.levelno >= logging.WARNING and record.name.startswith(RECORDER)
+    ]
+    assert not warnings
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from math import inf
+from typing import Literal
 
 from freezegun.api import FrozenDateTimeFactory
 from pytest_homeassistant_custom_component.common import (
@@ -162,7 +163,9 @@ class House:
         await self.settle()
         return report
 
-    async def rows(self, statistic_id: str) -> dict[int, StatisticsRow]:
+    async def rows(
+        self, statistic_id: str, period: Literal["5minute", "hour"] = "hour"
+    ) -> dict[int, StatisticsRow]:
         """Return the rows of a statistic by their start."""
         found = await get_instance(self.hass).async_add_executor_job(
             lambda: statistics_during_period(
@@ -170,7 +173,7 @@ class House:
                 INSTALLED,
                 None,
                 {statistic_id},
-                "hour",
+                period,
                 {"energy": "Wh", "reactive_energy": "varh"},
                 {"change", "mean", "min", "max", "state", "sum"},
             )

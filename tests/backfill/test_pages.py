@@ -3,11 +3,9 @@
 from collections.abc import AsyncGenerator
 
 import aiohttp
-from hypothesis import given, strategies as st
 import pytest
 
 from custom_components.emu_professional.backfill import pages
-from custom_components.emu_professional.backfill.means import Mean, wanting
 from custom_components.emu_professional.backfill.pages import LoggerReader
 from custom_components.emu_professional.emu.client import MeterClient
 from custom_components.emu_professional.emu.errors import (
@@ -135,30 +133,3 @@ async def test_record_that_cannot_be_read(
         100,
         101,
     )
-
-
-MEANS = st.builds(
-    Mean, st.integers(0, 30).map(lambda n: n * 3600), st.just(1), st.just(0), st.just(2)
-)
-
-
-@given(
-    st.lists(MEANS, unique_by=lambda mean: mean.start),
-    st.lists(MEANS, unique_by=lambda mean: mean.start),
-    st.frozensets(st.integers(0, 30).map(lambda n: n * 3600)),
-    st.booleans(),
-)
-def test_wanting(
-    logged: list[Mean], others: list[Mean], partial: frozenset[int], rebuild: bool
-) -> None:
-    """Missing hours are written, partial ones if they differ, others never."""
-    held = [Mean(mean.start, 5, 5, 5) for mean in others]
-    rows = wanting(logged, held, partial, rebuild=rebuild)
-    starts = {mean.start for mean in held}
-    assert rows == [
-        mean
-        for mean in logged
-        if mean.start not in starts or rebuild or mean.start in partial
-    ]
-    after = {mean.start: mean for mean in (*held, *rows)}
-    assert not wanting(logged, after.values(), partial, rebuild=rebuild)

@@ -10,13 +10,18 @@ from pytest_homeassistant_custom_component.components.recorder.common import (
     async_wait_recording_done,
     do_adhoc_statistics,
 )
+from sqlalchemy import delete, text, update
 
+from custom_components.emu_professional.backfill.ledger import SEALED, Seal
 from custom_components.emu_professional.backfill.recorder import (
     Statistic,
     Stored,
+    UnitNotConvertible,
     async_apply_plan,
     async_compiled_until,
+    async_seals,
     async_stored,
+    async_stored_means,
 )
 from custom_components.emu_professional.backfill.series import (
     LoadProfile,
@@ -26,10 +31,19 @@ from custom_components.emu_professional.backfill.series import (
 )
 from custom_components.emu_professional.backfill.times import HOUR
 from homeassistant.components.recorder.core import Recorder
-from homeassistant.components.recorder.db_schema import StatisticsRuns
-from homeassistant.components.recorder.statistics import statistics_during_period
+from homeassistant.components.recorder.db_schema import Statistics, StatisticsRuns
+from homeassistant.components.recorder.models import (
+    StatisticData,
+    StatisticMeanType,
+    StatisticMetaData,
+)
+from homeassistant.components.recorder.statistics import (
+    async_import_statistics,
+    statistics_during_period,
+)
 from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.recorder import get_instance, session_scope
 from homeassistant.setup import async_setup_component
 from tests.conftest import DATABASE_ZONES
@@ -88,6 +102,20 @@ class Home:
             return STATE_UNAVAILABLE, attributes
         per_unit = {"Wh": 1, "kWh": 1000, "MWh": 1_000_000}[self.unit]
         return f"{register(at.timestamp() - 1) / per_unit:.6f}", attributes
+
+    def import_row(self, unit: str | None) -> None:
+        """Import a row of an older sensor with this entity id."""
+        metadata = StatisticMetaData(
+            mean_type=StatisticMeanType.NONE,
+            has_sum=True,
+            name=None,
+            source="recorder",
+            statistic_id=ENTITY_ID,
+            unit_class=None,
+            unit_of_measurement=unit,
+        )
+        row = StatisticData(start=datetime.fromtimestamp(SINCE, UTC), state=1, sum=1)
+        async_import_statistics(self.hass, metadata, [row])
 
     async def back_fill(self, *, rebuild: bool = False) -> Plan:
         """Do a back-fill of all that was logged."""
@@ -260,3 +288,63 @@ async def test_run_in_the_future(home: Home) -> None:
     assert stored.rows[-1].start == int(NOW.timestamp()) // HOUR * HOUR
     home.freezer.move_to(home.now - timedelta(seconds=1))
     assert await async_compiled_until(home.hass) == (home.now - PERIOD).timestamp()
+
+
+@pytest.mark.parametrize("unit", [None, "kwh", "m³"])
+async def test_unit_that_cannot_be_converted(home: Home, unit: str | None) -> None:
+    """Nothing is read as something else: the owner reads which statistic it is."""
+    home.import_row(unit)
+    await async_wait_recording_done(home.hass)
+    for reading in (async_stored, async_stored_means):
+        with pytest.raises(UnitNotConvertible) as caught:
+            await reading(home.hass, STATISTIC, SINCE, SINCE + HOUR)
+        assert caught.value.translation_placeholders == {
+            "statistic_id": ENTITY_ID,
+            "unit": unit or "-",
+            "expected": "kWh",
+        }
+    assert not await async_seals(home.hass, [STATISTIC], SINCE + HOUR)
+
+
+async def test_database_trouble(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+    """A database that does not answer is an error that the owner can read."""
+    for before, after in (("statistics_runs", "gone"), ("gone", "statistics_runs")):
+        with session_scope(hass=home.hass) as session:
+            session.execute(text(f"ALTER TABLE {before} RENAME TO {after}"))
+        if after == "gone":
+            with pytest.raises(HomeAssistantError) as caught:
+                await async_compiled_until(home.hass)
+            assert caught.value.translation_key == "database_trouble"
+            assert "runs" in (caught.value.translation_placeholders or {})["error"]
+    await home.live(1)
+    assert await async_compiled_until(home.hass) == home.now.timestamp()
+    assert "Traceback" not in caplog.text
+
+
+async def test_seals(home: Home) -> None:
+    """They tell rows that are gone, changed or shifted, in any unit and database."""
+    await home.live(5)
+    await home.back_fill()
+    stored = await home.stored()
+    (seals,) = (await async_seals(home.hass, [STATISTIC], await home.limit())).values()
+    buckets = {row.start // SEALED for row in stored.rows}
+    assert seals.keys() == buckets
+    for bucket, seal in seals.items():
+        rows = [row for row in stored.rows if row.start // SEALED == bucket]
+        offsets = [row.sum - (row.state or 0) for row in rows]
+        total = sum(row.state or 0 for row in rows)
+        assert seal.is_like(Seal(len(rows), total, min(offsets), max(offsets)))
+    first = stored.rows[0].start
+    is_first = Statistics.start_ts == first
+    for change in (
+        update(Statistics).where(is_first).values(state=Statistics.state + 0.001),
+        update(Statistics).where(is_first).values(sum=Statistics.sum + 0.001),
+        delete(Statistics).where(is_first),
+    ):
+        with session_scope(hass=home.hass) as session:
+            session.execute(change)
+        now = (await async_seals(home.hass, [STATISTIC], await home.limit()))[ENTITY_ID]
+        assert not now[first // SEALED].is_like(seals[first // SEALED])
+        seals = now
+    assert await async_seals(home.hass, [], await home.limit()) == {}
+    assert await async_seals(home.hass, [STATISTIC], SINCE - HOUR) == {}

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from custom_components.emu_professional.backfill.means import Mean
+from custom_components.emu_professional.backfill.means import Mean, MeansPlan
 from custom_components.emu_professional.backfill.recorder import (
     Statistic,
     async_write_means,
@@ -96,7 +96,7 @@ async def test_everything(manual: House) -> None:
         "hours_left": 0,
         "unit": "kWh",
     }
-    assert current == energy | {"unit": "A"}
+    assert current == energy | {"unit": "A", "periods_written": 0}
     assert worst(await manual.errors(IMPORT, "active_import")) < EXACT
 
 
@@ -167,7 +167,7 @@ async def test_rebuild(manual: House) -> None:
         manual.hass,
         Statistic(power, "kW", 3, has_sum=False),
         "kW",
-        [Mean(start, 1, 1, 1)],
+        MeansPlan(hours=(Mean(start, 1, 1, 1),)),
     )
     assert (await call(manual))["statistics"][power]["hours_corrected"] == 0
     answer = await call(manual, mode="rebuild")

@@ -1,7 +1,7 @@
 """When a meter's statistics are filled, and how far that is."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -25,7 +25,6 @@ from ..emu.errors import MeterError, MeterWithoutLogger
 from ..lost_hours import LostHours
 from ..storage import EntryStore, entry_store
 from .ledger import Ledger, Outage, Seal, is_long, lost
-from .pages import LoggerReader
 from .recorder import (
     Statistic,
     async_caught_up,
@@ -34,10 +33,11 @@ from .recorder import (
     async_seals,
     async_stored_units,
 )
+from .records import clock_offset
 from .report import EVERYTHING, Mode, Report, Window
 from .run import Backfill
 from .targets import TARGETS, Target
-from .times import HOUR, whole_hour
+from .times import whole_hour
 
 _STORE_DELAY: Final = 60
 _RECONCILE: Final = timedelta(days=1)
@@ -284,9 +284,7 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
                 target.key, seals.get(target.key, {}), EVERYTHING.until
             ):
                 unsettled.setdefault(Window(begin, end), []).append(target)
-        return sorted(
-            unsettled.items(), key=lambda item: item[0].until, reverse=True
-        )
+        return sorted(unsettled.items(), key=lambda item: item[0].until, reverse=True)
 
     async def _async_seals(
         self, targets: Sequence[Target]
@@ -410,11 +408,12 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
         """
         offset = self._meter.data.clock_offset
         if offset is None:
-            status = await self._meter.client.status()
-            offset = status.clock and status.clock - dt_util.utcnow()
+            clock = (await self._meter.client.status()).clock
+            offset = None if clock is None else clock - dt_util.utcnow()
         if offset is None:
-            newest = await LoggerReader(self._meter.client).newest_pair()
-            offset = clock_offset_of(newest, _now())
+            newest = await self._meter.client.newest_records(2)
+            seconds = clock_offset(newest.records, _now())
+            offset = None if seconds is None else timedelta(seconds=seconds)
         if offset is None:
             raise _error("clock_unknown", meter=self.name)
         if abs(offset) > _CLOCK_LIMIT:
@@ -431,16 +430,18 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
         outcomes = report.statistics.values()
         written = sum(outcome.written for outcome in outcomes)
         corrected = sum(outcome.corrected for outcome in outcomes)
-        level = LOGGER.info if written or corrected else LOGGER.debug
+        periods = sum(outcome.periods for outcome in outcomes)
+        level = LOGGER.info if written or corrected or periods else LOGGER.debug
         level(
             "%s: %s records read, %s refused; in %s statistics %s hours written and"
-            " %s corrected within %.0f s",
+            " %s corrected, %s five-minute rows written, within %.0f s",
             self.name,
             report.records,
             report.refused.total(),
             len(outcomes),
             written,
             corrected,
+            periods,
             seconds,
         )
 

@@ -140,7 +140,9 @@ class Ledger:
         """Yield the times, in whole months, whose rows are not those that were sealed."""
         own = self.seals.get(key, {})
         buckets = [
-            bucket for bucket in sorted(own) if not own[bucket].is_like(stored.get(bucket))
+            bucket
+            for bucket in sorted(own)
+            if not own[bucket].is_like(stored.get(bucket))
         ]
         if not buckets:
             return
@@ -164,9 +166,7 @@ class Ledger:
         return [*times, (since, end)]
 
 
-def lost(
-    outages: Sequence[Outage], logger_begins: int
-) -> tuple[int, int] | None:
+def lost(outages: Sequence[Outage], logger_begins: int) -> tuple[int, int] | None:
     """Return from when until when hours are lost, None if none are.
 
     They are those of outages before the oldest record of the logger.

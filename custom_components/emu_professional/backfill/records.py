@@ -13,7 +13,7 @@ rollover. What follows decides, so a few records wait for it:
 """
 
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from operator import lt
 from typing import Final, NamedTuple
 
@@ -35,6 +35,26 @@ _KNOWN_RISE: Final = 4
 """A register that rises by more than so many times what the power says, plus"""
 _SMALL_RISE: Final = 1000
 """Wh, while another one restarts, has restarted as well."""
+
+
+_LATENCY: Final = 144
+"""Seconds after its stamp at which a record may appear, and take to be read."""
+
+
+def clock_offset(newest: Sequence[Record], now: int) -> int | None:
+    """Return by how many seconds a meter's clock seems to be ahead, from its records.
+
+    `newest` are the last records of its logger, in order. As long as the last one is
+    not older than an interval, that is 0. None if that tells nothing: with intervals
+    of an hour, a clock that is an hour behind looks just like one that is right.
+    """
+    if not newest:
+        return 0
+    age = now - newest[-1].at
+    interval = newest[-1].at - newest[-2].at if len(newest) > 1 else HOUR
+    if age < -_LATENCY or age > interval + _LATENCY:
+        return min(interval - age, 0) if age > 0 else -age
+    return 0 if 0 < interval < HOUR else None
 
 
 class Believed(NamedTuple):

@@ -9,6 +9,7 @@ from typing import Final
 
 from homeassistant.exceptions import HomeAssistantError
 
+from .means import MeansPlan, StoredMeans
 from .series import Plan, Row, changed
 
 _DIGITS: Final = 3
@@ -38,8 +39,9 @@ class Outcome:
     """What became of a statistic.
 
     Hours that were read, written where none was stored, corrected, and left as they
-    were, even if their sum had to follow a shift; `more` and `less` are the energies
-    that count in addition, and no longer, in an hour, in the `unit` of the quantity.
+    were, even if their sum had to follow a shift; `periods` are five-minute rows that
+    were written or corrected. `more` and `less` are the energies that count in
+    addition, and no longer, in an hour, in the `unit` of the quantity.
     """
 
     unit: str
@@ -48,6 +50,7 @@ class Outcome:
     written: int = 0
     corrected: int = 0
     left: int = 0
+    periods: int = 0
     more: float = 0
     less: float = 0
 
@@ -76,6 +79,17 @@ class Outcome:
         energies = [round(energy, _DIGITS) for energy in more.values()]
         self.more += sum(energy for energy in energies if energy > 0) / per_unit
         self.less -= sum(energy for energy in energies if energy < 0) / per_unit
+
+    def count_means(
+        self, starts: Sequence[int], stored: StoredMeans, plan: MeansPlan
+    ) -> None:
+        """Count what a plan changes in the logged hours."""
+        new = sum(row.start not in stored.hours for row in plan.hours)
+        self.read += len(starts)
+        self.written += new
+        self.corrected += len(plan.hours) - new
+        self.left += len(starts) - len(plan.hours)
+        self.periods += len(plan.periods)
 
 
 @dataclass(slots=True)

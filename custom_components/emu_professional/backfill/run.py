@@ -12,7 +12,7 @@ knows them, best exactly at the full hour: `_border` looks for one near the plan
 place. What the parts have in common (a shift of later rows) is `series.reconcile`'s.
 """
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Final
@@ -24,15 +24,15 @@ from ..const import DOMAIN
 from ..emu.client import MeterClient
 from ..emu.logs import Page, Record
 from .hours import Folding, Hour
-from .means import Mean, wanting
+from .means import Outages, plan_means
 from .pages import LoggerReader
 from .recorder import (
     Statistic,
     Stored,
-    StoredMeans,
     async_apply_plan,
     async_compiled_until,
     async_last_rise,
+    async_periods_kept_since,
     async_stored,
     async_stored_means,
     async_widened,
@@ -100,8 +100,8 @@ class Backfill:
     """Fills the statistics of one meter from its data logger.
 
     `statistic_of` returns a target's statistic, or None if it has none now; `latest`
-    is the latest time stamp that can be right, and `partial` has the hours that
-    Home Assistant observed only a part of. `report` grows meanwhile. Raises what the
+    is the latest time stamp that can be right, and `outages` are the times when Home
+    Assistant did not observe the meter. `report` grows meanwhile. Raises what the
     meter's client raises; a statistic that can't be filled stops no other.
     """
 
@@ -113,7 +113,7 @@ class Backfill:
         statistic_of: Callable[[Target], Statistic | None],
         *,
         latest: int,
-        partial: frozenset[int] = frozenset(),
+        outages: Iterable[tuple[int, int]] = (),
         mode: Mode = Mode.FILL,
         dry_run: bool = False,
         on_progress: Callable[[float], None] = lambda share: None,
@@ -125,7 +125,7 @@ class Backfill:
         self._serial_number = serial_number
         self._statistic_of = statistic_of
         self._latest = latest
-        self._partial = partial
+        self._outages = Outages(outages)
         self._rebuild = mode is Mode.REBUILD
         self._dry_run = dry_run
         self._on_progress = on_progress
@@ -146,22 +146,24 @@ class Backfill:
         self.report.until = until
         self._window = Window(since, until)
         size, counted_from = _FIRST_PART, newest.index + 1
-        while until > since:
+        is_newest = True
+        # Of an hour that is not over yet, five-minute rows can be filled.
+        while until > since or (is_newest and until == since):
             planned = max(until - size, since)
             first = await self._async_first(planned, newest)
             folding, hours = await self._async_read(first, counted_from, until, newest)
             counted_from = min(first, counted_from)
-            if until == self.report.until:
+            if is_newest:
                 until = self._decided(folding, until)
             part = _part(folding, hours, planned, until, is_oldest=planned == since)
             if part is None:
                 # Only other meters' records lie before: the part needs older ones.
                 size *= 2
                 continue
-            await self._async_follow(part, targets)
+            await self._async_follow(part, targets, window.until if is_newest else 0)
             if part.is_oldest:
                 break
-            until, size = part.since, _PART
+            until, size, is_newest = part.since, _PART, False
 
     async def _async_widened(self, window: Window, targets: Sequence[Target]) -> Window:
         registers = [
@@ -193,7 +195,11 @@ class Backfill:
         self, first: int, counted_from: int, until: int, newest: Record
     ) -> tuple[Folding, list[Hour]]:
         """Read and fold records; those that a newer part has counted count once."""
-        folding = Folding(self._serial_number, self._latest)
+        folding = Folding(
+            self._serial_number,
+            self._latest,
+            pieces_since=async_periods_kept_since(self._hass),
+        )
         hours: list[Hour] = []
         end = until + _MARGIN
         async for page in self._reader.pages(first, counted_from - 1, end):
@@ -227,11 +233,17 @@ class Backfill:
             self.report.until = until
         return until
 
-    async def _async_follow(self, part: _Part, targets: Sequence[Target]) -> None:
-        """Let every statistic follow the hours of a part."""
+    async def _async_follow(
+        self, part: _Part, targets: Sequence[Target], running_until: int
+    ) -> None:
+        """Let every statistic follow the hours of a part.
+
+        Of later ones that start before a time only five-minute rows are filled.
+        """
         for hour in part.hours:
             self.report.status |= hour.status
-        partial = set(self._partial)
+        running = [hour for hour in part.later if hour.start < running_until]
+        wrong: set[int] = set()
         for number, target in enumerate(targets):
             self._progress(part, _READING + (1 - _READING) * number / len(targets))
             statistic = self._statistic_of(target)
@@ -239,11 +251,11 @@ class Backfill:
                 continue
             try:
                 if target.is_register:
-                    partial |= await self._async_follow_register(
-                        part, target, statistic
-                    )
+                    wrong |= await self._async_follow_register(part, target, statistic)
                 else:
-                    await self._async_follow_mean(part, target, statistic, partial)
+                    await self._async_follow_mean(
+                        part, running, target, statistic, wrong
+                    )
                 self._check_name(target, statistic)
             except HomeAssistantError as err:
                 self.report.failed[statistic.statistic_id] = err
@@ -313,29 +325,38 @@ class Backfill:
     async def _async_follow_mean(
         self,
         part: _Part,
+        running: Sequence[Hour],
         target: Target,
         statistic: Statistic,
-        partial: Container[int],
+        wrong: Container[int],
     ) -> None:
         """Let a measurement's statistic follow."""
-        stored = await async_stored_means(self._hass, statistic, part.since, part.until)
-        means = await self._hass.async_add_executor_job(
-            _missing,
-            part,
-            target,
-            stored,
-            partial,
-            self._rebuild,
-            self._outcome(statistic),
+        hours = [*part.hours, *running]
+        until = hours[-1].end if hours else part.until
+        stored = await async_stored_means(self._hass, statistic, part.since, until)
+        (column,) = target.columns
+        plan = await self._hass.async_add_executor_job(
+            lambda: plan_means(
+                hours,
+                column,
+                stored,
+                self._outages,
+                until=part.until,
+                wrong=wrong,
+                rebuild=self._rebuild,
+            )
         )
+        starts = [hour.start for hour in part.hours]
+        self._outcome(statistic).count_means(starts, stored, plan)
         if not self._dry_run:
-            await async_write_means(self._hass, statistic, stored.unit, means)
+            await async_write_means(self._hass, statistic, stored.unit, plan)
 
     def _progress(self, part: _Part, share: float) -> None:
         """Report the share of the whole window that is done, 0 to 1."""
         whole = self._window.until - self._window.since
         newer = self._window.until - part.until
-        self._on_progress((newer + share * (part.until - part.since)) / whole)
+        done = newer + share * (part.until - part.since)
+        self._on_progress(done / whole if whole else share)
 
 
 def _part(
@@ -379,28 +400,6 @@ def _border(hours: Sequence[Hour], planned: int, until: int) -> int | None:
     ):
         return best
     return max((h.end for h in hours if h.end <= planned), default=None)
-
-
-def _missing(
-    part: _Part,
-    target: Target,
-    stored: StoredMeans,
-    partial: Container[int],
-    rebuild: bool,
-    outcome: Outcome,
-) -> list[Mean]:
-    (column,) = target.columns
-    logged = [
-        Mean(hour.start, hour.means[column], hour.minima[column], hour.maxima[column])
-        for hour in part.hours
-    ]
-    means = wanting(logged, stored.rows, partial, rebuild=rebuild)
-    new = {mean.start for mean in means} - {mean.start for mean in stored.rows}
-    outcome.read += len(logged)
-    outcome.written += len(new)
-    outcome.corrected += len(means) - len(new)
-    outcome.left += len(logged) - len(means)
-    return means
 
 
 def _is_number(state: str) -> bool:

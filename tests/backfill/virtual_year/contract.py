@@ -14,8 +14,8 @@ from custom_components.emu_professional.backfill.targets import Target
 from custom_components.emu_professional.backfill.times import HOUR
 
 from .log import Log, register_of
-from .steps import DAY, Fill
-from .world import Row, Stored, time_of
+from .steps import DAY, PERIOD, Fill
+from .world import KEEP, Row, Stored, time_of
 
 if TYPE_CHECKING:
     from .life import Life
@@ -249,23 +249,77 @@ class Contract:
         return register_of(target, self.known[at])
 
     def _check_means(self, target: Target, old: Stored, new: Stored) -> None:
+        """See that what was not observed follows the logger, and the rest stays."""
         for start, row in new.rows.items():
             held = old.rows.get(start)
-            is_written = held is None or not is_like(held.mean, row.mean)
+            if held is not None and is_like(held.mean, row.mean):
+                continue
             if not self._is_inside(start):
-                assert start >= self.compiled or not is_written, told_of(target, start)
-            elif is_written and start in self.log.hours:
+                assert start >= self.compiled, told_of(target, start)
+            elif start in self.log.hours:
                 logged = self.log.hours[start][target.key]
-                assert is_like(row.mean, logged), told_of(target, start)
+                self._check_mean(target, start, held, row.mean, logged)
         for start, hour in self.log.hours.items():
-            if self._is_inside(start) and self._is_wanted(start, old):
+            if self._is_inside(start) and self._is_missed(start, old):
                 row = new.rows[start]
                 assert is_like(row.mean, hour[target.key]), told_of(target, start)
+        self._check_periods(target, old.periods(), new.periods())
 
-    def _is_wanted(self, start: int, old: Stored) -> bool:
-        return (
-            self.is_rebuild or start not in old.rows or start in self.life.partial
-        ) and {start, start + HOUR} <= self.known.keys()
+    def _check_mean(
+        self,
+        target: Target,
+        start: int,
+        held: Row | None,
+        mean: Sequence[float],
+        logged: Sequence[float],
+    ) -> None:
+        """See that an hour lies between what was observed and what was logged."""
+        if held is None:
+            assert is_like(mean, logged), told_of(target, start, "missing")
+            return
+        _, least, most = zip(mean, held.mean, logged, strict=True)
+        assert min(least[1:]) - EXACT <= least[0] <= mean[0] + EXACT, told_of(
+            target, start, "minimum"
+        )
+        assert mean[0] - EXACT <= most[0] <= max(most[1:]) + EXACT, told_of(
+            target, start, "maximum"
+        )
+        if self.is_rebuild:
+            assert abs(mean[0] - logged[0]) <= EXACT, told_of(target, start, "mean")
+
+    def _is_missed(self, start: int, old: Stored) -> bool:
+        """Whether nothing of an hour was observed, but all of it logged."""
+        row = old.rows.get(start)
+        is_unobserved = self.life.unobserved(start, HOUR) == HOUR
+        return (row is None or (is_unobserved and row.mean[1] == row.mean[2])) and {
+            start,
+            start + HOUR,
+        } <= self.known.keys()
+
+    def _check_periods(
+        self,
+        target: Target,
+        old: Mapping[int, tuple[float, ...]],
+        new: Mapping[int, tuple[float, ...]],
+    ) -> None:
+        """See that five-minute rows have no hole, and observed ones stay."""
+        for start, row in old.items():
+            unobserved = self.life.unobserved(start, PERIOD)
+            is_flat = row[1] == row[2]
+            if not is_flat and (unobserved == 0 or not self._is_inside(start)):
+                assert is_like(new[start], row), told_of(target, start, "observed")
+        begin = max(min(old, default=self.until) // HOUR * HOUR, self.since)
+        for start in range(begin, self.until, PERIOD):
+            hour = start // HOUR * HOUR
+            if (
+                start not in self.log.periods
+                or start < self.life.now - KEEP + HOUR
+                or not {hour, hour + HOUR} <= self.known.keys()
+            ):
+                continue
+            if start not in old or self.life.unobserved(start, PERIOD) == PERIOD:
+                logged = self.log.periods[start][target.key]
+                assert is_like(new[start], logged), told_of(target, start, "5 minutes")
 
 
 def is_like(one: Sequence[float], other: Sequence[float]) -> bool:

@@ -102,7 +102,7 @@ class Life:
         self.hears_from: int = BIRTH + 1
         self.heard: set[int] = set()
         self.filled: int | None = None
-        self.partial: set[int] = set()
+        self.outages: list[tuple[int, int]] = []
         self.units = units
         self.clock = ManualClock(BIRTH)
         installed = BIRTH - days * DAY - 1000
@@ -253,7 +253,8 @@ class Life:
             self._show(start + min(step.late + 2, PERIOD - 8))
         await self._catch_up(start, step.late)
         self.now = start
-        self._note_partial(since, start + PERIOD)
+        back = min(step.late + 2, PERIOD - 8) if step.heard else PERIOD
+        self.outages.append((since + step.early, start + back))
         self._period()
         await self._settled()
 
@@ -291,7 +292,7 @@ class Life:
         while self.now < end:
             self._period()
         self.hears_from = end + step.late
-        self._note_partial(since, end + PERIOD)
+        self.outages.append((since + step.early, self.hears_from))
         await self._settled()
 
     def _happen_silently(self, step: Silent, end: int) -> None:
@@ -302,9 +303,6 @@ class Life:
             installed = self.meter.config.installed
             self._happens(ModuleMoved(begin, SERIAL_NUMBER, 1, installed))
             self._happens(ModuleMoved(end + step.late - 20, OTHER_SERIAL_NUMBER))
-
-    def _note_partial(self, since: int, until: int) -> None:
-        self.partial.update(range(since // HOUR * HOUR, until, HOUR))
 
     # What the owner sees and does
 
@@ -342,6 +340,16 @@ class Life:
                 )
         await self.world.hass.async_block_till_done()
         await self.world.done()
+
+    def unobserved(self, start: int, seconds: int) -> int:
+        """Return how many seconds from a time on the meter was not heard."""
+        end = start + seconds
+        at, missed = start, 0
+        for since, until in sorted(self.outages):
+            begin, stop = max(since, at), min(until, end)
+            missed += max(stop - begin, 0)
+            at = max(at, stop)
+        return missed
 
     # Back-fills and what must be true of them
 
@@ -419,7 +427,7 @@ class Life:
             SERIAL_NUMBER,
             self.statistic_of,
             latest=self._latest(),
-            partial=frozenset(self.partial),
+            outages=self.outages,
             mode=mode,
             dry_run=dry_run,
         )

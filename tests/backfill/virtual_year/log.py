@@ -12,6 +12,8 @@ from simulator.logger import Record
 from simulator.measuring import Registers
 from simulator.meter import Meter
 
+from .steps import PERIOD
+
 MEASUREMENTS: Final = ("active_power", "voltage_l1")
 
 
@@ -27,6 +29,8 @@ class Log:
     """Full hours before which its clock was wrong."""
     hours: Mapping[int, Mapping[str, tuple[float, float, float]]]
     """Mean, minimum and maximum of measurements in hours that are logged wholly."""
+    periods: Mapping[int, Mapping[str, tuple[float, float, float]]]
+    """The same of five minutes."""
     since: int
     """Beginning of the first hour of which anything is known."""
     until: int
@@ -62,7 +66,8 @@ def read_log(meter: Meter, truth: Meter, latest: int) -> Log:
             for record in own
             if record.stamp != meter.logger.recorded_at(record.index)
         ),
-        hours=_measured(own, {record.index for record in clean}),
+        hours=_measured(own, {record.index for record in clean}, HOUR),
+        periods=_measured(own, {record.index for record in clean}, PERIOD),
         since=(min(record.stamp for record in own) - 1) // HOUR * HOUR if own else 0,
         until=records[-1].stamp // HOUR * HOUR if own else 0,
     )
@@ -96,7 +101,7 @@ def _clean(records: Sequence[Record]) -> list[Record]:
 
 
 def _measured(
-    records: Sequence[Record], clean: set[int]
+    records: Sequence[Record], clean: set[int], step: int
 ) -> dict[int, dict[str, tuple[float, float, float]]]:
     parts: dict[int, list[tuple[int, Record]]] = {}
     for before, record in pairwise(records):
@@ -106,20 +111,21 @@ def _measured(
             or not {before.index, record.index} <= clean
         ):
             continue
-        for start in range(before.stamp // HOUR * HOUR, record.stamp, HOUR):
-            begin, end = max(before.stamp, start), min(record.stamp, start + HOUR)
+        for start in range(before.stamp // step * step, record.stamp, step):
+            begin, end = max(before.stamp, start), min(record.stamp, start + step)
             parts.setdefault(start, []).append((end - begin, record))
     return {
         start: {key: _mean(key, inside) for key in MEASUREMENTS}
         for start, inside in parts.items()
-        if sum(seconds for seconds, _ in inside) == HOUR
+        if sum(seconds for seconds, _ in inside) == step
     }
 
 
 def _mean(key: str, parts: Sequence[tuple[int, Record]]) -> tuple[float, float, float]:
     values = [(seconds, getattr(record, key)) for seconds, record in parts]
     return (
-        sum(seconds * value for seconds, value in values) / HOUR,
+        sum(seconds * value for seconds, value in values)
+        / sum(seconds for seconds, _ in values),
         min(value for _, value in values),
         max(value for _, value in values),
     )

@@ -78,6 +78,15 @@ class Stored:
             before = row.sum
         return changes
 
+    def periods(self) -> dict[int, tuple[float, ...]]:
+        """Return mean, minimum and maximum of each five-minute row."""
+        per_unit = PER_UNIT[self.unit or ""] if self.raw else 1
+        return {
+            int(start): tuple(value * per_unit for value in mean)
+            for table, start, _, _, *mean in self.raw
+            if table == StatisticsShortTerm.__tablename__ and None not in mean
+        }
+
     def hours(self) -> dict[int, tuple[float, ...]]:
         """Return what an owner sees of each hour: not the sum, but what it counts."""
         changes = self.changes()

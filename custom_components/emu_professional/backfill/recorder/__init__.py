@@ -7,18 +7,20 @@ before, the recorder still catches up with the time it was off, and meets what i
 written meanwhile as an error.
 """
 
+from ..means import StoredMeans
 from .read import (
     Stored,
-    StoredMeans,
     async_caught_up,
     async_compiled_until,
     async_has_rows,
     async_is_recorded,
+    async_periods_kept_since,
+    async_seals,
     async_stored,
     async_stored_means,
     async_stored_units,
 )
-from .units import Statistic
+from .units import Statistic, UnitNotConvertible
 from .widen import async_last_rise, async_widened
 from .write import async_apply_plan, async_write_means
 
@@ -26,12 +28,15 @@ __all__ = [
     "Statistic",
     "Stored",
     "StoredMeans",
+    "UnitNotConvertible",
     "async_apply_plan",
     "async_caught_up",
     "async_compiled_until",
     "async_has_rows",
     "async_is_recorded",
     "async_last_rise",
+    "async_periods_kept_since",
+    "async_seals",
     "async_stored",
     "async_stored_means",
     "async_stored_units",

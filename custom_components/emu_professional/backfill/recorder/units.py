@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from homeassistant.components.recorder.statistics import (
     STATISTIC_UNIT_TO_UNIT_CONVERTER,
 )
+from homeassistant.exceptions import HomeAssistantError
+
+from ...const import DOMAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +26,37 @@ class Statistic:
     name: str | None = None
 
 
+class UnitNotConvertible(HomeAssistantError):
+    """A statistic is stored in a unit that is none of its quantity's.
+
+    It may be an older sensor's, whose entity id this one has got.
+    """
+
+    def __init__(self, statistic: Statistic, unit: str | None) -> None:
+        """Name the statistic, its unit and the right one."""
+        super().__init__(
+            translation_domain=DOMAIN,
+            translation_key="unit_not_convertible",
+            translation_placeholders={
+                "statistic_id": statistic.statistic_id,
+                "unit": unit or "-",
+                "expected": statistic.unit or "-",
+            },
+        )
+
+
 def last_digits_per(unit: str | None, statistic: Statistic) -> float:
-    """Return how many last digits of its quantity a statistic's unit is."""
+    """Return how many last digits of its quantity a statistic's unit is.
+
+    Raises UnitNotConvertible.
+    """
     last_digits = 10.0**statistic.decimals
     own = statistic.unit or None
     if unit == own:
         return last_digits
     converter = STATISTIC_UNIT_TO_UNIT_CONVERTER[own]
+    if unit not in converter.VALID_UNITS:
+        raise UnitNotConvertible(statistic, unit)
     return converter.convert(1, unit, own) * last_digits
 
 

@@ -20,10 +20,10 @@ from homeassistant.helpers.recorder import get_instance
 from homeassistant.util.hass_dict import HassKey
 
 from ...const import DOMAIN
-from ..means import Mean
+from ..means import Mean, MeansPlan
 from ..series import EQUAL, Plan, Row
 from ..times import HOUR
-from .read import Stored, async_is_written, async_stored
+from .read import Stored, Table, async_is_written, async_stored
 from .units import Statistic, last_digits_per, unit_class
 
 _RECORDER: Final = "recorder"
@@ -74,16 +74,20 @@ async def async_apply_plan(
 
 
 async def async_write_means(
-    hass: HomeAssistant, statistic: Statistic, unit: str | None, means: Sequence[Mean]
+    hass: HomeAssistant, statistic: Statistic, unit: str | None, plan: MeansPlan
 ) -> None:
-    """Write rows, over those of their hours if there are any.
+    """Write rows, over those of their time if there are any.
 
     Raises HomeAssistantError if the recorder did not write, as on a full disk.
     """
     per_unit = last_digits_per(unit, statistic)
-    await _async_write(
-        hass, _metadata(statistic, unit), means, lambda mean: _mean_data(mean, per_unit)
-    )
+    metadata = _metadata(statistic, unit)
+
+    def data_of(mean: Mean) -> StatisticData:
+        return _mean_data(mean, per_unit)
+
+    await _async_write(hass, metadata, plan.hours, data_of)
+    await _async_write(hass, metadata, plan.periods, data_of, StatisticsShortTerm)
 
 
 async def _async_adjust(
@@ -128,6 +132,7 @@ async def _async_write[R: Row | Mean](
     metadata: StatisticMetaData,
     rows: Sequence[R],
     data_of: Callable[[R], StatisticData],
+    table: Table = Statistics,
 ) -> None:
     """Write rows, the newest first: people look at them first."""
     instance = get_instance(hass)
@@ -137,11 +142,11 @@ async def _async_write[R: Row | Mean](
         async with throttle.lock:
             data = [data_of(row) for row in batch]
             begin = hass.loop.time()
-            instance.async_import_statistics(metadata, data, Statistics)
+            instance.async_import_statistics(metadata, data, table)
             await _async_done(instance)
             throttle.adapt(len(batch), hass.loop.time() - begin)
         if batch[0] is rows[0] or batch[-1] is rows[-1]:
-            await _async_check(hass, metadata, data[-1])
+            await _async_check(hass, metadata, table, data[-1])
 
 
 def _batches[R](throttle: _Throttle, rows: Sequence[R]) -> Iterator[Sequence[R]]:
@@ -153,14 +158,18 @@ def _batches[R](throttle: _Throttle, rows: Sequence[R]) -> Iterator[Sequence[R]]
 
 
 async def _async_check(
-    hass: HomeAssistant, metadata: StatisticMetaData, expected: StatisticData
+    hass: HomeAssistant,
+    metadata: StatisticMetaData,
+    table: Table,
+    expected: StatisticData,
 ) -> None:
     """Make sure that a row was written: the recorder itself only logs a failure."""
-    if not await async_is_written(hass, metadata["statistic_id"], expected):
+    statistic_id = metadata["statistic_id"]
+    if not await async_is_written(hass, statistic_id, table, expected):
         raise HomeAssistantError(
             translation_domain=DOMAIN,
             translation_key="not_written",
-            translation_placeholders={"statistic_id": metadata["statistic_id"]},
+            translation_placeholders={"statistic_id": statistic_id},
         )
 
 

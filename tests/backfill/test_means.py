@@ -1,0 +1,334 @@
+"""Observed and logged values of a measurement, put together."""
+
+from collections.abc import Sequence
+from math import sumprod
+
+from hypothesis import given, strategies as st
+import pytest
+
+from custom_components.emu_professional.backfill.hours import Hour, Piece
+from custom_components.emu_professional.backfill.means import (
+    Mean,
+    MeansPlan,
+    Outages,
+    StoredMeans,
+    plan_means,
+)
+from custom_components.emu_professional.backfill.times import HOUR, PERIOD
+
+NEVER = 1 << 40
+RECORD = 900
+
+
+def logged(start: int, *values: int) -> Hour:
+    """Return an hour with as many records of the same length as there are values."""
+    seconds = HOUR // len(values)
+    pieces = tuple(
+        Piece(at, at + seconds, (value,))
+        for at, value in zip(range(start, start + HOUR, seconds), values, strict=True)
+    )
+    mean = sum(values) / len(values)
+    return Hour(
+        start, start + HOUR, (), (mean,), (min(values),), (max(values),), 0, (), pieces
+    )
+
+
+def rows(start: int, *means: Sequence[float] | None) -> dict[int, Mean]:
+    """Return the rows of periods; one number is a flat row."""
+    return {
+        start + number * PERIOD: Mean(start + number * PERIOD, *mean)
+        for number, mean in enumerate(means)
+        if mean is not None
+    }
+
+
+def plan(
+    hours: Sequence[Hour],
+    stored: StoredMeans,
+    outages: Sequence[tuple[int, int]] = (),
+    *,
+    until: int = NEVER,
+    wrong: frozenset[int] = frozenset(),
+    rebuild: bool = False,
+) -> MeansPlan:
+    """Plan the only column."""
+    return plan_means(
+        hours, 0, stored, Outages(outages), until=until, wrong=wrong, rebuild=rebuild
+    )
+
+
+def after(stored: StoredMeans, planned: MeansPlan) -> StoredMeans:
+    """Return what is stored when a plan is carried out."""
+    return StoredMeans(
+        stored.unit,
+        {**stored.hours} | {row.start: row for row in planned.hours},
+        {**stored.periods} | {row.start: row for row in planned.periods},
+        stored.periods_since,
+        stored.compiled,
+    )
+
+
+def of_hour(*row: float) -> dict[int, Mean]:
+    """Return the row of the hour."""
+    return {0: Mean(0, *row)}
+
+
+SEEN = (5, 1, 15)
+FLAT = (7, 7, 7)
+TEN_MINUTES_OFF = [(1200, 1800)]
+
+HOURS: dict[str, tuple[StoredMeans, list[tuple[int, int]], Mean, int]] = {
+    "peak of an hour with ten minutes off": (
+        StoredMeans(
+            "kW", of_hour(5, 1, 15), rows(0, *[SEEN] * 4, FLAT, FLAT, *[SEEN] * 6), 0
+        ),
+        TEN_MINUTES_OFF,
+        # The records 20 to 30 minutes after the full hour are the second one.
+        Mean(0, (10 * 5 + 2 * 20) / 12, 1, 20),
+        2,
+    ),
+    "rows that are missing": (
+        StoredMeans("kW", {}, rows(0, *[SEEN] * 4, None, None, *[SEEN] * 6), 0),
+        [],
+        Mean(0, (10 * 5 + 2 * 20) / 12, 1, 20),
+        2,
+    ),
+    "nothing stored within the keep time": (
+        StoredMeans("kW", {}, {}, 0),
+        [(0, HOUR)],
+        Mean(0, 25, 10, 40),
+        12,
+    ),
+    "catch-up only": (
+        StoredMeans("kW", of_hour(*FLAT), rows(0, *[FLAT] * 12), 0),
+        [(-HOUR, 2 * HOUR)],
+        Mean(0, 25, 10, 40),
+        12,
+    ),
+    "little of one period missed": (
+        StoredMeans("kW", of_hour(*SEEN), rows(0, *[SEEN] * 12), 0),
+        [(610, 730)],
+        Mean(0, *SEEN),
+        0,
+    ),
+    "most of one period missed": (
+        StoredMeans("kW", of_hour(*SEEN), rows(0, *[SEEN] * 12), 0),
+        [(610, 870)],
+        Mean(0, (11 * 5 + 10) / 12, 1, 15),
+        1,
+    ),
+    "peak in a period whose row is gone": (
+        StoredMeans("kW", of_hour(5, 1, 99), rows(0, *[SEEN] * 11, None), 0),
+        [],
+        Mean(0, (11 * 5 + 40) / 12, 1, 99),
+        1,
+    ),
+    "old hour, partly observed": (
+        StoredMeans("kW", of_hour(5, 1, 99), {}, None),
+        TEN_MINUTES_OFF,
+        Mean(0, 25, 1, 99),
+        0,
+    ),
+    "old hour, flat": (
+        StoredMeans("kW", of_hour(*FLAT), {}, HOUR),
+        TEN_MINUTES_OFF,
+        Mean(0, 25, 10, 40),
+        0,
+    ),
+    "old hour, observed": (
+        StoredMeans("kW", of_hour(*SEEN), {}, HOUR),
+        [],
+        Mean(0, *SEEN),
+        0,
+    ),
+    "old hour, missing": (
+        StoredMeans("kW", {}, {}, None),
+        [],
+        Mean(0, 25, 10, 40),
+        0,
+    ),
+    "hour that was filled before its periods": (
+        StoredMeans("kW", of_hour(25, 10, 40), {}, 0),
+        [],
+        Mean(0, 25, 10, 40),
+        12,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOURS)
+def test_hour(name: str) -> None:
+    """Observed periods stay, missed ones follow the records; twice is once."""
+    stored, outages, expected, written = HOURS[name]
+    stored = StoredMeans(
+        stored.unit, stored.hours, stored.periods, stored.periods_since, HOUR
+    )
+    hours = [logged(0, 10, 20, 30, 40)]
+    planned = plan(hours, stored, outages)
+    now = after(stored, planned)
+    assert now.hours[0].is_like(expected)
+    assert len(planned.periods) == written
+    for row in planned.periods:
+        record = 10 * (row.start // RECORD + 1)
+        assert row.mean == record
+        assert row.minimum in (record, SEEN[1])
+    assert plan(hours, now, outages) == MeansPlan()
+
+
+def test_running_hour() -> None:
+    """Its missed periods are filled as far as they are compiled, the hour is not."""
+    stored = StoredMeans("kW", {}, rows(0, SEEN, FLAT, FLAT), 0, compiled=4 * PERIOD)
+    planned = plan([logged(0, 10, 20, 30, 40)], stored, [(300, 900)], until=0)
+    assert planned == MeansPlan(
+        (), (*rows(PERIOD, (10,) * 3, (10,) * 3).values(), Mean(900, 20, 20, 20))
+    )
+
+
+def test_rows_that_repeat_the_last_value() -> None:
+    """Nobody noted the outage, but the registers say that the hour was wrong."""
+    stored = StoredMeans(
+        "kW", of_hour(6, 1, 15), rows(0, *[SEEN] * 3, *[FLAT] * 6, *[SEEN] * 3), 0, HOUR
+    )
+    hours = [logged(0, 10, 20, 30, 40)]
+    assert plan(hours, stored) == MeansPlan()
+    planned = plan(hours, stored, wrong=frozenset({0}))
+    assert [row.start for row in planned.periods] == [*range(900, 2700, 300)]
+    (hour,) = planned.hours
+    assert hour.is_like(Mean(0, (6 * 5 + 3 * 20 + 3 * 30) / 12, 1, 30))
+
+
+def test_time_that_nobody_knows() -> None:
+    """It does not count in the hour, and its rows stay."""
+    stored = StoredMeans("kW", of_hour(6, 1, 15), rows(0, *[SEEN] * 6, *[FLAT] * 6), 0)
+    hour = logged(0, 10, 20, 30, 40)
+    hour = Hour(0, 2700, (), (15,), (10,), (20,), 0, (), hour.pieces[:2])
+    planned = plan([hour], stored, [(1800, HOUR)])
+    assert not planned.periods
+    assert planned.hours == (Mean(0, 5, 1, 15),)
+
+
+def test_rebuild() -> None:
+    """Means follow the logger, and extremes that were observed stay."""
+    stored = StoredMeans(
+        "kW", of_hour(5, 1, 99), rows(0, *[SEEN] * 6, *[FLAT] * 6), 0, HOUR
+    )
+    hours = [logged(0, 10, 20, 30, 40)]
+    planned = plan(hours, stored, [(1800, HOUR)], rebuild=True)
+    assert planned.hours == (Mean(0, 25, 1, 99),)
+    assert len(planned.periods) == 6
+    now = after(stored, planned)
+    assert plan(hours, now, [(1800, HOUR)], rebuild=True) == MeansPlan()
+
+
+def test_outages_overlap() -> None:
+    """Each second counts once."""
+    outages = Outages([(50, 60), (0, 10), (5, 20), (20, 30), (58, 59)])
+    assert outages.within(0, 100) == 40
+    assert outages.within(8, 55) == 27
+    assert outages.within(30, 50) == outages.within(60, 99) == 0
+
+
+VALUES = st.integers(-50, 50)
+ROWS = st.one_of(
+    st.none(),
+    VALUES.map(lambda value: (value,) * 3),
+    st.lists(VALUES, min_size=3, max_size=3).map(
+        lambda values: (sum(values) / 3, min(values), max(values))
+    ),
+)
+
+
+@st.composite
+def houses(
+    draw: st.DrawFn,
+) -> tuple[list[Hour], StoredMeans, list[tuple[int, int]]]:
+    """Return hours that are logged, with any rows and any outages."""
+    count = draw(st.integers(1, 3))
+    per_hour = draw(st.sampled_from([1, 4, 6, 60]))
+    hours = [
+        logged(n * HOUR, *draw(st.lists(VALUES, min_size=per_hour, max_size=per_hour)))
+        for n in range(count)
+    ]
+    periods = rows(0, *draw(st.lists(ROWS, max_size=12 * count)))
+    hourly = rows(0, *draw(st.lists(ROWS, max_size=count)))
+    stored = StoredMeans(
+        "W",
+        {
+            n * HOUR: row._replace(start=n * HOUR)
+            for n, row in enumerate(hourly.values())
+        },
+        periods,
+        draw(st.sampled_from([None, 0, 0, 0, HOUR])),
+        count * HOUR - draw(st.sampled_from([0, 0, PERIOD, HOUR])),
+    )
+    seconds = st.integers(-HOUR, count * HOUR)
+    outages = draw(
+        st.lists(
+            st.tuples(seconds, seconds).filter(lambda time: time[0] < time[1]),
+            max_size=3,
+        )
+    )
+    return hours, stored, outages
+
+
+@given(houses(), st.frozensets(st.sampled_from([0, HOUR, 2 * HOUR])), st.booleans())
+def test_anything(
+    house: tuple[list[Hour], StoredMeans, list[tuple[int, int]]],
+    wrong: frozenset[int],
+    rebuild: bool,
+) -> None:
+    """Twice is once, no hour is left out, and observed extremes stay."""
+    hours, stored, outages = house
+    until = stored.compiled // HOUR * HOUR
+    planned = plan(hours, stored, outages, until=until, wrong=wrong, rebuild=rebuild)
+    now = after(stored, planned)
+    # Registers that are right by now say nothing of hours any more.
+    again = plan(hours, now, outages, until=until, rebuild=rebuild)
+    assert again == MeansPlan()
+    unobserved = [set(range(since, end)) for since, end in outages]
+    missed = set().union(*unobserved)
+    for hour in hours:
+        if hour.start >= until:
+            assert now.hours.get(hour.start) == stored.hours.get(hour.start)
+            continue
+        row = now.hours[hour.start]
+        assert row.minimum - 1e-6 <= row.mean <= row.maximum + 1e-6
+        for start in range(hour.start, hour.end, PERIOD):
+            kept = stored.periods.get(start)
+            is_missed = missed >= {*range(start, start + PERIOD)}
+            if kept is None or is_missed or hour.start in wrong:
+                continue
+            if stored.periods_since is not None and hour.start >= stored.periods_since:
+                period = now.periods[start]
+                assert period.minimum <= kept.minimum
+                assert period.maximum >= kept.maximum
+                if hour.start not in stored.hours:
+                    assert row.minimum <= kept.minimum
+                    assert row.maximum >= kept.maximum
+        before = stored.hours.get(hour.start)
+        if before and not before.is_flat and not missed and hour.start not in wrong:
+            assert row.minimum <= before.minimum
+            assert row.maximum >= before.maximum
+
+
+@given(st.integers(0, 12), st.lists(VALUES, min_size=4, max_size=4), st.booleans())
+def test_hour_that_begins_observed(
+    observed: int, values: list[int], is_off: bool
+) -> None:
+    """The mean is that of every second, observed or logged."""
+    stored = StoredMeans(
+        "W",
+        of_hour(0, -99, 99) if is_off else {},
+        rows(0, *[(3, -60, 60)] * observed, *[(3, 3, 3)] * (is_off * (12 - observed))),
+        0,
+        HOUR,
+    )
+    planned = plan([logged(0, *values)], stored, [(observed * PERIOD, HOUR)])
+    hour = after(stored, planned).hours[0]
+    if observed == 12 and is_off:
+        assert not planned.hours
+        return
+    off = observed * PERIOD
+    weights = [RECORD - min(max(off - n * RECORD, 0), RECORD) for n in range(4)]
+    expected = (3 * observed * PERIOD + sumprod(weights, values)) / HOUR
+    assert hour.mean == pytest.approx(expected)
