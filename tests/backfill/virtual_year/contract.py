@@ -306,7 +306,8 @@ class Contract:
         for start, row in old.items():
             unobserved = self.life.unobserved(start, PERIOD)
             is_flat = row[1] == row[2]
-            if not is_flat and (unobserved == 0 or not self._is_inside(start)):
+            # Those of the running hour are filled as well.
+            if not is_flat and (unobserved == 0 or start < self.since):
                 assert is_like(new[start], row), told_of(target, start, "observed")
         begin = max(min(old, default=self.until) // HOUR * HOUR, self.since)
         for start in range(begin, self.until, PERIOD):

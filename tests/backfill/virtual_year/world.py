@@ -144,11 +144,11 @@ class Line:
         self._meter = meter
         self._hitch = hitch
 
-    async def newest_records(self, number: int) -> Page:
+    async def newest_records(self, number: int, **_: object) -> Page:
         """Return the newest records."""
         return self._page({"last": str(number)})
 
-    async def records(self, first: int, last: int) -> Page:
+    async def records(self, first: int, last: int, **_: object) -> Page:
         """Return the records with these indices."""
         return self._page({"from": str(first), "to": str(last)})
 
