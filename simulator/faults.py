@@ -42,6 +42,7 @@ __all__ = [
     "SecondConnectionRefused",
     "ShiftedStamp",
     "Silent",
+    "SilentCut",
     "Slow",
     "SlowLine",
     "Status",
@@ -399,6 +400,35 @@ class CutLine(Fault):
             reset(_transport(request))
         else:
             _transport(request).close()
+        return await _never()
+
+
+@dataclass(frozen=True, slots=True)
+class SilentCut(Fault):
+    """An answer without a length ends in an orderly way, as if it was whole.
+
+    Only its first lines come, besides a header; nothing says that there were more.
+    """
+
+    lines: int
+    half_a_line: bool = False
+    """Whether a part of the next line comes as well."""
+
+    @override
+    async def answer(
+        self, request: web.Request, respond: Respond
+    ) -> web.StreamResponse:
+        right = await respond()
+        lines = _body(right).splitlines(keepends=True)
+        end = next((number for number, _ in _indices(lines)), 0) + self.lines
+        body = b"".join(lines[:end])
+        if self.half_a_line:
+            body += b"".join(lines[end : end + 1])[:40]
+        # The library has no answer that ends with its connection.
+        head = f"HTTP/1.1 {right.status} OK\r\nContent-Type: text/csv\r\n"
+        transport = _transport(request)
+        transport.write(head.encode() + b"Connection: close\r\n\r\n" + body)
+        transport.close()
         return await _never()
 
 

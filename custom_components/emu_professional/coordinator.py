@@ -19,6 +19,7 @@ from .const import DOMAIN, LOGGER, POLL_INTERVAL, STATUS_INTERVAL
 from .emu.client import MeterClient
 from .emu.errors import MeterDifferent, MeterError, MeterUnauthorized
 from .emu.readings import HOLD, Continuity, Readings, Status, clock_offset
+from .emu.serial_number import is_same_meter
 from .failures import failure
 from .installation import installation_of
 from .password import password_watch_of
@@ -152,10 +153,13 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
         hold = _UPDATE_HOLD if self.installation.is_busy else HOLD
         if self.installation.is_busy and self._was_heard_within(_UPDATE_PAUSE):
             return self.data
+        waited = self.client.waited
         try:
             data = await self._async_poll()
         except MeterError as err:
             self._interrupted = True
+            # A poll that had to wait for a page of ours is no sign of trouble.
+            hold += timedelta(seconds=self.client.waited - waited)
             if isinstance(err, MeterUnauthorized):
                 self._password_watch.async_refused(err)
             if self._was_heard_within(hold):
@@ -213,7 +217,7 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
         if not self._interrupted and now < self._status_due:
             return self.data.status
         status = await self.client.status()
-        if status.serial_number != self.serial_number:
+        if not is_same_meter(status.serial_number, self.serial_number):
             raise MeterDifferent(f"meter {status.serial_number} answers instead")
         if status.online_update:
             self.installation.async_updates_allowed()

@@ -24,12 +24,14 @@ from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
 from homeassistant.util import dt as dt_util
 from homeassistant.util.json import JsonValueType
 
+from .backfill.pages import index_after
 from .const import DOMAIN, LOGGER
 from .coordinator import EmuCoordinator
 from .emu.client import MeterClient
 from .emu.errors import (
     MeterError,
     MeterUnexpectedAnswer,
+    MeterUnreadable,
     MeterWithoutLogbook,
     MeterWithoutLogger,
 )
@@ -44,6 +46,7 @@ from .emu.logs import (
     Record,
 )
 from .emu.request_queue import Priority
+from .emu.serial_number import normalized
 from .storage import EntryStore, entry_store, shape
 
 LOGBOOK_KEY: Final = "logbook"
@@ -200,7 +203,7 @@ class LogbookCoordinator(DataUpdateCoordinator[Remembered]):
             client.logbook_records, told.logbook, logbook, LOGBOOK_SIZE
         )
         new_logger = await _read_new(client.records, told.logger, logger, LOGGER_SIZE)
-        serial_number = self._meter.serial_number
+        serial_number = normalized(self._meter.serial_number)
         self.events += new_events(
             told,
             [r for r in new_logbook if r.serial_number == serial_number],
@@ -236,10 +239,10 @@ class LogbookCoordinator(DataUpdateCoordinator[Remembered]):
         client = self._meter.client
         ask_newest = partial(client.newest_logbook_records, priority=Priority.ACTION)
         ask = partial(client.logbook_records, priority=Priority.ACTION)
-        newest = await ask_newest(_PAGE)
+        newest = await _page_of(ask_newest(_PAGE))
         if not newest.records and not newest.refusals:
             # An empty answer may be a busy meter's.
-            newest = await ask_newest(1)
+            newest = await _page_of(ask_newest(1))
         if not newest.records:
             refusals = Counter(refusal.reason for refusal in newest.refusals)
             return LogbookAnswer([], refusals)
@@ -297,9 +300,9 @@ async def _newest[R: Record | LogbookRecord](
 ) -> R | None:
     """Return the newest record that can be read, or None if there is none at all."""
     try:
-        page = await ask(1)
+        page = await _page_of(ask(1))
         if page.refusals and not page.records:
-            page = await ask(_FEW)
+            page = await _page_of(ask(_FEW))
     except MeterWithoutLogbook, MeterWithoutLogger:
         return None
     if page.refusals and not page.records:
@@ -332,22 +335,32 @@ async def _read[R: Record | LogbookRecord](
     refused: Counter[str] = Counter()
     while first <= last:
         end = min(first + _PAGE - 1, last)
-        page = await ask(first, end)
+        page = await _page_of(ask(first, end))
         if page.whole and (page.refusals or not page.records):
-            page = min(await ask(first, end), page, key=_badness)
+            page = min(await _page_of(ask(first, end)), page, key=_badness)
         # A meter may answer with others than it was asked for.
         found = [record for record in page.records if first <= record.index <= end]
         records += found
-        if page.whole:
-            refused.update(refusal.reason for refusal in page.refusals)
+        refused.update(refusal.reason for refusal in page.refusals)
+        if (following := index_after(page, first)) > first:
+            first = following
+        elif page.whole:
             first = end + 1
-        elif found:
-            first = found[-1].index + 1
         else:
             raise MeterUnexpectedAnswer("an answer without the records asked for")
         if first <= last:
             await asyncio.sleep(_PAUSE)
     return records, refused
+
+
+async def _page_of[R: Record | LogbookRecord](answer: Awaitable[Page[R]]) -> Page[R]:
+    """Return a page, also one whose lines are all damaged; no table is an error."""
+    try:
+        return await answer
+    except MeterUnreadable as err:
+        if not err.is_table:
+            raise
+        return err.page
 
 
 def _badness(page: Page[Any]) -> tuple[bool, bool, int]:

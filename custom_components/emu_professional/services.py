@@ -56,6 +56,7 @@ from .emu.errors import MeterError
 from .emu.logs import COLUMNS, LoggerStatus, Record
 from .emu.registers import Quantity
 from .emu.request_queue import Priority
+from .emu.serial_number import is_same_meter
 from .meter_log import described, shown
 from .runtime import EmuConfigEntry
 
@@ -199,7 +200,7 @@ async def _async_get_logbook(call: ServiceCall) -> ServiceResponse:
     )
     serial_number = entry.runtime_data.meter.serial_number
     records = [r for r in logbook.records if window.since < r.at <= window.until]
-    own = [record for record in records if record.serial_number == serial_number]
+    own = [r for r in records if is_same_meter(r.serial_number, serial_number)]
     refused: JsonObjectType = dict(logbook.refused)
     if foreign := len(records) - len(own):
         refused[_FOREIGN] = foreign
@@ -476,7 +477,7 @@ async def _async_collect(
     """Return the records of the meter; another one's are counted as refused."""
     collected: list[JsonValueType] = []
     async for records in readout.async_pages(MOST_RECORDS):
-        own = [record for record in records if record.serial_number == serial_number]
+        own = [r for r in records if is_same_meter(r.serial_number, serial_number)]
         if foreign := len(records) - len(own):
             readout.refused[_FOREIGN] += foreign
         collected += await hass.async_add_executor_job(_objects, own, readout.columns)

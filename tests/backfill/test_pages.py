@@ -1,6 +1,7 @@
 """Reading stretches of the logger over real sockets."""
 
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 
 import aiohttp
 import pytest
@@ -12,8 +13,11 @@ from custom_components.emu_professional.emu.errors import (
     MeterUnexpectedAnswer,
     MeterUnreachable,
 )
-from custom_components.emu_professional.emu.logs import Record
+from custom_components.emu_professional.emu.logs import Page, Record
+from custom_components.emu_professional.emu.pace import FIRST_PAGE, Pace
+from custom_components.emu_professional.emu.request_queue import Priority
 from simulator import faults
+from simulator.tables import LOGGER_COLUMNS
 from simulator.web import MeterServer
 
 from .house import INSTALLED, NOW
@@ -61,37 +65,18 @@ async def test_first_after(reader: LoggerReader) -> None:
     assert await reader.first_after(END, record) == record.index + 1
 
 
-async def test_stretch_ends_where_it_should(reader: LoggerReader) -> None:
-    """A short stretch costs one page of usual size, a longer one no more than it has."""
-    read = await indices(reader, 100, BEGIN + 900 * 110)
-    assert read[0] == 100
-    assert len(read) == pages._FIRST_PAGE
-    read = await indices(reader, 100, BEGIN + 900 * 250)
-    assert read[-1] == 251
-
-
-async def test_pages_grow_with_a_quick_meter(
+async def test_stretch_ends_where_it_should(
     reader: LoggerReader, server: MeterServer
 ) -> None:
-    """A quick meter is asked for more at a time."""
-    await indices(reader, 1)
-    sizes = [
-        int(request.path.rpartition("to=")[2])
-        - int(request.path.split("from=")[1].split("&")[0])
-        for request in server.requests
-        if "from=" in request.path
-    ]
-    assert sizes[1] > sizes[0]
-
-
-async def test_slow_meter_gets_small_pages(
-    reader: LoggerReader, server: MeterServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Live polls wait for no longer than a page should take."""
-    monkeypatch.setattr(pages, "_PAGE_TIME", 0.001)
-    server.faults.set(faults.Slow(0.05), path="/data/")
-    await indices(reader, 200)
-    assert reader._size == pages._SMALLEST_PAGE
+    """Not much more is read than what ends before a time."""
+    for first in (100, 250):
+        last = await indices(reader, first, BEGIN + 900 * 360)
+        assert last[0] == first
+        assert 360 <= last[-1] < 360 + FIRST_PAGE
+    record = await reader.record(100)
+    assert record
+    server.requests.clear()
+    assert (await indices(reader, 100, BEGIN + 900 * 110))[-1] < 120
 
 
 async def test_cut_page_is_gone_on_with(
@@ -104,6 +89,128 @@ async def test_cut_page_is_gone_on_with(
     assert [page.whole for page in pages_read[:2]] == [False, True]
     found = [record.index for page in pages_read for record in page.records]
     assert found == list(range(1, last + 1))
+
+
+@pytest.mark.parametrize("half_a_line", [False, True])
+async def test_what_was_asked_for_is_not_taken_for_what_has_come(
+    reader: LoggerReader, server: MeterServer, half_a_line: bool
+) -> None:
+    """Answers that end early without a word cost requests, and no record."""
+    last = (await newest(reader)).index
+    server.faults.set(faults.SilentCut(50, half_a_line), path="/data/")
+    found = [
+        record.index
+        async for page in reader.pages(1, last, FOR_EVER)
+        for record in page.records
+    ]
+    assert found == list(range(1, last + 1))
+    assert not [r async for page in reader.pages(1, 99) for r in page.refusals]
+
+
+async def test_nothing_that_may_have_been_cut_is_asked_for_again(
+    reader: LoggerReader, server: MeterServer
+) -> None:
+    """One empty answer without a length is no sign that the logger has forgotten."""
+    record = await newest(reader)
+    server.faults.set(faults.SilentCut(0), path="/data/", times=1)
+    assert await reader.first_after(BEGIN + 900 * 100, record) == 101
+
+
+async def test_answer_that_is_no_table_is_an_error(
+    reader: LoggerReader, server: MeterServer
+) -> None:
+    """HTML with status 200 is no empty logger; a header alone is one."""
+    last = (await newest(reader)).index
+    html = faults.Body(b"<html>\n<body>Please wait, restarting;</body></html>")
+    server.faults.set(html, path="/data/")
+    for work in (reader.newest(), reader.record(7), indices(reader, 1)):
+        with pytest.raises(MeterUnexpectedAnswer):
+            await work
+    with pytest.raises(MeterUnexpectedAnswer):
+        assert [page async for page in reader.pages(1, last)]
+    server.faults.clear()
+    server.faults.set(faults.BrokenLine(20, faults.EVERY_RECORD), path="/data/")
+    with pytest.raises(MeterUnexpectedAnswer):
+        await reader.newest()
+    server.faults.clear()
+    server.faults.set(faults.Body(";".join(LOGGER_COLUMNS).encode()), path="/data/")
+    assert await reader.newest() is None
+
+
+async def test_damaged_lines_at_the_end_hide_nothing(
+    reader: LoggerReader, server: MeterServer
+) -> None:
+    """The newest record that can be read is found, and damaged stretches are passed."""
+    last = (await newest(reader)).index
+    damaged = range(last - 9, last + 1)
+    server.faults.set(faults.BrokenLine(20, damaged), path="/data/")
+    assert (await newest(reader)).index == last - 10
+    read = [page async for page in reader.pages(last - 60, last)]
+    assert sum(len(page.refusals) for page in read) == len(damaged)
+    assert read[-1].refusals or read[0].refusals
+
+
+async def test_index_that_jumps(reader: LoggerReader, server: MeterServer) -> None:
+    """Billions of indices without a record cost some tens of requests."""
+    last = (await newest(reader)).index
+    jump = 4_000_000_000
+
+    async def ask(first: int, end: int, priority: Priority) -> Page:
+        """Return records of a logger whose index jumps after half of them."""
+        begin = first - jump if first > jump else first
+        if begin > last // 2 and first < jump + last // 2:
+            begin = last // 2 + 1
+        stop = end - jump if end > jump else min(end, last // 2)
+        count.append((first, end))
+        if begin > stop:
+            return Page((), (), whole=True)
+        page = await client.records(begin, stop)
+        moved = tuple(
+            replace(r, index=r.index + jump) if r.index > last // 2 else r
+            for r in page.records
+            if first <= r.index + jump * (r.index > last // 2) <= end
+        )
+        return replace(page, records=moved)
+
+    count: list[tuple[int, int]] = []
+    async with aiohttp.ClientSession() as session:
+        client = MeterClient(session, server.host, server.port)
+        jumping = LoggerReader(client)
+        jumping._ask = ask
+        found = [
+            record.index
+            async for page in jumping.pages(1, last + jump)
+            for record in page.records
+        ]
+    half = last // 2
+    assert found == [*range(1, half + 1), *range(jump + half + 1, jump + last + 1)]
+    assert len(count) < 60
+
+
+async def test_damaged_newest_index(reader: LoggerReader, server: MeterServer) -> None:
+    """A newest record whose index stands alone is not believed."""
+    last = (await newest(reader)).index
+    server.faults.set(
+        faults.ReplacedField(2, "4000000000", records=last), path="/data/"
+    )
+    assert (await newest(reader)).index == last - 1
+
+
+async def test_stamps_that_run_back_to_1970(
+    reader: LoggerReader, server: MeterServer
+) -> None:
+    """What a clock without time has stamped is passed by bisecting."""
+    record = await newest(reader)
+    back = range(120, 400)
+    server.faults.set(faults.ShiftedStamp(30 * 86_400 - END, back), path="/data/")
+    server.requests.clear()
+    reader._pace = Pace(most=24)
+    read = [page async for page in reader.pages(1, record.index)]
+    came = [r.index for page in read for r in page.records if r.at > BEGIN - 900]
+    assert {*range(1, 120), *range(400, record.index + 1)} <= set(came)
+    assert sum(len(page.records) for page in read) < record.index - 50
+    assert pages.FAR_IN_THE_PAST in [r.reason for p in read for r in p.refusals]
+    assert len(server.requests) < 25
 
 
 async def test_patience_ends(reader: LoggerReader, server: MeterServer) -> None:

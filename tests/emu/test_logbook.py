@@ -17,6 +17,7 @@ from custom_components.emu_professional.emu.errors import (
     MeterUnauthorized,
     MeterUnexpectedAnswer,
     MeterUnreachable,
+    MeterUnreadable,
     MeterUnsupported,
     MeterWithoutLogbook,
     MeterWithoutLogger,
@@ -230,7 +231,7 @@ SIMULATED = st.builds(
     SECONDS,
     SECONDS,
     st.integers(0, 10**9),
-    st.text("0123456789", min_size=1, max_size=10),
+    st.text("123456789", min_size=1, max_size=10),
     *(st.integers(0, 10**11) for _ in range(4)),
     st.integers(0, 10**9),
     *(SETTING for _ in range(12)),
@@ -271,7 +272,7 @@ def test_what_the_meter_prints_is_read(
 
 FORMS = [
     TableConfig(),
-    TableConfig(separator=";", header=True, line_end="\n"),
+    TableConfig(separator=",", header=False, line_end="\n"),
     TableConfig(byte_order_mark=True, header=True),
     TableConfig(final_line_end=False, chunked=True),
     TableConfig(final_line_end=False, last_ascending=True),
@@ -351,7 +352,7 @@ async def test_page_in_a_slow_line(meter: MeterClient, server: MeterServer) -> N
     server.faults.set(faults.CutLine(records=25), path=BOOK)
     page = await meter.logbook_records(20, 40)
     assert page.records == expected(server.meter, 20, 24)
-    assert [refusal.reason for refusal in page.refusals] == ["cut off"]
+    assert not page.refusals
     assert not page.whole
     server.faults.clear()
     rest = await meter.logbook_records(page.records[-1].index + 1, 40)
@@ -362,7 +363,7 @@ async def test_slow_page(
     meter: MeterClient, server: MeterServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What came within the time limit is kept."""
-    monkeypatch.setattr(client_module, "PAGE_TIME_LIMIT", 0.5)
+    monkeypatch.setattr(client_module, "PAGE_LIMIT", 0.5)
     server.faults.set(faults.SlowLine(bytes_per_second=4000), path=BOOK)
     page = await meter.logbook_records(1, 40)
     assert not page.whole
@@ -396,7 +397,6 @@ async def test_line_that_is_refused(
     "fault",
     [
         faults.garbage(),
-        faults.empty_body(),
         faults.Body(b"<html>\n<body>404</body>\n</html>\n"),
         faults.Body(b'{"a": 1}'),
     ],
@@ -404,10 +404,22 @@ async def test_line_that_is_refused(
 async def test_answer_that_is_no_table(
     meter: MeterClient, server: MeterServer, fault: faults.Fault
 ) -> None:
-    """Whatever comes with status 200, nothing but records comes out."""
+    """What comes with status 200 and has no record is no empty logbook."""
     server.faults.set(fault, path=BOOK)
+    with pytest.raises(MeterUnexpectedAnswer):
+        await meter.newest_logbook_records(5)
+
+
+@pytest.mark.parametrize("header", [False, True])
+async def test_empty_logbook(
+    meter: MeterClient, server: MeterServer, header: bool
+) -> None:
+    """Nothing at all is an empty logbook, and so is a header line alone."""
+    names = ";".join(LOGBOOK_COLUMNS).encode() if header else b""
+    server.faults.set(faults.Body(names), path=BOOK)
     page = await meter.newest_logbook_records(5)
-    assert page.records == ()
+    assert not page.records
+    assert not page.refusals
 
 
 async def test_data_logger_is_no_logbook(
@@ -416,9 +428,11 @@ async def test_data_logger_is_no_logbook(
     """Lines of the data logger, under whose address the manual's examples are."""
     body = server.meter.data({"last": "3"})
     server.faults.set(faults.Body(body or b""), path=BOOK)
-    page = await meter.newest_logbook_records(3)
-    assert page.records == ()
-    assert {refusal.reason for refusal in page.refusals} == {"28 columns instead of 21"}
+    with pytest.raises(MeterUnreadable) as raised:
+        await meter.newest_logbook_records(3)
+    reasons = {refusal.reason for refusal in raised.value.page.refusals}
+    assert reasons == {"28 columns instead of 21"}
+    assert raised.value.is_table
 
 
 @pytest.mark.parametrize(
@@ -431,7 +445,7 @@ async def test_no_answer(
     fault: faults.Fault,
 ) -> None:
     """A logbook that does not answer is out of reach; the rest of the meter is not."""
-    monkeypatch.setattr(client_module, "PAGE_TIME_LIMIT", 0.3)
+    monkeypatch.setattr(client_module, "FIRST_BYTE_LIMIT", 0.3)
     server.faults.set(fault, path=BOOK)
     with pytest.raises(MeterUnreachable, match="/logbook/"):
         await meter.newest_logbook_records(1)

@@ -39,7 +39,7 @@ RECORDS = st.builds(
     at=st.integers(0, 2**32),
     index=st.integers(0, 10**9),
     status=st.integers(0, 255),
-    serial_number=st.text("0123456789", min_size=1, max_size=10),
+    serial_number=st.text("123456789", min_size=1, max_size=10),
     values=st.tuples(
         *(st.integers(0, 10**11) for _ in range(8)),
         *(st.integers(-(10**9), 10**9) for _ in range(16)),
@@ -125,7 +125,9 @@ def test_damaged_first_line_is_no_header() -> None:
     assert read(f"{MANUAL[:-4]}\n{MANUAL}\n".encode())[1] == [
         "27 columns instead of 28"
     ]
-    assert read(b"Zeit;Index\n\n")[1] == []
+    assert read(b"Zeit;Index" + 26 * b";x" + b"\n\n") == ([], [])
+    for no_header in (b"<html><p>%s</html>", b'{"a": [%s]}', b"%.0s busy", b"a,b%.0s"):
+        assert len(read(no_header % (30 * b"1,"))[1]) == 1
 
 
 def test_line_that_was_cut_off() -> None:
@@ -197,3 +199,15 @@ def _located(records: list[Record], at: int, interval: int) -> tuple[int, int]:
             index = search.send(by_index.get(index))
     except StopIteration as found:
         return found.value, looks
+
+
+@pytest.mark.parametrize("form", ["0022350000", " 22350000", "22350000 ", "022350000"])
+def test_serial_number_in_every_form(form: str) -> None:
+    """Blanks and leading zeros make no other meter; other digits do."""
+    (record,), refused = read(MANUAL.replace("22350000", form).encode())
+    assert not refused
+    assert record.serial_number == "22350000"
+    (other,), _ = read(MANUAL.replace("22350000", "2235000").encode())
+    assert other.serial_number == "2235000"
+    (zero,), _ = read(MANUAL.replace("22350000", "000").encode())
+    assert zero.serial_number == "0"

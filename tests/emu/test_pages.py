@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from datetime import timedelta
+import tracemalloc
 
 import aiohttp
 import pytest
@@ -12,6 +13,7 @@ from custom_components.emu_professional.emu import client as client_module
 from custom_components.emu_professional.emu.client import MeterClient
 from custom_components.emu_professional.emu.errors import (
     MeterUnauthorized,
+    MeterUnexpectedAnswer,
     MeterUnreachable,
     MeterUnsupported,
 )
@@ -19,7 +21,7 @@ from custom_components.emu_professional.emu.logs import Record
 from simulator import faults
 from simulator.clock import ManualClock
 from simulator.meter import Meter, MeterConfig
-from simulator.tables import TableConfig
+from simulator.tables import BeyondTheEnds, TableConfig
 from simulator.web import MeterServer
 from tests.conftest import NOON
 
@@ -41,7 +43,7 @@ def expected(meter: Meter, first: int, last: int) -> tuple[Record, ...]:
 
 FORMS = [
     TableConfig(),
-    TableConfig(separator=";", header=True, line_end="\n"),
+    TableConfig(separator=",", header=False, line_end="\n"),
     TableConfig(byte_order_mark=True, header=True),
     TableConfig(final_line_end=False, chunked=True),
     TableConfig(final_line_end=False, last_ascending=True),
@@ -87,7 +89,7 @@ async def test_slow_page(
     meter: MeterClient, server: MeterServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What came within the time limit is kept."""
-    monkeypatch.setattr(client_module, "PAGE_TIME_LIMIT", 0.5)
+    monkeypatch.setattr(client_module, "PAGE_LIMIT", 0.5)
     server.faults.set(faults.SlowLine(bytes_per_second=4000), path="/data/")
     page = await meter.records(1, 900)
     assert not page.whole
@@ -114,7 +116,7 @@ async def test_no_answer(
     fault: faults.Fault,
 ) -> None:
     """A logger that does not answer is out of reach."""
-    monkeypatch.setattr(client_module, "PAGE_TIME_LIMIT", 0.3)
+    monkeypatch.setattr(client_module, "FIRST_BYTE_LIMIT", 0.3)
     server.faults.set(fault, path="/data/")
     with pytest.raises(MeterUnreachable):
         await meter.newest_records(1)
@@ -166,3 +168,54 @@ async def test_whole_logger(meter: MeterClient, server: MeterServer) -> None:
     assert len(records) == newest == 10 * 96
     assert records[-1].at == NOON.timestamp()
     assert records[0].at == (NOON - timedelta(days=10)).timestamp() + 900
+
+
+async def test_live_poll_ends_a_long_page(
+    meter: MeterClient, server: MeterServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page may take as long as bytes keep coming, unless a live poll waits."""
+    monkeypatch.setattr(client_module, "LIVE_WAIT", 0.3)
+    monkeypatch.setattr(client_module, "STALL_LIMIT", 5)
+    server.faults.set(faults.SlowLine(bytes_per_second=20_000), path="/data/")
+    page = await meter.records(1, 100)
+    assert page.whole
+    assert page.timing
+    assert page.timing.whole > 0.3
+    slow = asyncio.create_task(meter.records(1, 900))
+    await server.received(2)
+    await meter.readings()
+    page = await slow
+    assert not page.whole
+    assert 0 < len(page.records) < 900
+    assert page.records == expected(server.meter, 1, len(page.records))
+    assert meter.waited > 0.2
+
+
+@pytest.mark.parametrize("body", [b"a\n" * 2_000_000, b"x" * 4_000_000])
+async def test_no_more_than_was_asked_for(
+    meter: MeterClient, server: MeterServer, body: bytes
+) -> None:
+    """Megabytes of short lines cost neither memory nor time."""
+    server.faults.set(faults.Body(body), path="/data/")
+    tracemalloc.start()
+    with pytest.raises(MeterUnexpectedAnswer, match="more than was asked for"):
+        await meter.records(1, 3000)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # The simulated meter's own copies included.
+    assert peak < 20_000_000
+
+
+async def test_records_that_were_not_asked_for(
+    meter: MeterClient, server: MeterServer
+) -> None:
+    """An index that was not asked for is no record; the nearest one is none either."""
+    server.faults.set(faults.ReplacedField(2, "4000000000", records=7), path="/data/")
+    page = await meter.records(5, 9)
+    assert [record.index for record in page.records] == [5, 6, 8, 9]
+    assert [refusal.reason for refusal in page.refusals] == ["index not asked for"]
+    server.faults.clear()
+    server.meter.tables = TableConfig(beyond=BeyondTheEnds.CLAMPED)
+    page = await meter.records(100_000, 100_010)
+    assert not page.records
+    assert not page.refusals

@@ -18,6 +18,7 @@ from operator import lt
 from typing import Final, NamedTuple
 
 from ..emu.logs import REGISTERS, LoggerStatus, Record
+from ..emu.serial_number import normalized
 from .times import HOUR
 
 REACH: Final = 26 * HOUR
@@ -77,7 +78,7 @@ class RecordFilter:
         """Pass on what a meter logged until a time, and nothing later."""
         self.refused: Counter[str] = Counter()
         self.clock_set_at: int | None = None
-        self._serial_number = serial_number
+        self._serial_number = normalized(serial_number)
         self._latest = latest
         self._passed: Record | None = None
         self._recent: deque[Record] = deque()

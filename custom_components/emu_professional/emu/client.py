@@ -6,11 +6,11 @@ owner's browser finds it free.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 import json
 import os
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import aiohttp
 from yarl import URL
@@ -20,20 +20,45 @@ from .errors import (
     MeterUnauthorized,
     MeterUnexpectedAnswer,
     MeterUnreachable,
+    MeterUnreadable,
     MeterUnsupported,
     MeterWithoutLogbook,
     MeterWithoutLogger,
 )
 from .fingerprint import Fingerprint
-from .logs import LogbookReader, LogbookRecord, Page, Record, RecordReader, TableReader
+from .logs import (
+    CUT_OFF,
+    NOT_ASKED_FOR,
+    LogbookReader,
+    LogbookRecord,
+    Page,
+    Record,
+    RecordReader,
+    Refusal,
+    TableReader,
+    Timing,
+)
+from .pace import Pace
 from .readings import Readings, Status, parse_readings, parse_status
 from .request_queue import Priority, RequestQueue
 
 TIME_LIMIT: Final = 4.0
 """Seconds for one document, a retry included: less than the poll interval."""
 
-PAGE_TIME_LIMIT: Final = 15.0
-"""Seconds for a page of data logger or logbook; live polls wait for no longer."""
+FIRST_BYTE_LIMIT: Final = 45.0
+"""Seconds until a page of data logger or logbook begins: real meters need 10 to 20."""
+
+STALL_LIMIT: Final = 15.0
+"""Seconds without a byte after which a page that has begun is given up."""
+
+PAGE_LIMIT: Final = 600.0
+"""Seconds for a page whose bytes keep coming."""
+
+LIVE_WAIT: Final = 20.0
+"""Seconds after which a page ends early if a live poll waits for it.
+
+Nothing is lost: reading goes on after the last record that came.
+"""
 
 # A connection that drops before the answer begins is tried again by aiohttp.
 _NOT_RETRIED_BY_AIOHTTP: Final = (
@@ -41,7 +66,13 @@ _NOT_RETRIED_BY_AIOHTTP: Final = (
     aiohttp.ClientPayloadError,
 )
 _LARGEST_DOCUMENT: Final = 64 * 1024
-_LARGEST_PAGE: Final = 4 * 1024 * 1024
+_MOST_RECORDS: Final = 3000
+"""In one answer ("Read-Out Data Logger"); the logbook has fewer."""
+_LINE_SIZE: Final = 512
+"""Bytes of the longest line that can be a record."""
+_SURROUNDINGS: Final = 4096
+"""Bytes of a header line and of what else there may be."""
+_BLANK_LINES: Final = 16
 # Long enough for another client's request to end, if it held the only connection.
 _PAUSE: Final = 0.25
 _LOGGER_PATH: Final = "/data/"
@@ -79,9 +110,11 @@ class MeterClient:
             else {}
         )
         self._readings: Readings | None = None
+        self.pace = Pace()
+        """What pages of data logger and logbook cost, as far as it was learned."""
         self._queue = RequestQueue()
         self.waited = 0.0
-        """Seconds for which the last document waited for other requests of ours."""
+        """Seconds for which all documents so far have waited for our own requests."""
 
     @property
     def url(self) -> str:
@@ -129,7 +162,7 @@ class MeterClient:
         Chapter "Read-Out Data Logger". Raises MeterWithoutLogger if the meter
         has none, or no data logger.
         """
-        return await self._page(_LOGGER_PATH, _newest(count), RecordReader(), priority)
+        return await self._page(_LOGGER_PATH, *_newest(count), RecordReader(), priority)
 
     async def records(
         self, first: int, last: int, priority: Priority = Priority.BACKGROUND
@@ -140,7 +173,7 @@ class MeterClient:
         MeterWithoutLogger if the meter has no data logger.
         """
         return await self._page(
-            _LOGGER_PATH, _range(first, last), RecordReader(), priority
+            _LOGGER_PATH, *_range(first, last), RecordReader(), priority
         )
 
     async def newest_logbook_records(
@@ -153,7 +186,7 @@ class MeterClient:
         MeterWithoutLogbook if the meter has none, or no logbook.
         """
         return await self._page(
-            _LOGBOOK_PATH, _newest(count), LogbookReader(), priority
+            _LOGBOOK_PATH, *_newest(count), LogbookReader(), priority
         )
 
     async def logbook_records(
@@ -165,7 +198,7 @@ class MeterClient:
         more. Raises MeterWithoutLogbook if the meter has no logbook.
         """
         return await self._page(
-            _LOGBOOK_PATH, _range(first, last), LogbookReader(), priority
+            _LOGBOOK_PATH, *_range(first, last), LogbookReader(), priority
         )
 
     async def _document(self, path: str) -> Mapping[str, Any]:
@@ -174,7 +207,7 @@ class MeterClient:
     async def _get(self, path: str) -> bytes:
         asked = asyncio.get_running_loop().time()
         async with self._queue.turn(Priority.LIVE):
-            self.waited = asyncio.get_running_loop().time() - asked
+            self.waited += asyncio.get_running_loop().time() - asked
             try:
                 async with asyncio.timeout(TIME_LIMIT):
                     return await self._get_with_retry(path)
@@ -209,29 +242,48 @@ class MeterClient:
         self,
         path: str,
         query: Mapping[str, str],
+        wanted: _Wanted,
         reader: TableReader[R],
         priority: Priority,
     ) -> Page[R]:
-        chunks: list[bytes] = []
-        complete = False
+        answer = _Answer(min(wanted.most, _MOST_RECORDS))
         lost: Exception | None = None
         async with self._queue.turn(priority):
             try:
-                async with (
-                    asyncio.timeout(PAGE_TIME_LIMIT),
-                    self._answer(path, query) as response,
-                ):
-                    await _collect(response.content, chunks, _LARGEST_PAGE)
-                    complete = _has_length(response)
+                await self._receive(path, query, answer)
             except (TimeoutError, MeterUnreachable) as err:
                 lost = err
         loop = asyncio.get_running_loop()
-        whole = lost is None
-        page = await loop.run_in_executor(None, _parse, reader, chunks, complete, whole)
+        page = await loop.run_in_executor(None, _parse, reader, answer, wanted, lost)
         # What came before the connection was lost is not asked for again.
         if lost and not page.records:
             raise MeterUnreachable(f"{path} does not answer") from lost
+        if page.refusals and not page.records:
+            raise MeterUnreadable(path, page)
         return page
+
+    async def _receive(
+        self, path: str, query: Mapping[str, str], answer: _Answer
+    ) -> None:
+        """Collect an answer; it ends early if a live poll waits for too long."""
+        time = asyncio.get_running_loop().time
+        begin = time()
+        async with (
+            asyncio.timeout_at(begin + FIRST_BYTE_LIMIT) as limit,
+            self._answer(path, query) as response,
+        ):
+            answer.has_length = _has_length(response)
+            async for chunk in response.content.iter_any():
+                answer.add(chunk, time() - begin)
+                limit.reschedule(min(time() + STALL_LIMIT, begin + PAGE_LIMIT))
+                if (
+                    time() - begin > LIVE_WAIT
+                    and answer.has_records
+                    and self._queue.is_waiting(Priority.LIVE)
+                ):
+                    return
+            answer.is_whole = True
+            answer.seconds = time() - begin
 
     @asynccontextmanager
     async def _answer(
@@ -292,12 +344,13 @@ def _too_slow() -> str:
     return f"no answer within {TIME_LIMIT:.0f} s"
 
 
-def _newest(count: int) -> Mapping[str, str]:
-    return {"last": str(count)}
+def _newest(count: int) -> tuple[Mapping[str, str], _Wanted]:
+    return {"last": str(count)}, _Wanted(count)
 
 
-def _range(first: int, last: int) -> Mapping[str, str]:
-    return {"from": str(first), "to": str(last)}
+def _range(first: int, last: int) -> tuple[Mapping[str, str], _Wanted]:
+    indices = range(first, last + 1)
+    return {"from": str(first), "to": str(last)}, _Wanted(len(indices), indices)
 
 
 def _check(status: int, path: str) -> None:
@@ -313,6 +366,49 @@ def _check(status: int, path: str) -> None:
     raise MeterUnexpectedAnswer(f"HTTP {status} for {path}")
 
 
+class _Answer:
+    """The bytes of a page, no more than what was asked for can have."""
+
+    def __init__(self, most: int) -> None:
+        """Expect that many records."""
+        self.chunks: list[bytes] = []
+        self.has_length = False
+        self.is_whole = False
+        self.first = 0.0
+        """Seconds until the first byte."""
+        self.seconds = 0.0
+        """Seconds until the last one."""
+        self._largest = most * _LINE_SIZE + _SURROUNDINGS
+        # Each line may be followed by an empty one.
+        self._most_lines = 2 * most + _BLANK_LINES
+        self._size = 0
+        self._lines = 0
+
+    @property
+    def has_records(self) -> bool:
+        """Return whether a record came for sure: a header is one line."""
+        return self._lines > 1
+
+    def add(self, chunk: bytes, seconds: float) -> None:
+        """Take more bytes. Raises MeterUnexpectedAnswer if that is too much."""
+        self.chunks.append(chunk)
+        self.first = self.first or seconds
+        self.seconds = seconds
+        self._size += len(chunk)
+        self._lines += max(chunk.count(b"\n"), chunk.count(b"\r"))
+        if self._size > self._largest or self._lines > self._most_lines:
+            raise MeterUnexpectedAnswer("more than was asked for")
+
+
+class _Wanted(NamedTuple):
+    """What a page was asked for."""
+
+    most: int
+    """Records"""
+    indices: range | None = None
+    """None: the newest ones."""
+
+
 async def _collect(
     content: aiohttp.StreamReader, chunks: list[bytes], largest: int
 ) -> None:
@@ -325,13 +421,30 @@ async def _collect(
 
 
 def _parse[R: Record | LogbookRecord](
-    reader: TableReader[R], chunks: Iterable[bytes], complete: bool, whole: bool
+    reader: TableReader[R],
+    answer: _Answer,
+    wanted: _Wanted,
+    lost: Exception | None,
 ) -> Page[R]:
-    records = [record for chunk in chunks for record in reader.feed(chunk)]
+    records = [record for chunk in answer.chunks for record in reader.feed(chunk)]
+    complete = answer.is_whole and answer.has_length
     records += reader.close(complete=complete)
+    refusals = reader.refusals
+    whole = answer.is_whole
+    if refusals and refusals[-1].reason == CUT_OFF:
+        # That line is asked for again.
+        refusals.pop()
+        whole = False
+    if (indices := wanted.indices) is not None:
+        strange = [record for record in records if record.index not in indices]
+        records = [record for record in records if record.index in indices]
+        # A meter that has none of them may give the nearest ones: that is none.
+        if records:
+            refusals += [Refusal(f"{r.index}", NOT_ASKED_FOR) for r in strange]
     if records and records[0].index > records[-1].index:
         records.reverse()
-    return Page(tuple(records), tuple(reader.refusals), whole)
+    timing = Timing(answer.first or answer.seconds, answer.seconds)
+    return Page(tuple(records), tuple(refusals), whole, answer.has_length, timing)
 
 
 def _has_length(response: aiohttp.ClientResponse) -> bool:

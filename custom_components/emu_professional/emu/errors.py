@@ -1,6 +1,10 @@
 """What can go wrong with a meter."""
 
 from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .logs import Page
 
 
 class MeterError(Exception):
@@ -34,10 +38,18 @@ class MeterUnexpectedAnswer(MeterError):
 class MeterUnreadable(MeterUnexpectedAnswer):
     """An answer of data logger or logbook came, and none of its lines is a record."""
 
-    def __init__(self, path: str, reasons: tuple[str, ...]) -> None:
-        """Name the page, and why each line was refused."""
-        super().__init__(f"no line of {path} is a record ({reasons[0]})")
-        self.reasons = reasons
+    def __init__(self, path: str, page: Page[Any]) -> None:
+        """Name the table and the page that was made of the answer."""
+        reason = page.refusals[0].reason
+        super().__init__(f"no line of {path} is a record ({reason})")
+        self.page = page
+        self.is_table = any(line_of_table(refusal.line) for refusal in page.refusals)
+        """Whether there is a line that was meant to be a record."""
+
+
+def line_of_table(line: str) -> bool:
+    """Return whether a line begins with a time stamp, as each record does."""
+    return line[:4].isdigit() and line[4:5] == "-" and line[10:11] == "T"
 
 
 class MeterBusy(MeterError):

@@ -13,6 +13,7 @@ import re
 from typing import Final
 
 from .registers import QUANTITIES, Kind, Measurand
+from .serial_number import normalized
 
 LAST_COLUMN: Final = 28
 LAST_LOGBOOK_COLUMN: Final = 21
@@ -34,6 +35,12 @@ LOGBOOK_REGISTERS: Final = tuple(
 
 They have the same columns in both tables.
 """
+
+CUT_OFF: Final = "cut off"
+"""Why a line without an end is refused."""
+
+NOT_ASKED_FOR: Final = "index not asked for"
+"""Why a record of another index than those asked for is refused."""
 
 _SEPARATORS: Final = ",;\t"
 _PATIENCE: Final = 2
@@ -61,7 +68,7 @@ class Record:
     """One record of the load profile.
 
     `at` is the meter's time at the end of the interval, in seconds since
-    1970-01-01 UTC. `values` are those of `COLUMNS`, as whole numbers of their last
+    1970-01-01 UTC, `serial_number` the normalized one. `values` are those of `COLUMNS`, as whole numbers of their last
     digit: Wh, varh, W, mA, 0.1 V, 0.01, 0.1 Hz.
     """
 
@@ -152,16 +159,29 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Timing:
+    """How long an answer took, in seconds from its request."""
+
+    first: float
+    """Until the first byte of its records."""
+    whole: float
+    """Until its end."""
+
+
+@dataclass(frozen=True, slots=True)
 class Page[R: Record | LogbookRecord = Record]:
     """One answer of the data logger or the logbook, in the order of the index.
 
-    `whole` is false where the connection was lost before the end: to be gone on
-    with behind the last record.
+    Lines may be missing at its end without anybody noticing, so that reading goes on
+    after the last record that came. `whole` is false where the answer is known to
+    have ended early; `has_length` is whether that would have been noticed.
     """
 
     records: tuple[R, ...]
     refusals: tuple[Refusal, ...]
     whole: bool
+    has_length: bool = True
+    timing: Timing | None = None
 
 
 class TableReader[R]:
@@ -209,7 +229,7 @@ class TableReader[R]:
             return []
         if complete:
             return self._read([rest])
-        self._refuse(rest.decode("ascii", "replace"), "cut off")
+        self._refuse(rest.decode("ascii", "replace"), CUT_OFF)
         return []
 
     def _read(self, lines: Iterable[bytes]) -> list[R]:
@@ -222,13 +242,11 @@ class TableReader[R]:
         return records
 
     def _record(self, text: str) -> R | None:
-        first = self._match is None
-        if self._match is None:
-            self._separator = max(_SEPARATORS, key=text.count)
-            self._match = self._pattern(self._separator).fullmatch
+        if self._match is None and not self._takes_form_of(text):
+            return None
+        assert self._match
         if not self._match(text):
-            if not (first and _is_header(text)):
-                self._refuse(text, self._reason(text))
+            self._refuse(text, self._reason(text))
             return None
         fields = text.split(self._separator)
         try:
@@ -236,6 +254,24 @@ class TableReader[R]:
         except ValueError as err:
             self._refuse(text, str(err))
             return None
+
+    def _takes_form_of(self, text: str) -> bool:
+        """Learn the separator from a first line; return whether to read its record."""
+        self._separator = max(_SEPARATORS, key=text.count)
+        begins_with_stamp = re.match(_STAMP, text) is not None
+        if begins_with_stamp or self._is_header(text):
+            self._match = self._pattern(self._separator).fullmatch
+        else:
+            self._refuse(text, self._reason(text))
+        return begins_with_stamp
+
+    def _is_header(self, text: str) -> bool:
+        """Return whether a line can name columns; a line of HTML or JSON can't.
+
+        No empty table must be made of an answer that is none.
+        """
+        is_markup = "<" in text or "{" in text
+        return not is_markup and 2 * text.count(self._separator) >= self._columns
 
     def _reason(self, text: str) -> str:
         fields = text.count(self._separator) + 1
@@ -267,7 +303,7 @@ def _pattern(separator: str) -> re.Pattern[str]:
     # Possessive: nothing is tried twice, which takes a third less time.
     value = rf"{separator}-?+\d{{1,12}}+"
     return re.compile(
-        rf"{_STAMP}{separator}\d{{1,10}}+{separator}\d{{1,3}}+{separator}\w{{1,32}}+"
+        rf"{_STAMP}{separator}\d{{1,10}}+{separator}\d{{1,3}}+{separator} *+\w{{1,32}}+ *+"
         rf"(?:{value}){{{len(COLUMNS)}}}+",
         re.ASCII,
     )
@@ -278,13 +314,13 @@ def _record(at: int, fields: list[str]) -> Record:
     numbers = tuple(map(int, values))
     if min(numbers[:REGISTERS]) < 0:
         raise ValueError("negative register")
-    return Record(at, int(index), int(status), serial_number, numbers)
+    return Record(at, int(index), int(status), normalized(serial_number), numbers)
 
 
 def _logbook_pattern(separator: str) -> re.Pattern[str]:
     index = rf"{separator}\d{{1,10}}+"
     return re.compile(
-        rf"{_STAMP}{separator}(?:{_STAMP})?+{index}{separator}\w{{1,32}}+"
+        rf"{_STAMP}{separator}(?:{_STAMP})?+{index}{separator} *+\w{{1,32}}+ *+"
         rf"(?:{separator}-?+\d{{1,12}}+){{{len(LOGBOOK_REGISTERS)}}}+"
         rf"{index}(?:{separator}\d{{1,10}}+{separator}\d{{0,10}}+){{{len(SETTINGS)}}}+",
         re.ASCII,
@@ -299,7 +335,7 @@ def _logbook_record(at: int, fields: list[str]) -> LogbookRecord:
     return LogbookRecord(
         at=at,
         index=int(index),
-        serial_number=serial_number,
+        serial_number=normalized(serial_number),
         registers=registers,
         logger_index=int(rest[len(LOGBOOK_REGISTERS)]),
         settings=tuple(int(fields[pair.actual - 1]) for pair in SETTINGS),
@@ -327,10 +363,6 @@ def _seconds(stamp: str, name: str) -> int:
     if not 0 <= at <= _LATEST_TIME:
         raise ValueError(name)
     return at
-
-
-def _is_header(text: str) -> bool:
-    return not re.match(_STAMP, text)
 
 
 def locate(
