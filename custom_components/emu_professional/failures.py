@@ -4,6 +4,7 @@ from homeassistant.exceptions import HomeAssistantError
 
 from .const import DOMAIN
 from .emu.errors import (
+    LoggerOfAnotherMeter,
     MeterBusy,
     MeterDifferent,
     MeterError,
@@ -27,6 +28,7 @@ _KEYS: dict[type[MeterError], str] = {
     MeterWithoutLogbook: "no_logbook",
     MeterWithoutLogger: "no_data_logger",
     MeterDifferent: "different_meter",
+    LoggerOfAnotherMeter: "foreign_logger",
     UpdaterRefused: "updater_refused",
 }
 

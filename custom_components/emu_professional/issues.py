@@ -55,11 +55,17 @@ def _firmware_old(entry: EmuConfigEntry) -> _Placeholders | None:
     return {"version": str(version), "oldest": str(OLDEST)}
 
 
+def _foreign_logger(entry: EmuConfigEntry) -> _Placeholders | None:
+    other = entry.runtime_data.backfill.foreign_serial_number
+    return None if other is None else {"serial_number": other}
+
+
 CHECKS: Final = (
     Check("clock_off", _clock_off),
     Check("not_synchronized", _not_synchronized),
     Check("logbook_full", _logbook_full),
     Check("firmware_old", _firmware_old),
+    Check("foreign_logger", _foreign_logger),
 )
 
 
@@ -83,7 +89,7 @@ def async_watch(hass: HomeAssistant, entry: EmuConfigEntry) -> None:
                 _raise(hass, entry, check.key, placeholders)
 
     runtime = entry.runtime_data
-    for coordinator in (runtime.meter, runtime.logbook):
+    for coordinator in (runtime.meter, runtime.logbook, runtime.backfill):
         entry.async_on_unload(coordinator.async_add_listener(check_all))
     check_all()
 

@@ -16,11 +16,11 @@ from custom_components.emu_professional.backfill.coordinator import BackfillStat
 from custom_components.emu_professional.backfill.report import EVERYTHING
 from custom_components.emu_professional.backfill.targets import TARGETS
 from custom_components.emu_professional.backfill.times import HOUR
-from custom_components.emu_professional.const import CONF_AUTOMATIC
+from custom_components.emu_professional.const import CONF_AUTOMATIC, DOMAIN
 from homeassistant.components.recorder.statistics import StatisticsRow
 from homeassistant.core import callback
 from homeassistant.exceptions import HomeAssistantError
-from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers import entity_registry as er, issue_registry as ir
 from homeassistant.helpers.recorder import session_scope
 from simulator import faults
 from simulator.faults import Respond
@@ -109,6 +109,33 @@ async def test_records_that_cannot_be_right(manual: House) -> None:
     manual.server.faults.clear()
     await manual.fill()
     assert await manual.worst_error() < EXACT
+
+
+async def test_logger_of_another_meter(manual: House) -> None:
+    """Where every record is another meter's, nothing is written, and its owner knows."""
+    before = await all_rows(manual)
+    every = faults.foreign_serial_number("22359999", faults.EVERY_RECORD)
+    manual.server.faults.set(every, path="/data/")
+    with pytest.raises(HomeAssistantError, match="is of another meter: meter 22359999"):
+        await manual.fill()
+    assert manual.backfill.data.state is BackfillState.FAILED
+    assert await all_rows(manual) == before
+    issue_id = f"foreign_logger_{manual.entry.entry_id}"
+    registry = ir.async_get(manual.hass)
+    issue = registry.async_get_issue(DOMAIN, issue_id)
+    assert issue
+    assert issue.translation_placeholders == {
+        "meter": manual.entry.title,
+        "serial_number": "22359999",
+    }
+    # Blanks and leading zeros make no other meter.
+    manual.server.faults.clear()
+    for form in ("0022350001", " 22350001"):
+        same = faults.foreign_serial_number(form, faults.EVERY_RECORD)
+        manual.server.faults.set(same, path="/data/")
+        assert not (await manual.fill()).refused
+    assert await manual.worst_error() < EXACT
+    assert not registry.async_get_issue(DOMAIN, issue_id)
 
 
 async def test_pages_that_are_lost(manual: House) -> None:

@@ -21,7 +21,7 @@ from homeassistant.util.hass_dict import HassKey
 
 from ..const import CONF_AUTOMATIC, DOMAIN, LOGGER
 from ..coordinator import CLOCK_FORMAT, EmuCoordinator
-from ..emu.errors import MeterError, MeterWithoutLogger
+from ..emu.errors import LoggerOfAnotherMeter, MeterError, MeterWithoutLogger
 from ..lost_hours import LostHours
 from ..storage import EntryStore, entry_store
 from .ledger import Ledger, Outage, Seal, is_long, lost
@@ -91,6 +91,8 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
         super().__init__(hass, LOGGER, config_entry=entry, name=entry.title)
         self.data = BackfillProgress(BackfillState.IDLE)
         self.report: Report | None = None
+        self.foreign_serial_number: str | None = None
+        """Of another meter that has made all records of the data logger."""
         self._meter = meter
         self._serial_number = meter.serial_number
         self._store = backfill_store(hass, entry)
@@ -359,6 +361,7 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
         try:
             report = await self._async_fill(window, targets, mode, dry_run)
             state = BackfillState.COMPLETE
+            self.foreign_serial_number = None
             if not dry_run:
                 await self._async_settle(window, report, targets)
         except asyncio.CancelledError:
@@ -366,6 +369,9 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
             raise
         except MeterWithoutLogger as err:
             state = BackfillState.NOT_SUPPORTED
+            raise self._meter.failure(err, HomeAssistantError) from err
+        except LoggerOfAnotherMeter as err:
+            self.foreign_serial_number = err.serial_number
             raise self._meter.failure(err, HomeAssistantError) from err
         except MeterError as err:
             raise self._meter.failure(err, HomeAssistantError) from err

@@ -21,6 +21,9 @@ from ..emu.logs import REGISTERS, LoggerStatus, Record
 from ..emu.serial_number import normalized
 from .times import HOUR
 
+ANOTHER_METER: Final = "another serial number"
+"""Why a record of another meter is refused."""
+
 REACH: Final = 26 * HOUR
 """A clock may be set back by so much: a day and a change of time zone."""
 
@@ -119,7 +122,7 @@ class RecordFilter:
 
     def _reason_against(self, record: Record, before: Record | None) -> str | None:
         if record.serial_number != self._serial_number:
-            return "another serial number"
+            return ANOTHER_METER
         if record.at > self._latest:
             return "time stamp in the future"
         if before is not None and record.index <= before.index:

@@ -22,7 +22,9 @@ from homeassistant.exceptions import HomeAssistantError
 
 from ..const import DOMAIN
 from ..emu.client import MeterClient
+from ..emu.errors import LoggerOfAnotherMeter
 from ..emu.logs import Page, Record
+from ..emu.serial_number import is_same_meter
 from .hours import Folding, Hour
 from .means import Outages, plan_means
 from .pages import LoggerReader
@@ -38,7 +40,7 @@ from .recorder import (
     async_widened,
     async_write_means,
 )
-from .records import EARLIEST
+from .records import ANOTHER_METER, EARLIEST
 from .report import Mode, Outcome, Report, Window
 from .series import LoadProfile, Plan, reconcile
 from .targets import Target
@@ -164,6 +166,14 @@ class Backfill:
             if part.is_oldest:
                 break
             until, size, is_newest = part.since, _PART, False
+        self._check_owner(newest)
+
+    def _check_owner(self, newest: Record) -> None:
+        """Raise LoggerOfAnotherMeter if nothing was read but another meter's records."""
+        report = self.report
+        is_own = is_same_meter(newest.serial_number, self._serial_number)
+        if not is_own and report.records == report.refused[ANOTHER_METER] > 0:
+            raise LoggerOfAnotherMeter(newest.serial_number)
 
     async def _async_widened(self, window: Window, targets: Sequence[Target]) -> Window:
         registers = [

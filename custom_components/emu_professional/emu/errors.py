@@ -72,6 +72,15 @@ class MeterDifferent(MeterError):
     """Another meter, by its serial number, answers at this address."""
 
 
+class LoggerOfAnotherMeter(MeterError):
+    """Every record of the data logger was made by a meter of another serial number."""
+
+    def __init__(self, serial_number: str) -> None:
+        """Name the other meter."""
+        super().__init__(f"meter {serial_number} made all records")
+        self.serial_number = serial_number
+
+
 class UpdaterRefused(MeterError):
     """The meter's updater answered a command with an error number."""
 
