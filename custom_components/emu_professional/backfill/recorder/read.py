@@ -71,7 +71,7 @@ async def async_compiled_until(hass: HomeAssistant) -> int | None:
     that was ahead once, and says nothing about the hours before it.
     """
     now = dt_util.utcnow()
-    return await _async_query(hass, lambda session: _compiled_until(session, now))
+    return await async_query(hass, lambda session: _compiled_until(session, now))
 
 
 async def async_caught_up(hass: HomeAssistant) -> bool:
@@ -106,7 +106,7 @@ async def async_stored(
     Those after it end with the second one whose state has reached `register`, which
     is the register at the end of the window. Raises UnitNotConvertible.
     """
-    return await _async_query(
+    return await async_query(
         hass,
         lambda session: _stored(session, hass, statistic, since, until, register),
     )
@@ -128,7 +128,7 @@ async def async_stored_means(
             session, hass, statistic, (since, until), kept_since, compiled
         )
 
-    return await _async_query(hass, stored)
+    return await async_query(hass, stored)
 
 
 async def async_seals(
@@ -139,7 +139,7 @@ async def async_seals(
     Only rows that start from `since` on and before `until` count. A statistic without
     rows, or whose unit can't be converted, has no seals.
     """
-    return await _async_query(
+    return await async_query(
         hass, lambda session: _seals(session, hass, statistics, (since, until))
     )
 
@@ -148,7 +148,7 @@ async def async_stored_units(
     hass: HomeAssistant, statistic_ids: Collection[str]
 ) -> dict[str, str | None]:
     """Return the units of those of the statistics that exist."""
-    return await _async_query(
+    return await async_query(
         hass, lambda session: _stored_units(session, hass, set(statistic_ids))
     )
 
@@ -157,12 +157,12 @@ async def async_is_written(
     hass: HomeAssistant, statistic_id: str, table: Table, expected: StatisticData
 ) -> bool:
     """Return whether a row is stored as it was given to the recorder."""
-    return await _async_query(
+    return await async_query(
         hass, lambda session: _is_written(session, hass, statistic_id, table, expected)
     )
 
 
-async def _async_query[R](hass: HomeAssistant, query: Callable[[Session], R]) -> R:
+async def async_query[R](hass: HomeAssistant, query: Callable[[Session], R]) -> R:
     """Return the answer to a query.
 
     Raises HomeAssistantError if the database does not answer, as when its connection

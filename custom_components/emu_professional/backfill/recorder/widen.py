@@ -11,10 +11,11 @@ from sqlalchemy.orm import Session
 
 from homeassistant.components.recorder.db_schema import Statistics
 from homeassistant.core import HomeAssistant
-from homeassistant.helpers.recorder import get_instance, session_scope
+from homeassistant.helpers.recorder import get_instance
 
 from ..report import EVERYTHING, Window
 from ..times import HOUR
+from .read import async_query
 from .units import Statistic
 
 
@@ -26,8 +27,8 @@ async def async_widened(
     An outage is where no register's statistic rises. `statistics` are those of the
     registers; without any the window stays as it is.
     """
-    return await get_instance(hass).async_add_executor_job(
-        _widened, hass, statistics, window
+    return await async_query(
+        hass, lambda session: _widened(session, hass, statistics, window)
     )
 
 
@@ -39,31 +40,34 @@ async def async_last_rise(
     It is less than that of the row before the time, and may have risen at any time
     since, also in hours that have no row.
     """
-    return await get_instance(hass).async_add_executor_job(
-        _last_rise, hass, statistic, before
+    return await async_query(
+        hass, lambda session: _last_rise(session, hass, statistic, before)
     )
 
 
-def _last_rise(hass: HomeAssistant, statistic: Statistic, before: int) -> int | None:
-    with session_scope(hass=hass, read_only=True) as session:
-        manager = get_instance(hass).statistics_meta_manager
-        if (found := manager.get(session, statistic.statistic_id)) is None:
-            return None
-        return _Rises(session, found[0]).risen_since(before)
+def _last_rise(
+    session: Session, hass: HomeAssistant, statistic: Statistic, before: int
+) -> int | None:
+    manager = get_instance(hass).statistics_meta_manager
+    if (found := manager.get(session, statistic.statistic_id)) is None:
+        return None
+    return _Rises(session, found[0]).risen_since(before)
 
 
 def _widened(
-    hass: HomeAssistant, statistics: Sequence[Statistic], window: Window
+    session: Session,
+    hass: HomeAssistant,
+    statistics: Sequence[Statistic],
+    window: Window,
 ) -> Window:
     begins: list[int] = []
     ends: list[int] = []
-    with session_scope(hass=hass, read_only=True) as session:
-        manager = get_instance(hass).statistics_meta_manager
-        for statistic in statistics:
-            if found := manager.get(session, statistic.statistic_id):
-                rises = _Rises(session, found[0])
-                begins.append(rises.begin(window.since))
-                ends.append(rises.end(window.until))
+    manager = get_instance(hass).statistics_meta_manager
+    for statistic in statistics:
+        if found := manager.get(session, statistic.statistic_id):
+            rises = _Rises(session, found[0])
+            begins.append(rises.begin(window.since))
+            ends.append(rises.end(window.until))
     return Window(max(begins, default=window.since), min(ends, default=window.until))
 
 
