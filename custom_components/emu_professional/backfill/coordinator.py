@@ -488,7 +488,8 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
             found = registry.async_get_entity_id("sensor", DOMAIN, unique_id)
             if found is None or registry.entities[found].disabled:
                 return None
-            if not async_is_recorded(self.hass, found):
+            # Without a recorder, nothing is excluded from it.
+            if _has_recorder(self.hass) and not async_is_recorded(self.hass, found):
                 return None
             statistic_id, name = found, None
         return Statistic(
