@@ -16,6 +16,7 @@ from pytest_homeassistant_custom_component.common import (
 from custom_components.emu_professional import meter_log
 from custom_components.emu_professional.const import DOMAIN
 from homeassistant.core import Event, HomeAssistant, callback
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import (
     device_registry as dr,
     entity_registry as er,
@@ -616,10 +617,17 @@ async def test_get_logbook_without_gaps(
     server.faults.set(EmptyAfterTheFirst(), path="/logbook/")
     answer = await get_logbook(hass, loaded)
     assert [record["ct_primary_after"] for record in answer["records"]] == [220]
+    # What has no line of a logbook is an error, and no empty logbook.
     server.faults.set(faults.garbage(), path="/logbook/")
+    with pytest.raises(HomeAssistantError, match="can't be read"):
+        await get_logbook(hass, loaded)
+    # An answer without a length that ends early is gone on with.
+    server.faults.clear()
+    server.faults.set(faults.SilentCut(59), path="/logbook/")
     answer = await get_logbook(hass, loaded)
-    assert answer["records"] == []
-    assert answer["refused"]
+    primaries = [record["ct_primary_after"] for record in answer["records"]]
+    assert primaries == everything
+    assert answer["refused"] == {}
 
 
 async def get_logbook(hass: HomeAssistant, entry: MockConfigEntry) -> dict[str, Any]:

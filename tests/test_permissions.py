@@ -133,7 +133,7 @@ async def reading(
     monkeypatch: pytest.MonkeyPatch,
 ) -> asyncio.Task[Any]:
     """Return an action that an automation has begun, and that gets stuck."""
-    monkeypatch.setattr(client, "PAGE_TIME_LIMIT", 1.5)
+    monkeypatch.setattr(client, "FIRST_BYTE_LIMIT", 1.5)
     monkeypatch.setattr(pages, "_PATIENCE", (0, 0))
     server.faults.set(faults.Silent(), path="/data/")
     server.requests.clear()
