@@ -86,6 +86,7 @@ class House:
         self.server = server
         self.entry = entry
         self.now = NOW
+        self._polled: datetime | None = None
         self._freezer = freezer
         self.clock = clock
 
@@ -125,12 +126,20 @@ class House:
                 self.move_to(
                     at - timedelta(seconds=1) if at > start + PERIOD / 2 else at
                 )
-                await self.entry.runtime_data.meter.async_refresh()
-                await self.hass.async_block_till_done()
+                await self._poll()
             self.move_to(start + PERIOD)
             await self.compile(start)
             # A run takes seconds: on a busy machine it must not take hours.
             await self.settle()
+
+    async def _poll(self) -> None:
+        """Poll the meter, as if it had been polled all the time since it was heard."""
+        meter = self.entry.runtime_data.meter
+        if meter._heard == self._polled:
+            meter._complete = self.now
+        self._polled = self.now
+        await meter.async_refresh()
+        await self.hass.async_block_till_done()
 
     async def unload(self) -> None:
         """Unload the meter, as at the end of Home Assistant."""

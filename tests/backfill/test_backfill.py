@@ -103,6 +103,7 @@ async def test_meter_silent_for_hours(house: House) -> None:
     # The power chart has no hole, and shows what the hours are made of.
     periods = await house.rows(f"{DEVICE}_active_power", "5minute")
     assert set(periods) == set(range(min(periods), max(periods) + 1, 300))
+    assert {start: periods[start] for start in observed} == observed
     for start in range(min(periods) + HOUR, int(back.timestamp()) - HOUR, HOUR):
         means = [
             row["mean"] or 0
@@ -334,16 +335,19 @@ async def test_button_tells_of_trouble(
 
 
 async def test_once_a_day(house: House) -> None:
-    """Without any interruption the logger is asked once a day."""
+    """Without any outage sensors are compared once a day, what none shows each hour."""
     await house.load()
-    house.server.requests.clear()
-    for hours, is_asked in ((6, True), (20, False), (5, True)):
+    for hours, is_all in ((6, True), (20, False), (5, True)):
         house.move_to(house.now + timedelta(hours=hours))
         house.entry.runtime_data.meter._complete = house.now
         await house.compile(house.now - PERIOD)
         house.server.requests.clear()
         await house.pass_hour()
-        assert bool(house.asked()) is is_asked
+        assert (house.backfill._reconciled == house.now) is is_all
+        assert len(house.asked()) <= (8 if is_all else 4)
+        last = f"{EXTERNAL}_reactive_energy_import_t1"
+        full = int(house.now.timestamp()) // HOUR * HOUR
+        assert max(await house.rows(last)) == full - HOUR
 
 
 async def test_deleted_statistic(house: House) -> None:

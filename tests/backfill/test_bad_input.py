@@ -225,7 +225,9 @@ async def test_renamed_in_the_middle(manual: House) -> None:
         assert worst(await manual.errors(f"{sensor}_new", register)) < EXACT
 
 
-async def test_disk_full(recorder_db_url: str, manual: House) -> None:
+async def test_disk_full(
+    recorder_db_url: str, recorder_may_warn: None, manual: House
+) -> None:
     """The owner reads that it was not written, and no row got worse."""
     if not recorder_db_url.startswith("sqlite"):
         pytest.skip("there is no way to fill the disk of a database server")
@@ -239,7 +241,9 @@ async def test_disk_full(recorder_db_url: str, manual: House) -> None:
     assert await manual.worst_error() < EXACT
 
 
-async def test_no_row_can_be_written(recorder_db_url: str, manual: House) -> None:
+async def test_no_row_can_be_written(
+    recorder_db_url: str, recorder_may_warn: None, manual: House
+) -> None:
     """What was moved to make room for them is moved back."""
     if not recorder_db_url.startswith("sqlite"):
         pytest.skip("other databases' triggers are written otherwise")

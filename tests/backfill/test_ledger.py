@@ -1,5 +1,6 @@
 """What is settled, and what the rows say of it."""
 
+from itertools import pairwise
 import json
 
 from hypothesis import given, strategies as st
@@ -91,10 +92,10 @@ def test_outages_that_can_not_be() -> None:
             Outage(40_000_000, NOW - 9 * HOUR),
             Outage(NOW - HOUR, NOW + 10**9),
             Outage(NOW + HOUR, NOW + 2 * HOUR),
-            # Settled by now; two that touch.
+            # Settled by now; two that overlap.
             Outage(NOW - 20 * HOUR, NOW - 11 * HOUR),
             Outage(NOW - 5 * HOUR, NOW - 4 * HOUR),
-            Outage(NOW - 4 * HOUR + 200, NOW - 3 * HOUR),
+            Outage(NOW - 5 * HOUR + 200, NOW - 3 * HOUR),
         ]
     )
     ledger.prune({"energy_import", "ahead"}, NOW)
@@ -125,11 +126,20 @@ def test_pruning_loses_no_time(outages: list[Outage]) -> None:
     for since, until in outages:
         for at in range(max(since, NOW - 50 * HOUR), min(until, NOW), 60):
             assert any(one.since <= at < one.until for one in ledger.outages)
-    for before, after in zip(ledger.outages, ledger.outages[1:], strict=False):
-        assert before.until < after.since
+    for before, after in pairwise(ledger.outages):
+        assert before.until <= after.since
     again = [*ledger.outages]
     ledger.prune({"energy_import"}, NOW)
     assert ledger.outages == again
+
+
+def test_many_outages() -> None:
+    """A meter that is polled by an automation does not fill the file."""
+    ledger = Ledger()
+    times = range(NOW - 100 * HOUR, NOW, 600)
+    ledger.note([Outage(at, at + 590) for at in times])
+    ledger.prune({"energy_import"}, NOW)
+    assert ledger.outages == [Outage(times[0], times[-1] + 590)]
 
 
 def test_stored_and_recalled() -> None:

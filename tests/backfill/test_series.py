@@ -541,3 +541,93 @@ def _check(home: Home, *, rebuild: bool) -> None:
     again = home.plan(rebuild=rebuild)
     assert again.rows == ()
     assert again.shift == 0
+
+
+def restarted(at: int, lift: float, readings: Mapping[int, float]) -> LoadProfile:
+    """Return what is logged of a register that restarts in an hour."""
+    hours = {
+        start: Reading(register, lift if start >= at else 0)
+        for start, register in readings.items()
+    }
+    return LoadProfile(START, max(hours) + HOUR, Reading(1_000), hours)
+
+
+@pytest.mark.parametrize("is_live", [False, True])
+def test_register_that_restarts(is_live: bool) -> None:
+    """The hour counts what is known of both sides, all others are exact."""
+    at = START + 2 * HOUR
+    logged = restarted(
+        at, 1_250, {START: 1_100, START + HOUR: 1_200, at: 30, at + HOUR: 130}
+    )
+    rows = [
+        Row(START - HOUR, 1_000, 500),
+        Row(START, 1_100, 600),
+        Row(START + HOUR, 1_200, 700),
+        # Home Assistant counts the register from 0 again.
+        Row(at, 29, 700 + 29),
+        Row(at + HOUR, 129, 700 + 129),
+    ]
+    live = Row(at + 2 * HOUR - PERIOD, 129, 829)
+    plan = reconcile(logged, rows, live, is_live=is_live)
+    after = {row.start: row.sum for row in (*rows, *plan.rows)}
+    assert after[at] - after[START + HOUR] == 30 + 1_250 - 1_200
+    assert after[at + HOUR] - after[at] == 100
+    assert min(changed(rows, plan).values()) >= 0
+    # The next live row counts on from the restarted register.
+    anchor = plan.anchor or live._replace(sum=live.sum + plan.shift)
+    assert anchor.sum - (anchor.state or 0) == after[at + HOUR] - 130
+    again = reconcile(
+        logged,
+        [
+            *rows[:1],
+            *(Row(s, logged.hours[s].register, after[s]) for s in logged.hours),
+        ],
+        anchor,
+        is_live=is_live,
+    )
+    assert again == Plan()
+
+
+def test_restart_while_home_assistant_is_off() -> None:
+    """Rows from before the restart count nothing, and nothing less than nothing."""
+    at = START + 2 * HOUR
+    logged = restarted(
+        at, 1_250, {START: 1_100, START + HOUR: 1_200, at: 30, at + HOUR: 130}
+    )
+    flat = [Row(START + n * HOUR, 1_050, 550) for n in range(4)]
+    live = Row(at + 2 * HOUR - PERIOD, 1_050, 550)
+    plan = reconcile(logged, [Row(START - HOUR, 1_000, 500), *flat], live)
+    assert [row.sum for row in sorted(plan.rows)] == [600, 700, 780, 880]
+    # A newer state is lower than this one: Home Assistant would count it from 0.
+    assert plan.anchor == Row(live.start, 130, 880)
+
+
+@pytest.mark.parametrize("difference", [-1, 0, 1])
+def test_total_that_is_rounded_apart(difference: int) -> None:
+    """A live total that differs by the last digit makes no bar and no correction."""
+    hours = {START + n * HOUR: 5_000 + 100 * (n == 0) for n in range(1)}
+    logged = replace(profile(hours, 5_000), rounding=1.5)
+    rows = [Row(START - HOUR, 5_000, 0), Row(START, 5_100 + difference, 100)]
+    live = Row(START + HOUR - PERIOD, 5_100 + difference, 100 + difference)
+    plan = reconcile(logged, rows, live)
+    assert not plan.rows
+    # The register stands still: the next hour counts nothing.
+    following = plan.anchor or live._replace(sum=live.sum + plan.shift)
+    assert following.sum == 100
+    later = profile({START + HOUR: 5_100}, 5_100)
+    idle = [rows[1], Row(START + HOUR, 5_100 + difference, 100)]
+    assert not reconcile(replace(later, rounding=1.5), idle, None).rows
+
+
+def test_peak_until_the_full_hour_is_not_wrong() -> None:
+    """The last poll before it lacks more than the hour after it counts."""
+    hours = {START: 12_000, START + HOUR: 12_002}
+    rows = [
+        Row(START - HOUR, 1_000, 0),
+        Row(START, 11_985, 10_985),
+        Row(START + HOUR, 12_002, 11_002),
+    ]
+    assert not reconcile(profile(hours, 1_000), rows, None).wrong
+    rows[1] = Row(START, 11_700, 10_700)
+    wrong = reconcile(profile(hours, 1_000), rows, None).wrong
+    assert wrong == {START, START + HOUR}

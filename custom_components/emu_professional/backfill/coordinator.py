@@ -188,12 +188,7 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
 
     @callback
     def _every_hour(self, now: datetime) -> None:
-        # The clock may have been ahead when statistics were reconciled last.
-        if (
-            self._is_due
-            or self._reconciled is None
-            or not timedelta() <= now - self._reconciled <= _RECONCILE
-        ):
+        if self._is_due or self._is_day_over(now):
             self._reconcile_soon(TARGETS)
         else:
             self._reconcile_soon([t for t in TARGETS if t.is_external])
@@ -229,7 +224,7 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
 
     async def _async_compare(self, targets: Sequence[Target]) -> None:
         is_all = len(targets) == len(TARGETS)
-        if self.data.state is BackfillState.NOT_SUPPORTED and not is_all:
+        if self._is_not_supported(is_all):
             return
         try:
             await self._async_fill_unsettled(targets)
@@ -241,14 +236,26 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
                 LOGGER.warning("%s: statistics were not filled: %s", self.name, err)
             self._failed = True
             if self.data.state is BackfillState.NOT_SUPPORTED:
-                # It may have a logger tomorrow.
                 self._reconciled = dt_util.utcnow()
-                self._is_due = False
             return
         self._failed = False
         if is_all:
             self._reconciled = dt_util.utcnow()
             self._is_due = bool(self._ledger.outages)
+
+    def _is_not_supported(self, is_all: bool) -> bool:
+        """Return whether the meter had no logger a moment ago: it may have one later."""
+        return self.data.state is BackfillState.NOT_SUPPORTED and not (
+            is_all and self._is_day_over(dt_util.utcnow())
+        )
+
+    def _is_day_over(self, now: datetime) -> bool:
+        """Return whether statistics are to be reconciled again.
+
+        Home Assistant's clock may have been ahead the last time.
+        """
+        last = self._reconciled
+        return last is None or not timedelta() <= now - last <= _RECONCILE
 
     async def _async_fill_unsettled(self, targets: Sequence[Target]) -> None:
         """Fill what is not settled, newest first; raise the first error at the end."""
@@ -260,7 +267,7 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
                 raise
             except HomeAssistantError as err:
                 error = error or err
-                if self.data.state is not BackfillState.COMPLETE:
+                if isinstance(err.__cause__, MeterError):
                     break
         if error is not None:
             raise error
@@ -360,8 +367,9 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
         state = BackfillState.FAILED
         try:
             report = await self._async_fill(window, targets, mode, dry_run)
-            state = BackfillState.COMPLETE
             self.foreign_serial_number = None
+            if not report.failed:
+                state = BackfillState.COMPLETE
             if not dry_run:
                 await self._async_settle(window, report, targets)
         except asyncio.CancelledError:

@@ -22,6 +22,9 @@ from .times import HOUR, PERIOD, whole_hour
 SEALED: Final = 30 * 24 * HOUR
 """Seconds of rows that have one seal."""
 
+_MANY: Final = 100
+"""Outages; if nobody polls the meter but once in a while, there is one each time."""
+
 _EQUAL: Final = 1e-2
 _RELATIVE: Final = 1e-12
 """Less than the last digit, more than what databases lose when they add."""
@@ -106,17 +109,18 @@ class Ledger:
 
         `active` are the keys of the quantities that have a statistic now: others may
         never be settled further. No time lies in the future: Home Assistant's clock
-        may have been ahead. Outages that touch are one, and none begins before
-        everything that is settled.
+        may have been ahead. Outages that overlap are one, and of very many those that
+        nearly touch; none begins before everything that is settled.
         """
         self.settled = {key: min(at, now) for key, at in self.settled.items()}
         settled = min((self.settled.get(key, 0) for key in active), default=now)
+        gap = -1 if len(self.outages) < _MANY else PERIOD
         merged: list[Outage] = []
         for since, until in sorted(self.outages):
             outage = Outage(max(since, settled - HOUR), min(until, now))
             if outage.since >= outage.until or outage.until <= settled:
                 continue
-            if merged and outage.since <= merged[-1].until + PERIOD:
+            if merged and outage.since <= merged[-1].until + gap:
                 until = max(merged[-1].until, outage.until)
                 merged[-1] = merged[-1]._replace(until=until)
             else:

@@ -78,6 +78,11 @@ class _Part:
     later: Sequence[Hour]
     is_oldest: bool
 
+    @property
+    def known(self) -> Sequence[Hour]:
+        """The hours of which the logger knows both ends."""
+        return self.hours if self.before is not None else self.hours[1:]
+
     def profile(self, target: Target, *, rebuild: bool) -> LoadProfile:
         """Return what is known of a target's register."""
         before = None
@@ -132,6 +137,7 @@ class Backfill:
         self._dry_run = dry_run
         self._on_progress = on_progress
         self._window = Window(0, 0)
+        self._oldest: Record | None = None
 
     async def async_run(self, window: Window, targets: Sequence[Target]) -> None:
         """Fill a window, newest part first, energy before the rest.
@@ -144,7 +150,9 @@ class Backfill:
             return
         window = await self._async_widened(window, targets)
         until = min(window.until, whole_hour(compiled), whole_hour(newest.at))
-        since = await self._async_begin(window, newest)
+        since = max(window.since, EARLIEST)
+        if until - since > _FIRST_PART:
+            since = await self._async_begin(since, newest)
         self.report.until = until
         self._window = Window(since, until)
         size, counted_from = _FIRST_PART, newest.index + 1
@@ -157,6 +165,8 @@ class Backfill:
             counted_from = min(first, counted_from)
             if is_newest:
                 until = self._decided(folding, until)
+            if planned == since:
+                self._note_begin(since, first)
             part = _part(folding, hours, planned, until, is_oldest=planned == since)
             if part is None:
                 # Only other meters' records lie before: the part needs older ones.
@@ -183,18 +193,13 @@ class Backfill:
         ]
         return await async_widened(self._hass, registers, window)
 
-    async def _async_begin(self, window: Window, newest: Record) -> int:
-        """Return where the window begins, or the logger if that is later."""
-        since = max(window.since, EARLIEST)
+    async def _async_begin(self, since: int, newest: Record) -> int:
+        """Return where a long window begins, or the logger if that is later."""
         first = await self._reader.first_after(since, newest)
-        if first > newest.index:
-            return window.until
         record = await self._reader.record(first)
         if record is None or record.at <= since + HOUR:
             return since
-        if await self._reader.record(first - 1) is None:
-            self.report.logger_begins = record.at
-        return max(since, whole_hour(record.at - 1))
+        return whole_hour(record.at - 1)
 
     async def _async_first(self, since: int, newest: Record) -> int:
         """Return the index from which to read: one record before the margin."""
@@ -215,13 +220,21 @@ class Backfill:
         async for page in self._reader.pages(first, counted_from - 1, end):
             hours += await self._async_fold(folding, page)
             self._count(page)
-        self.report.refused += folding.filter.refused
+        refused = folding.filter.refused.copy()
         async for page in self._reader.pages(
             max(first, counted_from), newest.index, end
         ):
             hours += await self._async_fold(folding, page)
         hours += folding.close()
+        is_newest = counted_from > newest.index
+        self.report.refused += folding.filter.refused if is_newest else refused
         return folding, sorted(hours, key=lambda hour: hour.start)
+
+    def _note_begin(self, since: int, first: int) -> None:
+        """Note where the logger begins, if the window begins before that."""
+        oldest = self._oldest
+        if oldest and oldest.at > since + HOUR and (first == 0 or oldest.index > first):
+            self.report.logger_begins = oldest.at
 
     async def _async_fold(self, folding: Folding, page: Page) -> list[Hour]:
         return await self._hass.async_add_executor_job(
@@ -232,6 +245,10 @@ class Backfill:
         report = self.report
         report.records += len(page.records)
         report.refused.update(refusal.reason for refusal in page.refusals)
+        if page.records and (
+            self._oldest is None or page.records[0].index < self._oldest.index
+        ):
+            self._oldest = page.records[0]
         for record in (*page.records[:1], *page.records[-1:]):
             report.first = min(report.first or record.at, record.at)
             report.last = max(report.last or record.at, record.at)
@@ -294,7 +311,7 @@ class Backfill:
         is_newest = part.until == self._window.until
         await self._hass.async_add_executor_job(
             self._outcome(statistic).count_register,
-            [hour.start for hour in part.hours],
+            [hour.start for hour in part.known],
             stored.rows,
             plan,
             statistic.decimals,
@@ -341,7 +358,7 @@ class Backfill:
         wrong: Container[int],
     ) -> None:
         """Let a measurement's statistic follow."""
-        hours = [*part.hours, *running]
+        hours = [*part.known, *running]
         until = hours[-1].end if hours else part.until
         stored = await async_stored_means(self._hass, statistic, part.since, until)
         (column,) = target.columns
@@ -356,7 +373,7 @@ class Backfill:
                 rebuild=self._rebuild,
             )
         )
-        starts = [hour.start for hour in part.hours]
+        starts = [hour.start for hour in part.known]
         self._outcome(statistic).count_means(starts, stored, plan)
         if not self._dry_run:
             await async_write_means(self._hass, statistic, stored.unit, plan)

@@ -42,7 +42,7 @@ from itertools import pairwise
 from math import inf
 from typing import Final, NamedTuple
 
-from .times import HOUR, PERIOD
+from .times import HOUR, PERIOD, whole_hour
 
 EQUAL: Final = 1e-3
 """Less than the last digit, more than what floating point loses."""
@@ -155,7 +155,7 @@ def reconcile(
     if not series:
         return Plan()
     wanted = [hour.row(offset) for hour in series]
-    continuation = _Continuation(profile, rows, initial, series[-1], offset)
+    continuation = _Continuation(profile, rows, initial, series, offset)
     shift_from, shift = continuation.shift(short_term, wanted)
     tolerance = EQUAL if rebuild else ROUNDING
     return Plan(
@@ -308,15 +308,17 @@ class _Continuation:
         profile: LoadProfile,
         rows: Mapping[int, Row],
         initial: float,
-        last: _Hour,
+        series: Sequence[_Hour],
         offset: float,
     ) -> None:
         """Look at the rows after the window."""
         self._profile = profile
         self._rows = rows
-        self._last = last
-        self._end = last.row(offset)
+        self._last = series[-1]
+        self._end = self._last.row(offset)
         self._offset = offset
+        before = series[-2].level if len(series) > 1 else initial
+        self._most_lacking = 2 * _lag(self._last.level - before)
         older = [row for start, row in rows.items() if start < profile.since]
         known = older[-1].state if older else None
         self._lowest = min(initial, _RESTART * initial if known is None else known)
@@ -394,8 +396,11 @@ class _Continuation:
             # Too old to move all that came since: the anchor is enough.
             return None, 0
         else:
-            shift_from = short_term.start // HOUR * HOUR
+            shift_from = whole_hour(short_term.start)
             shift = self._anchor_at(short_term, is_live=True).sum - short_term.sum
+            if shift_from == self._last.start and abs(shift) <= self._most_lacking:
+                # So little moves no row of its hour: the anchor is enough.
+                return None, 0
         if abs(shift) <= EQUAL:
             return None, 0
         # Rows before that need the same shift are moved as well instead of written.
