@@ -91,6 +91,7 @@ async def test_meter_silent_for_hours(house: House) -> None:
     """While Home Assistant runs, a meter that was silent is asked for its hours."""
     await house.load()
     await house.live(5)
+    observed = await house.rows(f"{DEVICE}_active_power", "5minute")
     house.server.faults.set(faults.ConnectionReset())
     await house.live(28)
     house.server.faults.clear()
@@ -118,10 +119,10 @@ async def test_outage_in_the_running_hour(house: House) -> None:
     await house.load()
     await house.live(5)
     house.server.faults.set(faults.ConnectionReset())
-    await house.live(2)
+    await house.live(4)
     house.server.faults.clear()
     await house.live(1)
-    await house.fill()
+    await house.settle()
     sensor = f"{DEVICE}_active_power"
     hour = int(house.now.timestamp()) // HOUR * HOUR
     periods = await house.rows(sensor, "5minute")
@@ -129,7 +130,7 @@ async def test_outage_in_the_running_hour(house: House) -> None:
     assert hour not in await house.rows(sensor)
     for start in (hour + 300, hour + 600):
         assert periods[start]["mean"] == record.values[8] / 1000
-    await house.live(8)
+    await house.live(7)
     periods = await house.rows(sensor, "5minute")
     means = [row["mean"] or 0 for start, row in periods.items() if start >= hour]
     assert (await house.rows(sensor))[hour]["mean"] == pytest.approx(sum(means) / 12)

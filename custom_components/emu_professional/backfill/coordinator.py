@@ -41,6 +41,7 @@ from .times import whole_hour
 
 _STORE_DELAY: Final = 60
 _RECONCILE: Final = timedelta(days=1)
+_OFTEN: Final = timedelta(minutes=30)
 _SPREAD: Final = 240
 """Seconds from the first meter's turn in each hour to the last one's."""
 _AT_A_TIME: Final = 4
@@ -98,6 +99,7 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
         self._store = backfill_store(hass, entry)
         self._ledger = Ledger()
         self._reconciled: datetime | None = None
+        self._compared: datetime | None = None
         self._is_automatic = False
         self._is_due = True
         self._is_running = False
@@ -179,8 +181,18 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
         self._ledger.prune(self._active(), _now())
         self._is_due = True
         self._save_soon()
-        if any(map(is_long, outages)):
+        if any(map(is_long, outages)) or not self._is_often():
             self._reconcile_soon(TARGETS)
+
+    def _is_often(self) -> bool:
+        """Return whether short outages come so often that the full hour is enough.
+
+        So it is if an automation polls the meter instead of Home Assistant.
+        """
+        if self.config_entry.pref_disable_polling or self._compared is None:
+            return self.config_entry.pref_disable_polling
+        passed = dt_util.utcnow() - self._compared
+        return timedelta() <= passed < _OFTEN
 
     @callback
     def _started(self, hass: HomeAssistant) -> None:
@@ -224,6 +236,7 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
 
     async def _async_compare(self, targets: Sequence[Target]) -> None:
         is_all = len(targets) == len(TARGETS)
+        self._compared = dt_util.utcnow()
         if self._is_not_supported(is_all):
             return
         try:

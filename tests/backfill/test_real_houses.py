@@ -1,0 +1,139 @@
+"""What happens in real houses besides: clocks, databases, units, habits."""
+
+from datetime import timedelta
+from unittest.mock import AsyncMock, patch
+
+import pytest
+from sqlalchemy import delete, update
+
+from custom_components.emu_professional.backfill import coordinator
+from custom_components.emu_professional.backfill.coordinator import BackfillState
+from custom_components.emu_professional.backfill.run import Backfill
+from custom_components.emu_professional.backfill.times import HOUR
+from custom_components.emu_professional.const import CONF_AUTOMATIC
+from homeassistant.components.recorder.db_schema import Statistics, StatisticsMeta
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers.recorder import get_instance, session_scope
+from simulator.history import ClockSet
+
+from .house import A_POLL, EXACT, IMPORT, PERIOD, SENSORS, House, worst
+
+DAY = 24 * HOUR
+T1 = f"{IMPORT}_t1"
+
+
+@pytest.fixture
+async def manual(house: House) -> House:
+    """Return a house in which nothing is filled by itself."""
+    house.hass.config_entries.async_update_entry(
+        house.entry, options={CONF_AUTOMATIC: False}
+    )
+    await house.load()
+    await house.live(2)
+    return house
+
+
+async def test_clock_that_nobody_shows(manual: House) -> None:
+    """Records tell whether it is right; where it is not, nothing is written."""
+    meter = manual.server.meter
+    for document in (meter.override, meter.status_override):
+        document["meterdatetime"] = 0
+    await manual.entry.runtime_data.meter.async_refresh()
+    meter.happens(ClockSet(int(manual.now.timestamp()), -2 * HOUR))
+    await manual.live(6)
+    with pytest.raises(HomeAssistantError, match="would count in the wrong hours"):
+        await manual.fill()
+    assert manual.backfill.report is None
+    meter.happens(ClockSet(int(manual.now.timestamp()), 0))
+    await manual.live(6)
+    await manual.fill()
+    assert manual.backfill.data.state is BackfillState.COMPLETE
+
+
+async def test_database_older_than_what_is_noted(house: House) -> None:
+    """Rows that are gone or changed are found and repaired, and nothing else is read."""
+    await house.load()
+    await house.live(15)
+    await house.pass_hour()
+    begin = int(house.now.timestamp()) // HOUR * HOUR - 2 * DAY
+    with session_scope(hass=house.hass) as session:
+        of_import = session.query(StatisticsMeta.id).filter_by(statistic_id=IMPORT)
+        of_t1 = session.query(StatisticsMeta.id).filter_by(statistic_id=T1)
+        session.execute(
+            delete(Statistics).where(
+                Statistics.metadata_id == of_import.scalar_subquery(),
+                Statistics.start_ts >= begin,
+                Statistics.start_ts < begin + 7 * HOUR,
+            ),
+            execution_options={"synchronize_session": False},
+        )
+        session.execute(
+            update(Statistics)
+            .where(
+                Statistics.metadata_id == of_t1.scalar_subquery(),
+                Statistics.start_ts == begin,
+            )
+            .values(sum=Statistics.sum + 5),
+            execution_options={"synchronize_session": False},
+        )
+    back = house.now
+    assert worst(await house.errors(IMPORT, SENSORS[IMPORT])) > A_POLL
+    await house.unload()
+    await house.load()
+    assert await house.worst_error(until=back - timedelta(hours=1)) < EXACT
+    # All is well again: it costs hardly a request.
+    await house.unload()
+    house.server.requests.clear()
+    await house.load()
+    assert len(house.asked()) <= 4
+
+
+@pytest.mark.parametrize("unit", [None, "kwh", "m³"])
+async def test_unit_that_is_none_of_energy(manual: House, unit: str | None) -> None:
+    """That statistic stays as it is, its owner reads it, and all others are filled."""
+    with session_scope(hass=manual.hass) as session:
+        session.execute(
+            update(StatisticsMeta)
+            .where(StatisticsMeta.statistic_id == T1)
+            .values(unit_of_measurement=unit)
+        )
+    get_instance(manual.hass).statistics_meta_manager.reset()
+    before = await manual.rows(IMPORT)
+    with pytest.raises(HomeAssistantError, match=T1):
+        await manual.fill()
+    assert manual.backfill.data.state is BackfillState.FAILED
+    assert len(await manual.rows(IMPORT)) > len(before) + 100
+    report = manual.backfill.report
+    assert report
+    assert report.failed.keys() == {T1}
+
+
+async def test_polled_by_an_automation(house: House) -> None:
+    """Every poll ends an outage: that is no reason to fill each time."""
+    await house.load()
+    await house.live(5)
+    with patch.object(Backfill, "async_run", AsyncMock()) as run:
+        for _ in range(12):
+            house.move_to(house.now + PERIOD)
+            await house.compile(house.now - PERIOD)
+            await house.entry.runtime_data.meter.async_refresh()
+            await house.settle()
+        assert run.call_count <= 3
+    assert len(house.backfill._ledger.outages) <= 14
+
+
+async def test_recorder_that_does_not_catch_up(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One task waits for it, not one more each hour, and not for ever."""
+    ready = AsyncMock(return_value=False)
+    monkeypatch.setattr(coordinator, "async_caught_up", ready)
+    monkeypatch.setattr(coordinator, "_CATCH_UP_LIMIT", -1)
+    await house.load()
+    assert ready.await_count == 1
+    for _ in range(3):
+        house.move_to(house.now + timedelta(hours=1))
+        await house.pass_hour()
+    assert ready.await_count <= 7
+    assert not house.backfill._is_comparing
+    assert not house.asked()
