@@ -122,7 +122,7 @@ async def test_outage_in_the_running_hour(house: House) -> None:
     await house.live(4)
     house.server.faults.clear()
     await house.live(1)
-    await house.settle()
+    await house.fill()
     sensor = f"{DEVICE}_active_power"
     hour = int(house.now.timestamp()) // HOUR * HOUR
     periods = await house.rows(sensor, "5minute")
