@@ -130,7 +130,7 @@ async def test_outage_in_the_running_hour(house: House) -> None:
     assert hour not in await house.rows(sensor)
     for start in (hour + 300, hour + 600):
         assert periods[start]["mean"] == record.values[8] / 1000
-    await house.live(7)
+    await house.live(6)
     periods = await house.rows(sensor, "5minute")
     means = [row["mean"] or 0 for start, row in periods.items() if start >= hour]
     assert (await house.rows(sensor))[hour]["mean"] == pytest.approx(sum(means) / 12)
