@@ -12,6 +12,7 @@ from sqlalchemy import delete, func, select, update
 from custom_components.emu_professional.backfill.times import HOUR
 from custom_components.emu_professional.emu.errors import MeterUnreachable
 from custom_components.emu_professional.emu.logs import Page, RecordReader
+from custom_components.emu_professional.emu.pace import Pace
 from homeassistant.components.recorder.core import Recorder
 from homeassistant.components.recorder.db_schema import (
     States,
@@ -141,14 +142,15 @@ class Line:
 
     def __init__(self, meter: Meter, hitch: Hitch) -> None:
         """Read a meter's logger."""
+        self.pace = Pace()
         self._meter = meter
         self._hitch = hitch
 
-    async def newest_records(self, number: int, **_: object) -> Page:
+    async def newest_records(self, number: int, *_: object) -> Page:
         """Return the newest records."""
         return self._page({"last": str(number)})
 
-    async def records(self, first: int, last: int, **_: object) -> Page:
+    async def records(self, first: int, last: int, *_: object) -> Page:
         """Return the records with these indices."""
         return self._page({"from": str(first), "to": str(last)})
 
