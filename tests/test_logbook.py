@@ -312,6 +312,24 @@ async def test_first_record_of_an_empty_logbook(
     assert event["event_type"] == "impulse_ratio_changed"
 
 
+async def test_slow_meter_is_asked_when_something_can_be_new(
+    loaded: MockConfigEntry, server: MeterServer, clock: ManualClock, look: Look
+) -> None:
+    """Where a single record takes 12 s, only a record that is due is asked for."""
+    await look()
+    client = loaded.runtime_data.meter.client
+    for is_slow, least, most in ((False, 6, 6), (True, 1, 2)):
+        for _ in range(3):
+            client.pace.learn(1, 12.0 * is_slow, 12.0 * is_slow)
+        looks = []
+        for _ in range(6):
+            server.requests.clear()
+            await look(5)
+            paths = [request.path.split("?")[0] for request in server.requests]
+            looks.append("/data/" in paths or "/logbook/" in paths)
+        assert least <= sum(looks) <= most
+
+
 @pytest.mark.usefixtures("followed")
 async def test_lost_in_the_middle(
     look: Look, server: MeterServer, clock: ManualClock

@@ -59,6 +59,11 @@ LOGGER_SIZE: Final = 3000
 """Records of the data logger that are looked at after a long absence."""
 
 _INTERVAL: Final = timedelta(minutes=5)
+_SLOW: Final = 2.0
+"""Seconds for a single record: such a meter is asked only if something can be new."""
+_USUAL_INTERVAL: Final = 900
+_LATENCY: Final = 84
+"""Seconds after its stamp until which a record may appear."""
 _FIRST_LOOK: Final = timedelta(seconds=15)
 """After the start, when everything else asks the meter as well."""
 _SPREAD: Final = timedelta(minutes=1)
@@ -97,6 +102,8 @@ class LogbookAnswer:
 class LogbookCoordinator(DataUpdateCoordinator[Remembered]):
     """Looks every 5 minutes whether the meter has logged something.
 
+    One that is slow is asked only when its next record may be there.
+
     `events` has what happened until it is reported. Only then the position in the
     logs is stored: what was read but not reported, because the entry was disabled
     or Home Assistant stopped meanwhile, is read again. What a meter has logged
@@ -122,6 +129,8 @@ class LogbookCoordinator(DataUpdateCoordinator[Remembered]):
         self._empty_since: int | None = None
         """When the meter was first seen without a logbook, by its own clock."""
         self._looks_without_logbook = 0
+        self._newest: Record | None = None
+        self._logger_interval = _USUAL_INTERVAL
         self._store = logbook_store(hass, entry)
         self._stored = self._to_store()
 
@@ -154,7 +163,7 @@ class LogbookCoordinator(DataUpdateCoordinator[Remembered]):
 
     @override
     async def _async_update_data(self) -> Remembered:
-        if self._meter.installation.is_busy:
+        if self._meter.installation.is_busy or self._is_too_early():
             return self.data
         client = self._meter.client
         try:
@@ -162,6 +171,7 @@ class LogbookCoordinator(DataUpdateCoordinator[Remembered]):
             self._check_logbook(logbook)
             logger = await _newest(client.newest_records)
             await self._async_follow(client, logbook, logger)
+            self._learn_interval(logger)
         except MeterError as err:
             # The meter's own coordinator says so; here what was known stays.
             LOGGER.debug("%s: %s", self.name, err)
@@ -173,6 +183,26 @@ class LogbookCoordinator(DataUpdateCoordinator[Remembered]):
             logger.index if logger else known.logger,
             LoggerStatus(logger.status) if logger else known.status,
         )
+
+    def _is_too_early(self) -> bool:
+        """Return whether a slow meter can't have logged anything since the last look.
+
+        What is in the logbook also shows in the status of the next logger record.
+        """
+        if self._newest is None or self._meter.client.pace.fixed < _SLOW:
+            return False
+        due = self._newest.at + self._logger_interval + _LATENCY
+        ahead = self._meter.data.clock_offset or timedelta()
+        return (dt_util.utcnow() + ahead).timestamp() < due
+
+    def _learn_interval(self, newest: Record | None) -> None:
+        """Learn how often the logger writes, from the newest records that were seen."""
+        before, self._newest = self._newest, newest
+        if newest is None or before is None or newest.index <= before.index:
+            return
+        interval = (newest.at - before.at) // (newest.index - before.index)
+        if 0 < interval <= _USUAL_INTERVAL * 4:
+            self._logger_interval = interval
 
     def _check_logbook(self, newest: LogbookRecord | None) -> None:
         """Raise MeterUnexpectedAnswer if the logbook is gone, unless that lasts.

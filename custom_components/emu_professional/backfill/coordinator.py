@@ -130,7 +130,7 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
         spread = int(self._meter.place * _SPREAD)
         entry.async_on_unload(
             async_track_utc_time_change(
-                self.hass, self._every_hour, minute=1 + spread // 60, second=spread % 60
+                self.hass, self._every_hour, minute=2 + spread // 60, second=spread % 60
             )
         )
 
