@@ -14,7 +14,10 @@ from custom_components.emu_professional.backfill.targets import TARGETS, Target
 from custom_components.emu_professional.backfill.times import HOUR
 from custom_components.emu_professional.const import DOMAIN
 from custom_components.emu_professional.emu.client import MeterClient
-from custom_components.emu_professional.emu.errors import MeterUnreachable
+from custom_components.emu_professional.emu.errors import (
+    LoggerOfAnotherMeter,
+    MeterUnreachable,
+)
 from homeassistant.components.recorder.core import Recorder
 from homeassistant.components.recorder.tasks import PurgeTask, StatisticsTask
 from homeassistant.const import STATE_UNAVAILABLE
@@ -448,7 +451,11 @@ class Life:
             patch.object(Recorder, "async_import_statistics", import_statistics),
             patch.object(Recorder, "async_adjust_statistics", adjust_statistics),
         ):
-            await backfill.async_run(window, self.targets)
+            try:
+                await backfill.async_run(window, self.targets)
+            except LoggerOfAnotherMeter:
+                newest = self.meter.records()[-1]
+                assert newest.serial_number != SERIAL_NUMBER
         return backfill.report
 
     def _latest(self) -> int:
