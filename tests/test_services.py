@@ -988,28 +988,24 @@ async def test_example_of_the_readme(
     folder: Path,
     freezer: FrozenDateTimeFactory,
 ) -> None:
-    """The automation that writes a file each month does."""
+    """The script that writes a file of the last month does."""
     freezer.move_to(NOON)
     section = README.read_text().partition("### Export data logger")[2]
     text = section.split("```yaml")[1].partition("```")[0]
     example = cast("Answer", parse_yaml(text))
-    data = example["actions"][0]["data"]
+    data = example["sequence"][0]["data"]
     data["config_entry_id"] = loaded.entry_id
     data["path"] = data["path"].replace("/media/", f"{folder}/")
     messages = async_mock_service(hass, "notify", "notify")
-    assert await async_setup_component(hass, "automation", {"automation": [example]})
-    automation = {"entity_id": "automation.load_profile_of_the_month"}
-    for action, more in (("trigger", {"skip_condition": False}), ("turn_off", {})):
-        await hass.services.async_call(
-            "automation", action, {**automation, **more}, blocking=True
-        )
-        await hass.async_block_till_done(wait_background_tasks=True)
+    assert await async_setup_component(hass, "script", {"script": {"month": example}})
+    await hass.services.async_call("script", "month", blocking=True)
+    await hass.async_block_till_done(wait_background_tasks=True)
     midnight = NOON.astimezone(ZONE).replace(hour=0).timestamp()
     expected = [r.index for r in server.meter.records() if r.stamp <= midnight]
-    found = rows(folder / "meter-2026-05.csv")
+    found = rows(folder / "load-profile.csv")
     assert [int(row["index"]) for row in found] == expected
     (message,) = messages
     assert message.data["message"] == (
         f"{len(expected)} records until 2026-06-01T00:00:00-07:00 are in"
-        f" {folder}/meter-2026-05.csv. Lines that could not be read: 0."
+        f" {folder}/load-profile.csv. Lines that could not be read: 0."
     )
