@@ -129,6 +129,8 @@ async def test_stranger_in_the_network(
         f"Error fetching EMU Professional II {serial_number} data: The meter at"
     )
     claims = {"meterserial": serial_number, "networkmac": updater.meter.mac_address}
+    # How the meter answers without its password is learned after its first readings.
+    await statistics_are_filled(owner, serial_number)
     await web.stop()
     async with Stranger(address, web.port, document=claims) as stranger:
 
@@ -144,8 +146,17 @@ async def test_stranger_in_the_network(
         assert not stranger.secrets
     web.host = address
     await web.start()
-    await page.goto(await owner.device_path(serial_number))
     await _announce(owner, updater.meter.mac_address, address, "meter")
+
+    async def is_followed() -> bool:
+        devices = await owner.ask("config/device_registry/list")
+        return any(
+            device["configuration_url"] == f"http://{address}:{web.port}"
+            for device in devices
+        )
+
+    await until(is_followed)
+    await page.goto(await owner.device_path(serial_number))
     await expect(page.locator(f'a[href="http://{address}:{web.port}"]')).to_be_visible()
     await expect(row(page, "Active power")).to_contain_text("kW")
     await owner.forget_state("device_tracker.meter")
