@@ -34,7 +34,7 @@ _HURRY = 1.0
 
 _SILENCE = timedelta(seconds=60)
 
-CLOCK_FORMAT = "%Y-%m-%d %H:%M:%S"
+_CLOCK = "%Y-%m-%d %H:%M:%S"
 
 _UPDATE_PAUSE = timedelta(seconds=15)
 """Between two polls while the meter's firmware is changed; less than `HOLD`."""
@@ -111,12 +111,16 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
         assert self.config_entry.unique_id
         return self.config_entry.unique_id
 
-    def clocks(self) -> dict[str, str]:
-        """Return what the clocks of the meter and of Home Assistant show, local time."""
+    def clocks(self, offset: timedelta | None = None) -> dict[str, str]:
+        """Return what the clocks of the meter and of Home Assistant show, local time.
+
+        The meter's is ahead by `offset`, or by what its readings say.
+        """
         now = dt_util.now()
+        ahead = offset or self.data.clock_offset or timedelta()
         return {
-            "meter_time": f"{now + (self.data.clock_offset or timedelta()):{CLOCK_FORMAT}}",
-            "time": f"{now:{CLOCK_FORMAT}}",
+            "meter_time": f"{now + ahead:{_CLOCK}}",
+            "time": f"{now:{_CLOCK}}",
         }
 
     @override

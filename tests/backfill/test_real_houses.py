@@ -14,6 +14,7 @@ from custom_components.emu_professional.const import CONF_AUTOMATIC
 from homeassistant.components.recorder.db_schema import Statistics, StatisticsMeta
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.recorder import get_instance, session_scope
+from simulator import faults
 from simulator.history import ClockSet
 
 from .house import A_POLL, EXACT, IMPORT, PERIOD, SENSORS, House, worst
@@ -56,17 +57,9 @@ async def test_database_older_than_what_is_noted(house: House) -> None:
     await house.live(15)
     await house.pass_hour()
     begin = int(house.now.timestamp()) // HOUR * HOUR - 2 * DAY
+    clear_rows(house, IMPORT, 7)
     with session_scope(hass=house.hass) as session:
-        of_import = session.query(StatisticsMeta.id).filter_by(statistic_id=IMPORT)
         of_t1 = session.query(StatisticsMeta.id).filter_by(statistic_id=T1)
-        session.execute(
-            delete(Statistics).where(
-                Statistics.metadata_id == of_import.scalar_subquery(),
-                Statistics.start_ts >= begin,
-                Statistics.start_ts < begin + 7 * HOUR,
-            ),
-            execution_options={"synchronize_session": False},
-        )
         session.execute(
             update(Statistics)
             .where(
@@ -86,6 +79,49 @@ async def test_database_older_than_what_is_noted(house: House) -> None:
     house.server.requests.clear()
     await house.load()
     assert len(house.asked()) <= 4
+
+
+def clear_rows(house: House, statistic_id: str, hours: int) -> None:
+    """Delete some rows of two days ago, as the tools of Home Assistant can."""
+    begin = int(house.now.timestamp()) // HOUR * HOUR - 2 * DAY
+    with session_scope(hass=house.hass) as session:
+        found = session.query(StatisticsMeta.id).filter_by(statistic_id=statistic_id)
+        session.execute(
+            delete(Statistics).where(
+                Statistics.metadata_id == found.scalar_subquery(),
+                Statistics.start_ts >= begin,
+                Statistics.start_ts < begin + hours * HOUR,
+            ),
+            execution_options={"synchronize_session": False},
+        )
+
+
+async def test_rows_cleared_while_home_assistant_runs(house: House) -> None:
+    """A run between two daily checks finds them in the month that it settles."""
+    await house.load()
+    await house.live(15)
+    await house.pass_hour()
+    clear_rows(house, IMPORT, 7)
+    house.backfill._is_due = True
+    await house.live(12)
+    await house.pass_hour()
+    until = house.now - timedelta(hours=1)
+    assert await house.worst_error(until=until) < A_POLL
+
+
+async def test_repair_that_fails_is_tried_again(house: House) -> None:
+    """Broken rows that were found are not forgotten when the meter does not answer."""
+    await house.load()
+    clear_rows(house, IMPORT, 7)
+    await house.unload()
+    house.server.faults.set(faults.Status(500), path="/data/")
+    await house.load()
+    assert house.backfill.data.state is BackfillState.FAILED
+    house.server.faults.clear()
+    await house.live(12)
+    await house.pass_hour()
+    until = house.now - timedelta(hours=1)
+    assert await house.worst_error(until=until) < A_POLL
 
 
 @pytest.mark.parametrize("unit", [None, "kwh", "m³"])

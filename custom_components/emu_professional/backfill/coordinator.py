@@ -20,7 +20,7 @@ from homeassistant.util import dt as dt_util, slugify
 from homeassistant.util.hass_dict import HassKey
 
 from ..const import CONF_AUTOMATIC, DOMAIN, LOGGER
-from ..coordinator import CLOCK_FORMAT, EmuCoordinator
+from ..coordinator import EmuCoordinator
 from ..emu.errors import LoggerOfAnotherMeter, MeterError, MeterWithoutLogger
 from ..lost_hours import LostHours
 from ..storage import EntryStore, entry_store
@@ -266,10 +266,11 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
     async def _async_fill_unsettled(self, targets: Sequence[Target]) -> None:
         """Fill what is not settled, newest first; raise the first error at the end."""
         error: HomeAssistantError | None = None
-        unsettled = await self._async_unsettled(targets)
+        checked_since = self._checked_since(targets)
+        unsettled = await self._async_unsettled(targets, checked_since)
         for window, open_targets in unsettled:
             try:
-                await self._async_guarded(window, open_targets)
+                await self._async_guarded(window, open_targets, is_checked=True)
             except ServiceValidationError:
                 raise
             except HomeAssistantError as err:
@@ -280,17 +281,28 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
             raise error
         if any(window.until != EVERYTHING.until for window, _ in unsettled):
             # What was repaired has shifted later months, which were compared as well.
-            for key, seals in (await self._async_seals(targets)).items():
-                self._ledger.seal(key, seals)
+            await self._async_seal(targets, checked_since)
+        if checked_since == 0 and len(targets) == len(TARGETS):
+            self._checked = dt_util.utcnow()
+
+    def _checked_since(self, targets: Sequence[Target]) -> int:
+        """Return the begin of the months whose rows are compared with their seals.
+
+        That is all of them once a day, and always those in which rows are settled:
+        they get new seals.
+        """
+        if _is_over(self._checked, dt_util.utcnow()):
+            return 0
+        settled = self._ledger.settled
+        times = [settled[t.key] for t in targets if t.key in settled]
+        return min(times, default=0) // SEALED * SEALED
 
     async def _async_unsettled(
-        self, targets: Sequence[Target]
+        self, targets: Sequence[Target], checked_since: int
     ) -> list[tuple[Window, list[Target]]]:
         """Return which windows of which targets must be compared, newest first."""
         unsettled: dict[Window, list[Target]] = {}
-        seals = self._ledger.seals
-        if is_check := _is_over(self._checked, dt_util.utcnow()):
-            seals = await self._async_seals(targets)
+        found = await self._async_seals(targets, checked_since)
         for target in targets:
             if (statistic := self._statistic_of(target)) is None:
                 continue
@@ -303,11 +315,9 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
                 # It was settled before there were seals, and is another one by now.
                 self._ledger.settled.pop(target.key)
             for begin, end in self._ledger.unsettled(
-                target.key, seals.get(target.key, {}), EVERYTHING.until
+                target.key, found.get(target.key, {}), EVERYTHING.until, checked_since
             ):
                 unsettled.setdefault(Window(begin, end), []).append(target)
-        if is_check and len(targets) == len(TARGETS):
-            self._checked = dt_util.utcnow()
         return sorted(unsettled.items(), key=lambda item: item[0].until, reverse=True)
 
     async def _async_seals(
@@ -316,7 +326,7 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
         """Return the seals of the settled rows as they are, by the targets' keys.
 
         Five years of 21 statistics cost 2 s of CPU in the database's thread: only the
-        months from `since` on are read, and all of them once a day.
+        months from `since` on are read.
         """
         by_settled: dict[int, dict[str, Statistic]] = {}
         for target in targets:
@@ -333,10 +343,25 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
                 found[key] = seals.get(statistic.statistic_id, {})
         return found
 
-    async def _async_settle(
-        self, window: Window, report: Report, targets: Sequence[Target]
+    async def _async_seal(
+        self, targets: Sequence[Target], since: int, until: int = EVERYTHING.until
     ) -> None:
-        """Note what follows the logger now."""
+        """Seal the months that a time touches, as their rows are now."""
+        for key, seals in (await self._async_seals(targets, since)).items():
+            self._ledger.seal(key, seals, since, until)
+
+    async def _async_settle(
+        self,
+        window: Window,
+        report: Report,
+        targets: Sequence[Target],
+        is_checked: bool,
+    ) -> None:
+        """Note what follows the logger now.
+
+        A month that is only partly in the window is sealed again only if the rest of
+        its rows was compared with its seal before: `is_checked`.
+        """
         if report.until is None:
             return
         done = [
@@ -351,9 +376,12 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
                 (key for key, since in open_since.items() if window.since <= since),
                 report.until,
             )
-        since = window.since // SEALED * SEALED
-        for key, seals in (await self._async_seals(done, since)).items():
-            self._ledger.seal(key, seals, since, window.until)
+        since, until = window.since // SEALED * SEALED, window.until
+        if not is_checked:
+            since = -(-window.since // SEALED) * SEALED
+            until = window.until // SEALED * SEALED
+        if since < until:
+            await self._async_seal(done, since, until)
         self._report_lost_hours(window, report)
         self._ledger.prune(self._active(), _now())
         self._save_soon()
@@ -380,6 +408,7 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
         targets: Sequence[Target],
         mode: Mode = Mode.FILL,
         dry_run: bool = False,
+        is_checked: bool = False,
     ) -> Report:
         """Run a back-fill, one at a time, and show how far it is."""
         if self._is_running:
@@ -393,7 +422,7 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
             if not report.failed:
                 state = BackfillState.COMPLETE
             if not dry_run:
-                await self._async_settle(window, report, targets)
+                await self._async_settle(window, report, targets, is_checked)
         except asyncio.CancelledError:
             state = BackfillState.IDLE
             raise
@@ -453,13 +482,7 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
         if offset is None:
             raise _error("clock_unknown", meter=self.name)
         if abs(offset) > _CLOCK_LIMIT:
-            now = dt_util.now()
-            raise _error(
-                "clock_off",
-                meter=self.name,
-                meter_time=f"{now + offset:{CLOCK_FORMAT}}",
-                time=f"{now:{CLOCK_FORMAT}}",
-            )
+            raise _error("clock_off", meter=self.name, **self._meter.clocks(offset))
         return offset
 
     def _log(self, report: Report, seconds: float) -> None:

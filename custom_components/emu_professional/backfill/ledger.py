@@ -140,13 +140,18 @@ class Ledger:
             else:
                 own.pop(bucket)
 
-    def broken(self, key: str, stored: Mapping[int, Seal]) -> Iterator[tuple[int, int]]:
-        """Yield the times, in whole months, whose rows are not those that were sealed."""
+    def broken(
+        self, key: str, stored: Mapping[int, Seal], since: int = 0
+    ) -> Iterator[tuple[int, int]]:
+        """Yield the times, in whole months, whose rows are not those that were sealed.
+
+        `stored` are the seals of the rows as they are, of the months from `since` on.
+        """
         own = self.seals.get(key, {})
         buckets = [
             bucket
             for bucket in sorted(own)
-            if not own[bucket].is_like(stored.get(bucket))
+            if bucket * SEALED >= since and not own[bucket].is_like(stored.get(bucket))
         ]
         if not buckets:
             return
@@ -157,17 +162,18 @@ class Ledger:
                 begin = following
 
     def unsettled(
-        self, key: str, stored: Mapping[int, Seal], end: int
+        self, key: str, stored: Mapping[int, Seal], end: int, since: int = 0
     ) -> list[tuple[int, int]]:
         """Return the times of a statistic that must be compared with the logger.
 
-        The last one goes on to `end`. `stored` are the seals of the rows as they are.
+        The last one lasts to `end`. `stored` are the seals of the rows as they are, of
+        the months from `since` on.
         """
-        times = list(self.broken(key, stored))
-        since = self.settled.get(key, 0)
-        if times and times[-1][1] >= since:
-            since = min(times.pop()[0], since)
-        return [*times, (since, end)]
+        times = list(self.broken(key, stored, since))
+        settled = self.settled.get(key, 0)
+        if times and times[-1][1] >= settled:
+            settled = min(times.pop()[0], settled)
+        return [*times, (settled, end)]
 
 
 def lost(outages: Sequence[Outage], logger_begins: int) -> tuple[int, int] | None:
