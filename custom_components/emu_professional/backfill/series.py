@@ -327,10 +327,11 @@ class _Continuation:
         for start, row in rows.items():
             if start < profile.until:
                 continue
-            if row.state is None or self._has_seen(start, row.state):
-                self.first = row
-                break
-            if self._has_restarted(start, row.state):
+            if (
+                row.state is None
+                or self._has_seen(start, row.state)
+                or self._has_restarted(start, row.state)
+            ):
                 self.first = row
                 break
             self.unchanged.append(self._end._replace(start=start))

@@ -39,9 +39,9 @@ _A_WHILE: Final = 30 * 24 * HOUR
 class Stored:
     """The stored rows of a register's statistic.
 
-    `rows` are its long-term rows as `series.reconcile` wants them, `short_term` its newest
-    short-term one; `unit` is the unit of the statistic. `is_newest` says that no
-    later rows exist: then Home Assistant continues from `short_term`.
+    `rows` are its long-term rows as `series.reconcile` wants them, `short_term` its
+    newest short-term one; `unit` is the unit of the statistic. `is_newest` says that
+    no later rows exist: then Home Assistant continues from `short_term`.
     """
 
     rows: tuple[Row, ...]

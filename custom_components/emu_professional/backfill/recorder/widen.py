@@ -68,6 +68,10 @@ def _widened(
             rises = _Rises(session, found[0])
             begins.append(rises.begin(window.since))
             ends.append(rises.end(window.until))
+            if window.since in begins and window.until in ends:
+                # One register that rises is enough; others may have stood still for
+                # years, through which a query would have to search.
+                return window
     return Window(max(begins, default=window.since), min(ends, default=window.until))
 
 
