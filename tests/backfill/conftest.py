@@ -9,6 +9,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.emu_professional.backfill import coordinator, pages
 from custom_components.emu_professional.backfill.targets import TARGETS
+from custom_components.emu_professional.const import CONF_AUTOMATIC
 from custom_components.emu_professional.meter_log import LogbookCoordinator
 from homeassistant.components.recorder.core import Recorder
 from homeassistant.config_entries import ConfigEntryState
@@ -115,3 +116,14 @@ async def house(
     yield house
     if entry.state is ConfigEntryState.LOADED:
         await hass.config_entries.async_unload(entry.entry_id)
+
+
+@pytest.fixture
+async def manual(house: House) -> House:
+    """Return a house in which nothing is filled by itself."""
+    house.hass.config_entries.async_update_entry(
+        house.entry, options={CONF_AUTOMATIC: False}
+    )
+    await house.load()
+    await house.live(5)
+    return house

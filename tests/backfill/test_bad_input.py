@@ -16,7 +16,7 @@ from custom_components.emu_professional.backfill.coordinator import BackfillStat
 from custom_components.emu_professional.backfill.report import EVERYTHING
 from custom_components.emu_professional.backfill.targets import TARGETS
 from custom_components.emu_professional.backfill.times import HOUR
-from custom_components.emu_professional.const import CONF_AUTOMATIC, DOMAIN
+from custom_components.emu_professional.const import DOMAIN
 from homeassistant.components.recorder.statistics import StatisticsRow
 from homeassistant.core import callback
 from homeassistant.exceptions import HomeAssistantError
@@ -38,17 +38,6 @@ def small_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "_PART", 2 * DAY)
     energy = [t for t in TARGETS if t.key in FEW and t.key.startswith("energy")]
     monkeypatch.setattr(coordinator, "TARGETS", energy)
-
-
-@pytest.fixture
-async def manual(house: House) -> House:
-    """Return a house in which nothing is filled by itself."""
-    house.hass.config_entries.async_update_entry(
-        house.entry, options={CONF_AUTOMATIC: False}
-    )
-    await house.load()
-    await house.live(5)
-    return house
 
 
 async def all_rows(house: House) -> dict[str, dict[int, StatisticsRow]]:

@@ -10,7 +10,6 @@ from custom_components.emu_professional.backfill import coordinator
 from custom_components.emu_professional.backfill.coordinator import BackfillState
 from custom_components.emu_professional.backfill.run import Backfill
 from custom_components.emu_professional.backfill.times import HOUR
-from custom_components.emu_professional.const import CONF_AUTOMATIC
 from homeassistant.components.recorder.db_schema import Statistics, StatisticsMeta
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.recorder import get_instance, session_scope
@@ -21,17 +20,6 @@ from .house import A_POLL, EXACT, IMPORT, PERIOD, SENSORS, House, worst
 
 DAY = 24 * HOUR
 T1 = f"{IMPORT}_t1"
-
-
-@pytest.fixture
-async def manual(house: House) -> House:
-    """Return a house in which nothing is filled by itself."""
-    house.hass.config_entries.async_update_entry(
-        house.entry, options={CONF_AUTOMATIC: False}
-    )
-    await house.load()
-    await house.live(2)
-    return house
 
 
 async def test_clock_that_nobody_shows(manual: House) -> None:
