@@ -38,7 +38,7 @@ from simulator.meter import Meter, MeterConfig
 from simulator.updater import UpdaterServer
 from simulator.web import MeterServer
 
-from .event_loop import CheckedLoop, SkippingLoop
+from .event_loop import CheckedLoop, FrozenLoop, SkippingLoop
 
 settings.register_profile(
     "any machine",
@@ -164,7 +164,9 @@ def pytest_asyncio_loop_factories(
 
     Where `freezer` moves all clocks, the event loop's must go with them.
     """
-    if {"recorder_db_url", "real_time", "freezer"} & set(item.fixturenames):
+    if "freezer" in item.fixturenames:
+        return {"frozen": FrozenLoop}
+    if {"recorder_db_url", "real_time"} & set(item.fixturenames):
         return {"real": CheckedLoop}
     return {"skipping": SkippingLoop}
 

@@ -93,6 +93,20 @@ class CheckedLoop(asyncio.SelectorEventLoop):
         return super().call_at(when, callback, *args, context=context)
 
 
+class FrozenLoop(CheckedLoop):
+    """An event loop for a clock that stands still until a test moves it.
+
+    A timer of this very moment counts as due. With the machine's resolution of 1 ns,
+    which a float of this century can't add to its seconds, it never would, and the loop
+    would ask for it without pause: other threads could hardly work.
+    """
+
+    def __init__(self) -> None:
+        """Tell apart what floats can."""
+        super().__init__()
+        self._clock_resolution = 1e-5
+
+
 class SkippingLoop(CheckedLoop):
     """An event loop with a clock of its own."""
 
