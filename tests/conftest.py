@@ -182,6 +182,17 @@ async def enable_event_loop_debug(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture
+def caplog(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """Keep the log from INFO on.
+
+    The plugin has Home Assistant log each step of the recorder and each event, which
+    takes a tenth of a test's time.
+    """
+    caplog.set_level(logging.INFO)
+    return caplog
+
+
+@pytest.fixture
 def real_time() -> None:
     """Skip no waits: another process or thread works that the event loop can't see."""
 

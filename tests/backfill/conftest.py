@@ -1,7 +1,9 @@
 """The recorder must be there before Home Assistant is, and has nothing to complain of."""
 
 from collections.abc import AsyncGenerator, Generator
+from datetime import datetime
 import logging
+from typing import Any
 
 from freezegun.api import FrozenDateTimeFactory
 import pytest
@@ -88,15 +90,38 @@ def few_statistics(
 
 
 @pytest.fixture
+def recorder_config(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Let the recorder leave out what no test reads: it commits each event."""
+    exclude = {
+        "event_types": [
+            *("entity_registry_updated", "device_registry_updated"),
+            *("service_registered", "component_loaded"),
+        ],
+    }
+    if "all_statistics" not in request.fixturenames:
+        exclude["entity_globs"] = [
+            *("sensor.*_active_power_l?", "sensor.*_current_l?"),
+            "sensor.*_statistics_fill*",
+        ]
+    return {"exclude": exclude}
+
+
+@pytest.fixture
 def clock() -> ManualClock:
     """Return the time of the simulated world."""
     return ManualClock(NOW)
 
 
 @pytest.fixture
-def config() -> MeterConfig:
+def installed() -> datetime:
+    """Return since when the meter has logged."""
+    return INSTALLED
+
+
+@pytest.fixture
+def config(installed: datetime) -> MeterConfig:
     """Return how the meter is made."""
-    return MeterConfig(serial_number=SERIAL_NUMBER, installed=INSTALLED, logger=COUNTED)
+    return MeterConfig(serial_number=SERIAL_NUMBER, installed=installed, logger=COUNTED)
 
 
 @pytest.fixture
@@ -108,9 +133,10 @@ async def house(
     clock: ManualClock,
     server: MeterServer,
     entry: MockConfigEntry,
+    installed: datetime,
 ) -> AsyncGenerator[House]:
     """Return a house whose recorder has just compiled its first statistics."""
-    house = House(hass, freezer, clock, server, entry)
+    house = House(hass, freezer, clock, server, entry, installed)
     house.move_to(NOW)
     await house.compile(NOW - PERIOD)
     yield house

@@ -22,6 +22,7 @@ from tests.conftest import COUNTED, SERIAL_NUMBER
 
 from .house import (
     A_POLL,
+    DAYS,
     DEVICE,
     EXACT,
     EXTERNAL,
@@ -58,7 +59,7 @@ async def test_history_comes_with_the_meter(house: House) -> None:
     assert house.backfill.data.state is BackfillState.COMPLETE
     for statistic_id, register in REGISTERS.items():
         errors = await house.errors(statistic_id, register)
-        assert len(errors) == 5 * 24 - 1
+        assert len(errors) == DAYS * 24 - 1
         assert worst(errors) < EXACT, statistic_id
     await assert_means(house, f"{DEVICE}_active_power", 13, 1000)
     await assert_means(house, f"{DEVICE}_current_l2", 19, 1000)
@@ -82,7 +83,7 @@ async def test_home_assistant_off(house: House, away: timedelta) -> None:
     await house.live(15)
     await house.pass_hour()
     assert await house.worst_error(until=back) < EXACT
-    assert min(house.asked()) > 5 * 96 - 40
+    assert min(house.asked()) > DAYS * 96 - 40
     await house.live(15)
     assert await house.worst_error() < A_POLL
 
@@ -143,7 +144,7 @@ async def test_nothing_is_read_twice(house: House) -> None:
     house.server.requests.clear()
     await house.load()
     assert len(house.asked()) <= 4
-    assert min(house.asked()) > 5 * 96 - 30
+    assert min(house.asked()) > DAYS * 96 - 30
 
 
 async def test_disabled_sensor(house: House) -> None:
@@ -156,7 +157,7 @@ async def test_disabled_sensor(house: House) -> None:
     registry.async_update_entity(sensor, disabled_by=None)
     await house.unload()
     await house.load()
-    assert len(await house.rows(sensor)) == 5 * 24 - 1
+    assert len(await house.rows(sensor)) == DAYS * 24 - 1
     await assert_means(house, sensor, 22, 10)
 
 
@@ -165,11 +166,11 @@ async def test_excluded_sensor(house: House) -> None:
     get_instance(house.hass).entity_filter = lambda entity_id: entity_id != IMPORT
     await house.load()
     assert not await house.rows(IMPORT)
-    assert len(await house.rows(f"{IMPORT}_t1")) == 5 * 24 - 1
+    assert len(await house.rows(f"{IMPORT}_t1")) == DAYS * 24 - 1
     get_instance(house.hass).entity_filter = None
     await house.unload()
     await house.load()
-    assert len(await house.rows(IMPORT)) == 5 * 24 - 1
+    assert len(await house.rows(IMPORT)) == DAYS * 24 - 1
 
 
 async def test_renamed_sensor(house: House) -> None:
@@ -359,7 +360,7 @@ async def test_deleted_statistic(house: House) -> None:
     assert not await house.rows(IMPORT)
     await house.unload()
     await house.load()
-    assert len(await house.rows(IMPORT)) == 5 * 24 - 1
+    assert len(await house.rows(IMPORT)) == DAYS * 24 - 1
 
 
 async def test_not_while_starting(house: House) -> None:

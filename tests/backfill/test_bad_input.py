@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from itertools import pairwise
 from typing import cast, override
@@ -25,10 +26,16 @@ from homeassistant.helpers.recorder import session_scope
 from simulator import faults
 from simulator.faults import Respond
 
-from .house import A_POLL, EXACT, FEW, SENSORS, House, worst
+from .house import A_POLL, EXACT, FEW, LONG_AGO, SENSORS, House, worst
 
 DAY = 24 * HOUR
 MIDDLE = 5 * 96 // 2
+
+
+@pytest.fixture
+def installed() -> datetime:
+    """Return since when the meter has logged: for several parts of a run."""
+    return LONG_AGO
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from dataclasses import replace
+from datetime import datetime
 
 import aiohttp
 import pytest
@@ -20,11 +21,17 @@ from simulator import faults
 from simulator.tables import LOGGER_COLUMNS
 from simulator.web import MeterServer
 
-from .house import INSTALLED, NOW
+from .house import LONG_AGO, NOW
 
-BEGIN = int(INSTALLED.timestamp())
+BEGIN = int(LONG_AGO.timestamp())
 END = int(NOW.timestamp())
 FOR_EVER = 1 << 40
+
+
+@pytest.fixture
+def installed() -> datetime:
+    """Return since when the meter has logged: some pages."""
+    return LONG_AGO
 
 
 @pytest.fixture

@@ -126,7 +126,7 @@ async def test_unit_that_is_none_of_energy(manual: House, unit: str | None) -> N
     with pytest.raises(HomeAssistantError, match=T1):
         await manual.fill()
     assert manual.backfill.data.state is BackfillState.FAILED
-    assert len(await manual.rows(IMPORT)) > len(before) + 100
+    assert len(await manual.rows(IMPORT)) > len(before) + 24
     report = manual.backfill.report
     assert report
     assert report.failed.keys() == {T1}

@@ -20,12 +20,12 @@ from simulator import faults
 from simulator.history import PowerFailure
 from tests.conftest import SERIAL_NUMBER
 
-from .house import DEVICE, EXACT, EXTERNAL, IMPORT, INSTALLED, NOW, House, worst
+from .house import DAYS, DEVICE, EXACT, EXTERNAL, IMPORT, INSTALLED, NOW, House, worst
 
 # The tests' Home Assistant lives there.
 ZONE = ZoneInfo("US/Pacific")
 BACKFILL = "backfill_statistics"
-HOURS = 5 * 24 - 1
+HOURS = DAYS * 24 - 1
 """That the logger knows from one border to the other."""
 
 type Answer = dict[str, Any]
@@ -67,7 +67,7 @@ def whole_hour(at: datetime) -> int:
 
 async def test_everything(manual: House) -> None:
     """Without a window all that the logger has is filled, and the response tells it."""
-    outage = NOW - timedelta(days=2, minutes=7)
+    outage = NOW - timedelta(days=1, minutes=7)
     meter = manual.server.meter
     meter.happens(PowerFailure(outage, outage + timedelta(minutes=5)))
     manual.server.faults.set(faults.BrokenLine(20, 100), path="/data/")

@@ -9,8 +9,7 @@ only of long stretches in which nothing changes the middle is left out.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator, Iterable
-import logging
+from collections.abc import AsyncGenerator, Iterable
 import os
 from typing import Any, Final
 from unittest.mock import patch
@@ -33,16 +32,6 @@ from .virtual_year.steps import DAY, Clock, Fill, Live, Off, Silent, Step
 from .virtual_year.world import BIRTH, KEEP, ZONE, World, time_of
 
 YEARS: Final = int(os.environ.get("VIRTUAL_YEARS") or 0)
-
-
-@pytest.fixture
-def mock_recorder_before_hass() -> Generator[None]:
-    """Let the database not log every statement: most of the time would go there."""
-    logger = logging.getLogger("sqlalchemy.engine")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    yield
-    logger.setLevel(level)
 
 
 @pytest.fixture
