@@ -51,11 +51,12 @@ class Recorder:
 
     hours: dict[int, Row] = field(default_factory=dict)
     periods: dict[int, Row] = field(default_factory=dict)
+    """In the order of time."""
 
     @property
     def newest(self) -> Row | None:
         """Return the newest short-term row."""
-        return self.periods[max(self.periods)] if self.periods else None
+        return self.periods[next(reversed(self.periods))] if self.periods else None
 
     def compile(self, start: int, state: float | None) -> None:
         """Compile the five minutes that have just passed."""
@@ -63,8 +64,8 @@ class Recorder:
             self.periods[start] = Row(start, state, self._sum(state))
         if (start + PERIOD) % HOUR == 0:
             self._compile_hour(start + PERIOD - HOUR)
-        for old in [p for p in self.periods if p < start - KEEP]:
-            del self.periods[old]
+            for old in [p for p in self.periods if p < start - KEEP]:
+                del self.periods[old]
 
     def _sum(self, state: float) -> float:
         if (newest := self.newest) is None or newest.state is None:
@@ -74,7 +75,7 @@ class Recorder:
         return newest.sum + state - newest.state
 
     def _compile_hour(self, start: int) -> None:
-        inside = [p for p in self.periods if start <= p < start + HOUR]
+        inside = self.periods.keys() & range(start, start + HOUR, PERIOD)
         if inside and start not in self.hours:
             row = self.periods[max(inside)]
             self.hours[start] = Row(start, row.state, row.sum)
@@ -92,6 +93,7 @@ class Recorder:
             self.hours[row.start] = row
         if plan.anchor:
             self.periods[plan.anchor.start] = plan.anchor
+            self.periods = dict(sorted(self.periods.items()))
 
     def rows_since(self, start: int) -> list[Row]:
         """Return rows from the last one before a time on."""
