@@ -15,6 +15,7 @@ from custom_components.emu_professional.emu.errors import (
     MeterUnauthorized,
     MeterUnexpectedAnswer,
     MeterUnreachable,
+    MeterUnreadable,
     MeterUnsupported,
 )
 from custom_components.emu_professional.emu.logs import Record
@@ -219,3 +220,47 @@ async def test_records_that_were_not_asked_for(
     page = await meter.records(100_000, 100_010)
     assert not page.records
     assert not page.refusals
+
+
+@pytest.mark.parametrize(
+    ("came", "damaged", "read"),
+    [
+        ([9, 8, 7, 6, 5], {}, [5, 6, 7, 8, 9]),
+        ([7, 8, 9, 5, 6], {}, [5, 6, 7, 8, 9]),
+        ([6, 5, 9, 8, 7], {}, [5, 6, 7, 8, 9]),
+        ([5, 6, 5, 6, 7], {}, [5, 6, 7]),
+        ([5, 6, 8, 7, 9], {}, [5, 6, 7, 8, 9]),
+        ([5, 6, 7, 8, 9], {7: 9}, [5, 6, 8, 9]),
+        ([5, 6, 7, 8, 9], {7: 6}, [5, 6, 8, 9]),
+        ([9, 8, 7, 6, 5], {7: 5}, [5, 6, 8, 9]),
+        ([5, 6, 7, 8, 9], {9: 5}, [5, 6, 7, 8]),
+        ([5, 6, 7, 8, 9], {5: 9}, [6, 7, 8, 9]),
+        ([5, 9], {9: 5}, []),
+    ],
+)
+async def test_order_of_records(
+    meter: MeterClient,
+    server: MeterServer,
+    came: list[int],
+    damaged: dict[int, int],
+    read: list[int],
+) -> None:
+    """A ring may begin anywhere, and no record comes twice; no index is guessed."""
+    lines = {}
+    for index in range(5, 10):
+        page = server.meter.data({"from": str(index), "to": str(index)})
+        assert page
+        at, _, rest = page.splitlines()[-1].split(b";", 2)
+        lines[index] = b"%b;%d;%b" % (at, damaged.get(index, index), rest)
+    body = b"\n".join(lines[index] for index in came) + b"\n"
+    server.faults.set(faults.Body(body), path="/data/")
+    try:
+        page_read = await meter.records(5, 9)
+    except MeterUnreadable as err:
+        page_read = err.page
+    found = [
+        record for index in read for record in expected(server.meter, index, index)
+    ]
+    assert page_read.records == tuple(found)
+    refused = len(came) - len(read) if damaged else 0
+    assert len(page_read.refusals) == refused

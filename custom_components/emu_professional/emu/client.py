@@ -28,6 +28,7 @@ from .errors import (
 from .fingerprint import Fingerprint
 from .logs import (
     CUT_OFF,
+    DAMAGED_INDEX,
     NOT_ASKED_FOR,
     LogbookReader,
     LogbookRecord,
@@ -39,6 +40,7 @@ from .logs import (
     Timing,
 )
 from .pace import Pace
+from .page_order import in_order
 from .readings import Readings, Status, parse_readings, parse_status
 from .request_queue import Priority, RequestQueue
 
@@ -441,8 +443,8 @@ def _parse[R: Record | LogbookRecord](
         # A meter that has none of them may give the nearest ones: that is none.
         if records:
             refusals += [Refusal(f"{r.index}", NOT_ASKED_FOR) for r in strange]
-    if records and records[0].index > records[-1].index:
-        records.reverse()
+    records, damaged = in_order(records)
+    refusals += [Refusal(f"{record.index}", DAMAGED_INDEX) for record in damaged]
     timing = Timing(answer.first or answer.seconds, answer.seconds)
     return Page(tuple(records), tuple(refusals), whole, answer.has_length, timing)
 

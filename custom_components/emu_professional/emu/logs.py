@@ -42,6 +42,9 @@ CUT_OFF: Final = "cut off"
 NOT_ASKED_FOR: Final = "index not asked for"
 """Why a record of another index than those asked for is refused."""
 
+DAMAGED_INDEX: Final = "index of another record"
+"""Why a record is refused whose index is damaged, as those around it show."""
+
 _SEPARATORS: Final = ",;\t"
 _PATIENCE: Final = 2
 _LONGEST_LINE: Final = 1024
