@@ -244,6 +244,12 @@ async def test_times_and_indices_from_outside(
     assert not [request for request in server.requests if "00000" in request.path]
     answer = await call(hass, GET, loaded, first_index=960, last_index=huge)
     assert indices(answer) == [960]
+    # Home Assistant's own reading of a time does not survive half a character.
+    times: tuple[object, ...] = ("\ud800", LONG_AGO + "\udfff", 10**30, True, [])
+    for time in times:
+        for service in (GET, "get_logbook", "backfill_statistics"):
+            with pytest.raises(vol.Invalid):
+                await call(hass, service, loaded, start=time)
     for index in (float("inf"), float("nan"), "1" * 5000, -1, [1], "ten"):
         with pytest.raises(vol.Invalid):
             await call(hass, GET, loaded, first_index=index)

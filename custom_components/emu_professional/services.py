@@ -97,6 +97,18 @@ def _whole_number(value: object) -> int:
     raise ValueError(value)
 
 
+def _storable(value: object) -> object:
+    """Return a value. Raises ValueError for a text that can be no UTF-8.
+
+    A lone surrogate, which YAML can name, ends the process in the library with which
+    Home Assistant reads a time.
+    """
+    if isinstance(value, str):
+        value.encode()
+    return value
+
+
+_TIME: Final = vol.All(_storable, cv.datetime)
 _INDEX: Final = vol.All(
     vol.Coerce(_whole_number), vol.Range(min=0), vol.Clamp(max=EVERYTHING.until)
 )
@@ -105,8 +117,8 @@ _METER: Final = {
     vol.Optional(ATTR_DEVICE_ID): str,
 }
 _WINDOW: Final = {
-    vol.Optional(ATTR_START): cv.datetime,
-    vol.Optional(ATTR_END): cv.datetime,
+    vol.Optional(ATTR_START): _TIME,
+    vol.Optional(ATTR_END): _TIME,
 }
 _SELECTION: Final = {
     **_METER,
