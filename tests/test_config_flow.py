@@ -170,7 +170,8 @@ async def test_user_error(
 
 
 @pytest.mark.parametrize(
-    "host", ["", "my meter", "http://", "1.2.3.4:99999", "a" * 254, "?"]
+    "host",
+    ["", "my meter", "http://", "1.2.3.4:99999", "a" * 254, "?", "[::1%a]:80x@"],
 )
 async def test_user_invalid_host(hass: HomeAssistant, host: str) -> None:
     """What can't be an address is not tried."""

@@ -39,6 +39,22 @@ AT = "2026-06-01T09:00:00+00:00"
             "changes": [],
             "empty_since": None,
         },
+        # Times that no calendar has, and seals that are none
+        {
+            "registers": {"energy_import": "1"},
+            "at": "0001-01-01T00:00:00+14:00",
+            "settled": {},
+            "silences": [],
+            "seals": {"energy_import": {"1": ["2", "x"]}},
+            "hash": "00",
+            "version": [],
+            "times": [[1 << 40, 1 << 41]],
+            "logbook": 1,
+            "logger": 1,
+            "lasting": 0,
+            "changes": [[1, "1"]],
+            "empty_since": "never",
+        },
         None,
     ],
 )

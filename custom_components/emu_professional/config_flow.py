@@ -91,7 +91,11 @@ def parse_host(text: str) -> tuple[str, int]:
     *_, text = text.strip().rpartition("://")
     if text.count(":") > 1 and not text.startswith("["):
         text = f"[{text}]"
-    url = URL(f"http://{text}")
+    try:
+        url = URL(f"http://{text}")
+    except IndexError as err:
+        # What yarl makes of some addresses without an end.
+        raise ValueError(text) from err
     if not url.host or not url.port or len(url.host) > _LONGEST_NAME:
         raise ValueError(text)
     if ":" not in url.host and not _NAME.fullmatch(url.host):

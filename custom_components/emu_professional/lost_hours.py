@@ -15,7 +15,7 @@ from homeassistant.helpers import issue_registry as ir
 from homeassistant.util import dt as dt_util
 
 from .const import DOMAIN
-from .storage import EntryStore, entry_store, shape
+from .storage import TIME, EntryStore, entry_store, shape
 
 _KEY: Final = "lost_hours"
 _FORMAT: Final = "%Y-%m-%d %H:%M"
@@ -115,7 +115,9 @@ def async_forget(hass: HomeAssistant, entry: ConfigEntry) -> None:
 @callback
 def lost_hours_store(hass: HomeAssistant, entry: ConfigEntry) -> EntryStore:
     """Return the store of the times that were not confirmed yet."""
-    return entry_store(hass, entry, _KEY, shape(times=[vol.ExactSequence([int, int])]))
+    return entry_store(
+        hass, entry, _KEY, shape(times=[vol.ExactSequence([TIME, TIME])])
+    )
 
 
 def _issues(hass: HomeAssistant, entry: ConfigEntry) -> dict[str, ir.IssueEntry]:

@@ -32,6 +32,9 @@ OTHER_SHAPE: Final = (
 type Check = Callable[[Any], object]
 """Raises an error for data of another shape; a schema, or several in a row."""
 
+TIME: Final = vol.All(int, vol.Range(min=0, max=1 << 32))
+"""Seconds since 1970-01-01 UTC, no more than a calendar has."""
+
 _STORES: Final[HassKey[dict[str, EntryStore]]] = HassKey(f"{DOMAIN}.stores")
 
 

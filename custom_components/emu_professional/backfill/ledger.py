@@ -79,7 +79,7 @@ class Ledger:
             Outage(int(since), int(until)) for since, until in data["silences"]
         ]
         ledger.seals = {
-            str(key): {int(bucket): Seal(*seal) for bucket, seal in seals.items()}
+            str(key): {int(bucket): _seal(*seal) for bucket, seal in seals.items()}
             for key, seals in data.get("seals", {}).items()
         }
         return ledger
@@ -174,6 +174,11 @@ class Ledger:
         if times and times[-1][1] >= settled:
             settled = min(times.pop()[0], settled)
         return [*times, (settled, end)]
+
+
+def _seal(rows: Any, *sums: Any) -> Seal:
+    """Return a seal as it was stored. Raises TypeError or ValueError if it is none."""
+    return Seal(int(rows), *map(float, sums))
 
 
 def lost(outages: Sequence[Outage], logger_begins: int) -> tuple[int, int] | None:
