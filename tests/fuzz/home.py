@@ -1,0 +1,269 @@
+"""What comes from the disk and from callers: stores, service data, typed hosts."""
+
+import base64
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+import json
+from pathlib import Path
+from random import Random
+import tempfile
+from typing import Any, Final, NamedTuple
+
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+import voluptuous as vol
+
+from custom_components.emu_professional import (
+    config_flow,
+    coordinator,
+    firmware,
+    lost_hours,
+    meter_log,
+    relocation,
+    services,
+)
+from custom_components.emu_professional.backfill import coordinator as backfill
+from custom_components.emu_professional.backfill.ledger import Ledger, Seal, lost
+from custom_components.emu_professional.const import DOMAIN
+from custom_components.emu_professional.emu.errors import FirmwareRefused
+from custom_components.emu_professional.emu.events import new_events
+from custom_components.emu_professional.emu.fingerprint import Fingerprint
+from custom_components.emu_professional.emu.logs import LogbookReader, RecordReader
+from custom_components.emu_professional.emu.readings import (
+    Continuity,
+    Readings,
+    parse_readings,
+)
+from custom_components.emu_professional.installation import update_store
+from custom_components.emu_professional.storage import OTHER_SHAPE
+from homeassistant.core import Context, HomeAssistant, ServiceCall
+from homeassistant.exceptions import ServiceValidationError
+
+from . import samples
+from .mutations import as_json, damaged, odd_document, odd_value
+from .target import Bounds, Target
+
+_NOW: Final = int(samples.NOW.timestamp())
+
+
+class _Kept(NamedTuple):
+    """How a store checks its file, one that is right, and what is done with it."""
+
+    check: Callable[[Any], object]
+    document: Any
+    use: Callable[[Any], object]
+
+
+def _readings() -> Readings:
+    return parse_readings(json.loads(samples.readings()))
+
+
+def _use_registers(stored: Any) -> None:
+    registers, at = coordinator._parse_registers(stored)
+    Continuity(registers, at).accept(_readings(), samples.NOW)
+
+
+def _use_ledger(stored: Any) -> None:
+    ledger = Ledger.from_dict(stored)
+    seal = {667: Seal(720, 1.5, 0, 0)}
+    for key in list(ledger.seals)[:50]:
+        ledger.unsettled(key, seal, _NOW)
+        ledger.seal(key, seal)
+    ledger.prune(list(ledger.settled), _NOW)
+    lost(ledger.outages, _NOW)
+    Ledger.from_dict(ledger.as_dict())
+
+
+def _use_told(stored: Any) -> None:
+    told = meter_log._told(stored)
+    new_events(
+        told,
+        LogbookReader().feed(samples.logbook()[2]),
+        RecordReader().feed(samples.logger()[2]),
+    )
+
+
+def _use_lost_hours(stored: Any) -> None:
+    for since, until in dict(stored["times"]).items():
+        lost_hours._shown(since)
+        lost_hours._shown(until)
+
+
+def _firmware() -> dict[str, Any]:
+    image = base64.b64encode(samples.firmware()[0]).decode()
+    return {
+        "image": image,
+        "source": "upload",
+        "when": samples.NOW.isoformat(),
+        "unfit_for": [samples.SERIAL_NUMBER],
+        "is_checked_daily": True,
+        "checked": samples.NOW.isoformat(),
+        "conditions": {"etag": "abc"},
+    }
+
+
+def _stores(hass: HomeAssistant) -> list[_Kept]:
+    entry = MockConfigEntry(domain=DOMAIN, unique_id=samples.SERIAL_NUMBER)
+    headers = [["server", "EMU"], ["www-authenticate", 'Basic realm="EMU"']]
+    return [
+        _Kept(
+            coordinator.registers_store(hass, entry)._check,
+            {
+                "registers": {"active_energy_import_t1": "12.345"},
+                "at": samples.NOW.isoformat(),
+            },
+            _use_registers,
+        ),
+        _Kept(
+            backfill.backfill_store(hass, entry)._check,
+            {
+                "settled": {"active_power": _NOW - 90_000},
+                "silences": [[_NOW - 9000, _NOW - 400], [_NOW - 300, _NOW]],
+                "seals": {"active_power": {"667": [720, 5.5, 0, 0], "668": [3, 1]}},
+            },
+            _use_ledger,
+        ),
+        _Kept(
+            meter_log.logbook_store(hass, entry)._check,
+            {
+                "logbook": 3,
+                "logger": 400,
+                "lasting": 64,
+                "changes": [[400, 1], [401, 2]],
+                "empty_since": None,
+            },
+            _use_told,
+        ),
+        _Kept(
+            lost_hours.lost_hours_store(hass, entry)._check,
+            {"times": [[_NOW - 9000, _NOW]]},
+            _use_lost_hours,
+        ),
+        _Kept(
+            relocation.fingerprint_store(hass, entry)._check,
+            {"status": 401, "headers": headers},
+            lambda stored: Fingerprint.from_json(stored).as_json(),
+        ),
+        _Kept(
+            update_store(hass, entry)._check,
+            {"hash": "00" * 32, "version": "1.0.17"},
+            lambda stored: bytes.fromhex(stored["hash"]),
+        ),
+        _Kept(firmware._parse, _firmware(), firmware._parse),
+    ]
+
+
+class _File(NamedTuple):
+    number: int
+    body: bytes
+
+
+@asynccontextmanager
+async def stores() -> AsyncGenerator[Target[_File]]:
+    """Read files in .storage: what passes the check can be used."""
+    with tempfile.TemporaryDirectory() as folder:
+        hass = HomeAssistant(folder)
+        kept = _stores(hass)
+
+        def make(random: Random) -> _File:
+            number = random.randrange(len(kept))
+            document = kept[number].document
+            for _ in range(random.randrange(1, 4)):
+                document = odd_document(random, document)
+            return _File(number, as_json(document))
+
+        async def read(given: _File) -> int:
+            store = kept[given.number]
+            try:
+                document = json.loads(given.body)
+                store.check(document)
+            except (*OTHER_SHAPE, FirmwareRefused, RecursionError):
+                return len(given.body)
+            store.use(document)
+            return len(given.body)
+
+        yield Target(make, read, (), Bounds(0.5, 20, 4, 100))
+        await hass.async_stop(force=True)
+
+
+_DATES: Final = (
+    *("2026-06-01T10:00:00+02:00", "2026-06-01 10:00", "2026-06-01", "0001-01-01"),
+    *("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "9999-12-31T23:59"),
+    *("2026-03-29T02:30:00", "2026-06-01T24:00:00", "2026-W01-1", "20260601", "now"),
+)
+_CALLS: Final[dict[str, dict[str, Any]]] = {
+    services.SERVICE_BACKFILL: {"mode": "fill", "dry_run": True},
+    services.SERVICE_GET: {"first_index": 1, "last_index": 9, "columns": ["frequency"]},
+    services.SERVICE_LOGBOOK: {},
+    services.SERVICE_EXPORT: {"path": "www/meter.csv", "columns": "frequency"},
+}
+
+
+class _Call(NamedTuple):
+    service: str
+    data: Any
+
+
+def _call(random: Random) -> _Call:
+    service = random.choice(list(_CALLS))
+    data: dict[str, Any] = {"config_entry_id": "abc", **_CALLS[service]}
+    for key in ("start", "end"):
+        if random.random() < 0.5:
+            data[key] = random.choice((*_DATES, odd_value(random)))
+    if service == services.SERVICE_EXPORT and random.random() < 0.5:
+        path = damaged(random, (b"www/meter.csv", b"../secrets.yaml", b"/etc/passwd"))
+        data["path"] = path[:5000].decode(errors="surrogateescape")
+    for _ in range(random.choice((0, 0, 1, 2))):
+        data = odd_document(random, data)
+    return _Call(service, data)
+
+
+@asynccontextmanager
+async def calls() -> AsyncGenerator[Target[_Call]]:
+    """Check data of service calls: times, indices and paths."""
+    with tempfile.TemporaryDirectory() as folder:
+        hass = HomeAssistant(folder)
+        Path(folder, "www").mkdir()
+        hass.config.allowlist_external_dirs = {str(Path(folder, "www").resolve())}
+
+        async def read(given: _Call) -> int:
+            schema = services.ACTIONS[given.service].schema
+            data = schema(given.data)
+            call = ServiceCall(hass, DOMAIN, given.service, data, Context())
+            wanted = services._wanted(call)
+            assert wanted.since < wanted.until
+            assert abs(wanted.since) + wanted.until + services._MARGIN < 2**63
+            if "path" in data:
+                path = services._real_path(hass, data["path"])
+                assert path.is_relative_to(Path(folder, "www").resolve())
+            return 0
+
+        # The disk's own errors are told to the caller as they are.
+        errors = (vol.Invalid, ServiceValidationError, OSError)
+        yield Target(_call, read, errors, Bounds(0.5, 0, 4, 0))
+        await hass.async_stop(force=True)
+
+
+_HOSTS: Final = (
+    *(b"192.168.1.20", b"meter.lan:8081", b"http://meter.local/status.json", b"::1"),
+    *(b"[fe80::1%eth0]:80", "zähler.example".encode(), b"user:password@meter.lan"),
+)
+
+
+@asynccontextmanager
+async def hosts() -> AsyncGenerator[Target[bytes]]:
+    """Read what an owner may type as a host."""
+
+    async def read(given: bytes) -> int:
+        host, port = config_flow.parse_host(given.decode(errors="surrogateescape"))
+        assert 0 < port < 65_536
+        assert len(host) < 300
+        host.encode()
+        return len(given)
+
+    def make(random: Random) -> bytes:
+        return damaged(random, _HOSTS)[:10_000]
+
+    # The first name of another alphabet has large tables loaded.
+    for host in _HOSTS:
+        await read(host)
+    yield Target(make, read, (ValueError,), Bounds(0.5, 2, 2, 60))
