@@ -102,6 +102,11 @@ class Outages:
                 until = max(until, end)
             self._times.append((since, until))
 
+    def begin(self, at: int) -> int:
+        """Return since when an outage lasts that goes on at a time, or the time."""
+        following = self._times[bisect_right(self._times, at, key=_end) :]
+        return min(at, following[0][0]) if following else at
+
     def within(self, since: int, until: int) -> int:
         """Return how many seconds of a time the meter was not observed."""
         seconds = 0

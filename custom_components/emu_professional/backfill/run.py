@@ -191,7 +191,12 @@ class Backfill:
             for target in targets
             if target.is_register and (statistic := self._statistic_of(target))
         ]
-        return await async_widened(self._hass, registers, window)
+        # Rows alone do not show an outage whose newest part is filled already: the
+        # run before was interrupted.
+        since = window.since
+        while (begin := whole_hour(self._outages.begin(since))) < since:
+            since = begin
+        return await async_widened(self._hass, registers, Window(since, window.until))
 
     async def _async_begin(self, since: int, newest: Record) -> int:
         """Return where a long window begins, or the logger if that is later."""

@@ -64,6 +64,8 @@ class Contract:
         ]
         stored = [start for one in energies for start in one]
         since, until = window.since, window.until
+        while noted := [at for at, end in self.life.outages if at < since < end]:
+            since = min(noted) // HOUR * HOUR
         if not stored or min(stored) >= since:
             first = since
         else:
@@ -71,17 +73,19 @@ class Contract:
         last = until if max(stored, default=0) >= until else until - HOUR
 
         def is_empty(start: int) -> bool:
-            return not any(one.get(start) for one in energies)
+            # The first row of all counts nothing, and has heard the meter.
+            return not any(one.get(start) or start == min(one) for one in energies)
 
         is_new = max(stored, default=0) < since
         if first < since and (is_empty(first) or (is_empty(since) and not is_new)):
             while is_empty(first) and first > min(stored):
                 first -= HOUR
             since = first
-        if last == until and (is_empty(last - HOUR) or is_empty(last)):
+        while last == until and (is_empty(last - HOUR) or is_empty(last)):
             while is_empty(last) and last < max(stored):
                 last += HOUR
             until = last + HOUR
+            last = min(until, max(stored))
         return since, until
 
     def check(self, before: Mapping[str, Stored], after: Mapping[str, Stored]) -> None:

@@ -336,6 +336,21 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
         {"keys": ["energy_export"], "depth": 400, "days": 0},
         (Clock(-4000), Live(1), Live(25), Live(25), Unit(2), Live(7)),
     ),
+    "the logger begins while off, and is not read from its begin again": (
+        {"interval": 5, "days": 2},
+        (
+            *(Live(7), Off(TO_THE_CLOCK_CHANGE, heard=False)),
+            Fill(since=2, hitch="stop", after=2, days=1),
+        ),
+    ),
+    "a window before the first hour, which ends with the begin of an outage": (
+        {"keys": ["energy_export"], "depth": 400},
+        (Live(1), Off(9 * HOUR, 0, 25), Live(1), Fill(since=300, hours=24)),
+    ),
+    "a window before the first hour, in which no sensor has counted anything": (
+        {"interval": 60},
+        (Live(2), Off(9 * HOUR, 0, 280), Fill(since=300, hours=24)),
+    ),
 }
 
 REGISTERS: Final = (

@@ -103,7 +103,8 @@ class _Rises:
             return EVERYTHING.until
         if after == until and self._last_before(until) == until - HOUR:
             return until
-        return after + HOUR
+        # The next outage may begin in the hour in which this one ends.
+        return self.end(after + HOUR)
 
     def risen_since(self, at: int) -> int | None:
         """Return since when the register of the row before a time may have risen."""
