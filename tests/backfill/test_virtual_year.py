@@ -28,7 +28,7 @@ from homeassistant.util import dt as dt_util
 from .virtual_year.contract import EXACT, is_like
 from .virtual_year.life import BY_KEY, Life
 from .virtual_year.lives import A_YEAR, LIVES, LIVES_TO_REMEMBER, STEPS
-from .virtual_year.steps import DAY, Clock, Fill, Live, Off, Silent, Step
+from .virtual_year.steps import DAY, Clock, Fill, Live, Off, PutBack, Silent, Step
 from .virtual_year.world import BIRTH, KEEP, ZONE, World, time_of
 
 YEARS: Final = int(os.environ.get("VIRTUAL_YEARS") or 0)
@@ -59,7 +59,9 @@ async def world(
 async def live(world: World, life: Life, steps: Iterable[Step]) -> Life:
     """Live a life, and some hours more."""
     await life.begin()
-    for step in (*steps, Clock(0), Live(2), Fill(), Live(14)):
+    steps = (*steps, Clock(0), Live(2), Fill(), Live(14))
+    life.keeps_copies = any(isinstance(step, PutBack) for step in steps)
+    for step in steps:
         await life.take(step)
     return life
 
@@ -120,6 +122,7 @@ async def test_hours_that_nobody_noted(world: World) -> None:
     ((since, until),) = life.outages
     noted = range(since // HOUR * HOUR, until, HOUR)
     life.outages.clear()
+    life.automatic.forget_outages()
     await life.take(Fill())
     rows = (await life.stored())["active_power"].rows
     logged = life.log().hours

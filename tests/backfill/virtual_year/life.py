@@ -3,17 +3,15 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import count
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self
 from unittest.mock import patch
 
-from custom_components.emu_professional.backfill import run
+from custom_components.emu_professional.backfill import coordinator, run
 from custom_components.emu_professional.backfill.recorder import Statistic
 from custom_components.emu_professional.backfill.report import Mode, Report, Window
-from custom_components.emu_professional.backfill.run import Backfill
 from custom_components.emu_professional.backfill.targets import TARGETS, Target
-from custom_components.emu_professional.backfill.times import HOUR
+from custom_components.emu_professional.backfill.times import HOUR, whole_hour
 from custom_components.emu_professional.const import DOMAIN
-from custom_components.emu_professional.emu.client import MeterClient
 from custom_components.emu_professional.emu.errors import (
     LoggerOfAnotherMeter,
     MeterUnreachable,
@@ -21,6 +19,7 @@ from custom_components.emu_professional.emu.errors import (
 from homeassistant.components.recorder.core import Recorder
 from homeassistant.components.recorder.tasks import PurgeTask, StatisticsTask
 from homeassistant.const import STATE_UNAVAILABLE
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import entity_registry as er
 from simulator.clock import ManualClock
 from simulator.history import ClockSet, Event, IntervalChange, ModuleMoved, PowerFailure
@@ -29,17 +28,21 @@ from simulator.measuring import Snapshot
 from simulator.meter import Meter, MeterConfig
 from simulator.tables import TableConfig
 
+from .automatic import Automatic
 from .contract import EXACT, Contract, told_of
 from .log import Log, read_log, register_of
 from .steps import (
     DAY,
     PERIOD,
     TO_THE_CLOCK_CHANGE,
+    Clear,
     Clock,
+    Compare,
     Fill,
     Interval,
     Live,
     Off,
+    PutBack,
     Rename,
     Silent,
     Step,
@@ -50,6 +53,7 @@ from .world import (
     KEEP,
     PER_UNIT,
     ZONE,
+    Copy,
     Hitch,
     Line,
     Stopped,
@@ -106,6 +110,12 @@ class Life:
         self.heard: set[int] = set()
         self.filled: int | None = None
         self.outages: list[tuple[int, int]] = []
+        """Times of which no row knows anything, as far as somebody noted them."""
+        self.keeps_copies = False
+        self.copies: list[tuple[Copy, int]] = []
+        """Of the database before each step, and until when it was compiled."""
+        self.is_damaged = False
+        """Whether rows have changed that were settled."""
         self.units = units
         self.clock = ManualClock(BIRTH)
         installed = BIRTH - days * DAY - 1000
@@ -120,6 +130,8 @@ class Life:
         """The same meter, if its module had always stayed in it."""
         if moved:
             self._happens(ModuleMoved(BIRTH - DAY - 77, OTHER_SERIAL_NUMBER))
+        self.automatic = Automatic(world.hass, SERIAL_NUMBER, self.statistic_of)
+        self.automatic.note(whole_hour(BIRTH), BIRTH)
 
     async def begin(self) -> Self:
         """Add the sensors."""
@@ -168,6 +180,9 @@ class Life:
 
     async def take(self, step: Step) -> None:
         """Let something happen."""
+        if self.keeps_copies:
+            copy = await self.world.run(self.world.copied)
+            self.copies.append((copy, self.compiled))
         match step:
             case Live():
                 await self.live(step.periods)
@@ -186,6 +201,12 @@ class Life:
                 await self.rename()
             case Fill():
                 await self.fill(step)
+            case Compare():
+                await self.compare(step)
+            case PutBack():
+                await self.put_back(step)
+            case Clear():
+                await self.clear(step)
 
     def _happens(self, event: Event) -> None:
         self.meter.happens(event)
@@ -257,7 +278,8 @@ class Life:
         await self._catch_up(start, step.late)
         self.now = start
         back = min(step.late + 2, PERIOD - 8) if step.heard else PERIOD
-        self.outages.append((since + step.early, start + back))
+        self._note_outage(since + step.early, start + back)
+        self.automatic.restart()
         self._period()
         await self._settled()
 
@@ -295,7 +317,7 @@ class Life:
         while self.now < end:
             self._period()
         self.hears_from = end + step.late
-        self.outages.append((since + step.early, self.hears_from))
+        self._note_outage(since + step.early, self.hears_from)
         await self._settled()
 
     def _happen_silently(self, step: Silent, end: int) -> None:
@@ -344,6 +366,40 @@ class Life:
         await self.world.hass.async_block_till_done()
         await self.world.done()
 
+    async def put_back(self, step: PutBack) -> None:
+        """Let Home Assistant start with the database of some steps ago."""
+        copy, compiled = self.copies[max(len(self.copies) - 1 - step.steps, 0)]
+        await self.world.run(lambda: self.world.put_back(copy))
+        if not any(copy.values()):
+            await self.world.run(lambda: self.world.mark_compiled(self.now))
+            compiled = self.now
+        self._forget(compiled, self.now)
+        self.compiled = compiled
+        await self.off(Off(PERIOD, 0))
+
+    async def clear(self, step: Clear) -> None:
+        """Delete rows of all statistics."""
+        ids = [self.statistic_of(target).statistic_id for target in self.targets]
+        since = (self.now // HOUR - step.since) * HOUR
+        until = since + step.hours * HOUR
+        await self.world.run(lambda: self.world.clear(ids, since, until))
+        if step.with_periods:
+            await self.world.run(lambda: self.world.clear_periods(ids, since, until))
+        self._forget(since, self.now)
+
+    def _forget(self, since: int, until: int) -> None:
+        """Note that rows do not tell any more what was observed."""
+        self.is_damaged = True
+        self.filled = None
+        self.heard -= {at for at in self.heard if since <= at <= until}
+        self.outages = [
+            (begin, min(end, since)) for begin, end in self.outages if begin < since
+        ]
+
+    def _note_outage(self, since: int, until: int) -> None:
+        self.outages.append((since, until))
+        self.automatic.note(since, until)
+
     def unobserved(self, start: int, seconds: int) -> int:
         """Return how many seconds from a time on the meter was not heard."""
         end = start + seconds
@@ -365,6 +421,7 @@ class Life:
         if step.hitch == "late":
             self._pass()
             self.clock.set(self.now)
+            self.world.now = self.now
         compiled = self.compiled
         first = step.days * DAY
         with patch.multiple(run, _FIRST_PART=first, _PART=2 * first):
@@ -397,6 +454,31 @@ class Life:
         await self._settled()
         self._note_filled(contract, after)
 
+    async def compare(self, step: Compare) -> None:
+        """Let statistics be filled without being told to, and see that all is right."""
+        if abs(self.offset) > CLOCK_LIMIT:
+            return
+        is_daily = step.is_daily or self.is_damaged
+        before, log = await self.stored(), self.log()
+        await self._compare(is_daily)
+        after = await self.stored()
+        contract = Contract(self, EVERYTHING, Fill(), log, self.compiled, before)
+        contract.check(before, after)
+        await self._compare(is_daily)
+        assert await self.stored() == after, "twice is not once"
+        self.is_damaged = False
+        await self._settled()
+        self._note_filled(contract, after)
+
+    async def _compare(self, is_daily: bool) -> None:
+        self.automatic.reach(Line(self.meter, Hitch(None, 0, self._period)))
+        self.automatic.clock_is_ahead(self.offset)
+        with patch.object(coordinator, "TARGETS", self.targets):
+            try:
+                await self.automatic.async_compare(self.targets, is_daily=is_daily)
+            except HomeAssistantError as err:
+                self._check_owner(err)
+
     def _note_filled(self, contract: Contract, after: Mapping[str, Stored]) -> None:
         """Note from where the next live hour goes on."""
         until = contract.until
@@ -424,16 +506,8 @@ class Life:
         hitch: Hitch | None = None,
     ) -> Report:
         hitch = hitch or Hitch(None, 0, self._period)
-        backfill = Backfill(
-            self.world.hass,
-            cast("MeterClient", Line(self.meter, hitch)),
-            SERIAL_NUMBER,
-            self.statistic_of,
-            latest=self._latest(),
-            outages=self.outages,
-            mode=mode,
-            dry_run=dry_run,
-        )
+        self.automatic.reach(Line(self.meter, hitch))
+        self.automatic.clock_is_ahead(self.offset)
         imports, adjusts = (
             Recorder.async_import_statistics,
             Recorder.async_adjust_statistics,
@@ -450,13 +524,24 @@ class Life:
         with (
             patch.object(Recorder, "async_import_statistics", import_statistics),
             patch.object(Recorder, "async_adjust_statistics", adjust_statistics),
+            patch.object(coordinator, "TARGETS", self.targets),
         ):
             try:
-                await backfill.async_run(window, self.targets)
-            except LoggerOfAnotherMeter:
-                newest = self.meter.records()[-1]
-                assert newest.serial_number != SERIAL_NUMBER
-        return backfill.report
+                return await self.automatic.async_run(window, mode, dry_run=dry_run)
+            except HomeAssistantError as err:
+                if isinstance(err.__cause__, MeterUnreachable):
+                    raise err.__cause__ from err
+                self._check_owner(err)
+                return Report()
+
+    def _check_owner(self, err: HomeAssistantError) -> None:
+        """Raise an error, unless only another meter has logged anything."""
+        newest = self.meter.records()[-1]
+        if (
+            not isinstance(err.__cause__, LoggerOfAnotherMeter)
+            or newest.serial_number == SERIAL_NUMBER
+        ):
+            raise err
 
     def _latest(self) -> int:
         return self.now + abs(self.offset) + 60

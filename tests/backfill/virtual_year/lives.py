@@ -13,11 +13,14 @@ from .steps import (
     DAY,
     PERIOD,
     TO_THE_CLOCK_CHANGE,
+    Clear,
     Clock,
+    Compare,
     Fill,
     Interval,
     Live,
     Off,
+    PutBack,
     Rename,
     Silent,
     Step,
@@ -343,6 +346,15 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
             Fill(since=2, hitch="stop", after=2, days=1),
         ),
     ),
+    "an older database was put back, and rows were deleted": (
+        {"keys": ["energy_export", "active_power"]},
+        (
+            *(Live(14), Compare(), Off(5 * HOUR), Live(5), Compare(False)),
+            *(PutBack(3), Compare(False), Clear(5, 3), Compare()),
+            *(PutBack(20), Live(2), Compare(), Clear(2, 3, with_periods=True)),
+            *(Live(13), Compare()),
+        ),
+    ),
     "a window before the first hour, which ends with the begin of an outage": (
         {"keys": ["energy_export"], "depth": 400},
         (Live(1), Off(9 * HOUR, 0, 25), Live(1), Fill(since=300, hours=24)),
@@ -381,6 +393,16 @@ STEPS = st.one_of(
         st.builds(Unit, st.integers(0, 2)),
         st.just(Rename()),
     ),
+    st.one_of(
+        st.builds(PutBack, st.integers(1, 6)),
+        st.builds(
+            Clear,
+            st.sampled_from([1, 2, 5, 12, 30, 300]),
+            st.sampled_from([1, 3, 24]),
+            st.booleans(),
+        ),
+    ),
+    st.builds(Compare, st.booleans()),
     st.builds(
         Fill,
         mode=st.sampled_from(Mode),

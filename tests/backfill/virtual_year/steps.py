@@ -83,7 +83,46 @@ class Fill:
     """Of the first part that is read and written at a time; the others are twice that."""
 
 
-type Step = Live | Off | Silent | Clock | Interval | Unit | Rename | Fill
+@dataclass(frozen=True)
+class Compare:
+    """Home Assistant compares statistics with the logger by itself."""
+
+    is_daily: bool = True
+    """Once a day also what was settled is looked at; else only what is new."""
+
+
+@dataclass(frozen=True)
+class PutBack:
+    """Home Assistant is stopped, and its database is an older one when it starts."""
+
+    steps: int
+    """So many steps ago it was like that; all of them: it is empty."""
+
+
+@dataclass(frozen=True)
+class Clear:
+    """Somebody deletes the rows of some hours."""
+
+    since: int
+    """Hours before now."""
+    hours: int
+    with_periods: bool = False
+    """The five-minute rows as well."""
+
+
+type Step = (
+    Live
+    | Off
+    | Silent
+    | Clock
+    | Interval
+    | Unit
+    | Rename
+    | Fill
+    | Compare
+    | PutBack
+    | Clear
+)
 
 TO_THE_CLOCK_CHANGE: Final = -1
 """Until some hours before summer time begins or ends."""

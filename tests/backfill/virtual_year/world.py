@@ -7,7 +7,7 @@ from itertools import count
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, insert, select, update
 
 from custom_components.emu_professional.backfill.times import HOUR
 from custom_components.emu_professional.emu.errors import MeterUnreachable
@@ -22,6 +22,9 @@ from homeassistant.components.recorder.db_schema import (
     StatisticsShortTerm,
 )
 from homeassistant.components.recorder.models import process_timestamp
+from homeassistant.components.recorder.statistics import (
+    DATA_SHORT_TERM_STATISTICS_RUN_CACHE,
+)
 from homeassistant.components.recorder.tasks import (
     CompileMissingStatisticsTask,
     RecorderTask,
@@ -100,6 +103,12 @@ class Stored:
         """Return what all hours before a time count."""
         before = [row.sum for row in self.rows.values() if row.start < at]
         return before[-1] if before else 0
+
+
+type Copy = Mapping[type[Any], Sequence[dict[str, Any]]]
+"""The rows of all tables in which something changes."""
+
+_TABLES: Final = (StatisticsRuns, Statistics, StatisticsShortTerm, States)
 
 
 class Stopped(Exception):
@@ -208,14 +217,68 @@ class World:
 
     def begin_anew(self, compiled: int) -> None:
         """Forget all that was recorded; statistics are compiled until a time."""
+        self.put_back({})
+        self.mark_compiled(compiled)
+
+    def copied(self) -> Copy:
+        """Return a copy of all that was recorded."""
+        with session_scope(hass=self.hass, read_only=True) as session:
+            return {
+                table: [
+                    dict(row)
+                    for row in session.execute(select(table.__table__)).mappings()
+                ]
+                for table in _TABLES
+            }
+
+    def put_back(self, copy: Copy) -> None:
+        """Let the database be what it was, as a recorder finds it that starts."""
         with session_scope(hass=self.hass) as session:
             # MariaDB would find a state that another one still names.
             session.execute(update(States).values(old_state_id=None))
-            for table in (StatisticsRuns, Statistics, StatisticsShortTerm, States):
+            for table in _TABLES:
                 session.execute(delete(table))
+            for table, rows in copy.items():
+                if rows:
+                    session.execute(insert(table), rows)
+            self.recorder.states_manager.reset()
             # The time of the oldest state, among others.
             self.recorder.states_manager.load_from_db(session)
-        self.mark_compiled(compiled)
+        self._forget_newest_rows()
+
+    def clear(self, statistic_ids: Iterable[str], since: int, until: int) -> None:
+        """Delete hourly rows."""
+        self._clear(Statistics, statistic_ids, since, until)
+
+    def clear_periods(
+        self, statistic_ids: Iterable[str], since: int, until: int
+    ) -> None:
+        """Delete five-minute rows."""
+        self._clear(StatisticsShortTerm, statistic_ids, since, until)
+        self._forget_newest_rows()
+
+    def _clear(
+        self,
+        table: type[Statistics | StatisticsShortTerm],
+        statistic_ids: Iterable[str],
+        since: int,
+        until: int,
+    ) -> None:
+        with session_scope(hass=self.hass) as session:
+            metadata_ids = select(StatisticsMeta.id).where(
+                StatisticsMeta.statistic_id.in_(list(statistic_ids))
+            )
+            session.execute(
+                delete(table).where(
+                    table.metadata_id.in_(metadata_ids.scalar_subquery()),
+                    table.start_ts >= since,
+                    table.start_ts < until,
+                )
+            )
+
+    def _forget_newest_rows(self) -> None:
+        """Let the recorder look for the newest five-minute row of each statistic."""
+        self.hass.data.pop(DATA_SHORT_TERM_STATISTICS_RUN_CACHE, None)
 
     def mark_compiled(self, until: int) -> None:
         """Let a run of statistics be the newest one."""
