@@ -318,6 +318,80 @@ async def test_meter_without_password_is_followed(
         assert entry.state is ConfigEntryState.LOADED
 
 
+@pytest.mark.parametrize(("old", "new"), [(OLD, "::1"), ("::1", OLD)])
+async def test_from_one_internet_protocol_to_the_other(
+    hass: HomeAssistant,
+    entry: MockConfigEntry,
+    server: MeterServer,
+    moved: MeterServer,
+    old: str,
+    new: str,
+) -> None:
+    """An IPv6 address is an address like another one."""
+    socket_allow_hosts([OLD, "::1"], allow_unix_socket=True)
+    await server.stop()
+    server.host, moved.host = old, new
+    await server.start()
+    hass.config_entries.async_update_entry(entry, data={**entry.data, CONF_HOST: old})
+    await protect(hass, entry, server, moved)
+    await discover(hass, sighting(new))
+    assert entry.data[CONF_HOST] == old
+    await server.stop()
+    await moved.start()
+    await discover(hass, sighting(new))
+    assert entry.data[CONF_HOST] == new
+    assert entry.data[CONF_PASSWORD] == PASSWORD
+    assert entry.state is ConfigEntryState.LOADED
+
+
+@pytest.mark.parametrize(
+    ("stored", "told"),
+    [
+        (f"00{SERIAL_NUMBER}", SERIAL_NUMBER),
+        (SERIAL_NUMBER, f"00{SERIAL_NUMBER}"),
+        (SERIAL_NUMBER, f" {SERIAL_NUMBER}"),
+        (f"0{SERIAL_NUMBER}", int(SERIAL_NUMBER)),
+    ],
+)
+async def test_serial_number_in_another_form(
+    hass: HomeAssistant,
+    entry: MockConfigEntry,
+    server: MeterServer,
+    moved: MeterServer,
+    stored: str,
+    told: str | int,
+) -> None:
+    """Another firmware may print it in another form: it is the same meter."""
+    hass.config_entries.async_update_entry(entry, unique_id=stored)
+    await set_up(hass, entry)
+    for meter in (server.meter, moved.meter):
+        meter.status_override["meterserial"] = told
+    await discover(hass, sighting(OLD))
+    assert entry.data[CONF_HOST] == OLD
+    await server.stop()
+    await moved.start()
+    await discover(hass)
+    assert entry.data[CONF_HOST] == NEW
+    assert entry.state is ConfigEntryState.LOADED
+    # By its owner's hand, in each dialog
+    await moved.stop()
+    await server.start()
+    here = {CONF_HOST: f"{OLD}:{server.port}"}
+    flows = hass.config_entries.flow
+    result = await flows.async_init(DOMAIN, context={"source": SOURCE_USER})
+    result = await flows.async_configure(result["flow_id"], here)
+    assert result["reason"] == "already_configured"
+    assert entry.data[CONF_HOST] == OLD
+    result = await entry.start_reconfigure_flow(hass)
+    result = await flows.async_configure(result["flow_id"], here)
+    assert result["reason"] == "reconfigure_successful"
+    await hass.async_block_till_done()
+    assert entry.state is ConfigEntryState.LOADED
+    assert entry.unique_id == stored
+    assert not flows.async_progress()
+    assert hass.config_entries.async_entries(DOMAIN) == [entry]
+
+
 async def test_two_meters_change_places(
     hass: HomeAssistant,
     entry: MockConfigEntry,

@@ -44,6 +44,7 @@ from .emu.errors import (
 )
 from .emu.firmware import Image
 from .emu.readings import Status
+from .emu.serial_number import is_same_meter
 from .firmware import Source, firmware_store, read_firmware_file
 from .rediscovery import Sighting, async_end, async_look_again, async_sighting
 from .relocation import (
@@ -321,7 +322,7 @@ class EmuConfigFlow(ConfigFlow, domain=DOMAIN):
             fingerprint, status = await self._client(None).introduction()
         except MeterError as err:
             return _ERRORS[type(err)]
-        if status is not None and status.serial_number == entry.unique_id:
+        if status and is_same_meter(status.serial_number, entry.unique_id):
             return None
         return None if fingerprint == known else "answers_differently"
 
@@ -350,7 +351,9 @@ class EmuConfigFlow(ConfigFlow, domain=DOMAIN):
                 fingerprint, self._status = await self._client(None).introduction()
             except MeterError as err:
                 return _ERRORS[type(err)]
-            if self._status and self._status.serial_number != entry.unique_id:
+            if self._status and not is_same_meter(
+                self._status.serial_number, entry.unique_id
+            ):
                 return None
             if fingerprint != known:
                 return "password_again"
@@ -372,8 +375,17 @@ class EmuConfigFlow(ConfigFlow, domain=DOMAIN):
         )
 
     def _entry_of(self, serial_number: str) -> ConfigEntry | None:
-        return self.hass.config_entries.async_entry_for_domain_unique_id(
-            DOMAIN, serial_number
+        """Return the meter's entry, whichever form its serial number had then."""
+        entries = self._async_current_entries(include_ignore=True)
+        same = (e for e in entries if is_same_meter(e.unique_id, serial_number))
+        return next(same, None)
+
+    async def _async_set_unique_id_of(self, status: Status) -> None:
+        """Take over whose dialog this is: that of an entry as it was stored."""
+        entry = self._entry_of(status.serial_number)
+        await self.async_set_unique_id(
+            entry.unique_id if entry else status.serial_number,
+            raise_on_progress=self.source == SOURCE_DHCP,
         )
 
     def _discoveries(
@@ -436,9 +448,7 @@ class EmuConfigFlow(ConfigFlow, domain=DOMAIN):
 
     async def _async_create(self) -> ConfigFlowResult:
         assert self._status
-        await self.async_set_unique_id(
-            self._status.serial_number, raise_on_progress=self.source == SOURCE_DHCP
-        )
+        await self._async_set_unique_id_of(self._status)
         self._abort_answered_discoveries()
         entry = self._entry_of(self._status.serial_number)
         if entry is None or (
@@ -468,9 +478,7 @@ class EmuConfigFlow(ConfigFlow, domain=DOMAIN):
         self, entry: ConfigEntry, changes: dict[str, Any]
     ) -> ConfigFlowResult:
         assert self._status
-        await self.async_set_unique_id(
-            self._status.serial_number, raise_on_progress=False
-        )
+        await self._async_set_unique_id_of(self._status)
         self._abort_if_unique_id_mismatch(
             description_placeholders={"serial_number": self._status.serial_number}
         )

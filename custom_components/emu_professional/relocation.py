@@ -26,6 +26,7 @@ from .emu.client import MeterClient
 from .emu.errors import MeterError, MeterUnreachable, MeterUnsupported
 from .emu.fingerprint import Fingerprint
 from .emu.readings import Status
+from .emu.serial_number import is_same_meter
 from .storage import EntryStore, entry_store
 
 _LOOKUP_LIMIT = 5.0
@@ -136,7 +137,7 @@ async def _async_presence(hass: HomeAssistant, entry: ConfigEntry) -> _Presence:
         return _Presence.OTHER_DEVICE
     except MeterError:
         return _Presence.UNCLEAR
-    is_there = status.serial_number == entry.unique_id
+    is_there = is_same_meter(status.serial_number, entry.unique_id)
     return _Presence.THERE if is_there else _Presence.SILENT
 
 
@@ -157,7 +158,7 @@ def is_status_of(entry: ConfigEntry, status: Status, mac: str | None) -> bool:
     A MAC address that only one of both knows decides nothing.
     """
     macs = {format_mac(m) for m in (entry.data.get(CONF_MAC), status.mac, mac) if m}
-    return status.serial_number == entry.unique_id and len(macs) <= 1
+    return is_same_meter(status.serial_number, entry.unique_id) and len(macs) <= 1
 
 
 def is_ip_address(host: str) -> bool:

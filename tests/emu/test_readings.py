@@ -73,8 +73,9 @@ def test_status_sample_of_the_manual() -> None:
 
 def test_status_tells_nothing_but_its_serial_number() -> None:
     """A shorter document of another firmware is still a status."""
-    status = parse_status({"meterserial": 22350000})
-    assert status.serial_number == "22350000"
+    for serial_number in (22350000, "0022350000", " 22350000", "022350000 "):
+        status = parse_status({"meterserial": serial_number})
+        assert status.serial_number == "22350000"
     assert (status.modbus, status.modbus_port, status.ntp_server) == (None,) * 3
 
 

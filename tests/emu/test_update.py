@@ -521,6 +521,14 @@ async def test_another_meter(updater: UpdaterServer, owner: Owner) -> None:
     assert not updater.requests
 
 
+async def test_serial_number_in_another_form(
+    updater: UpdaterServer, owner: Owner
+) -> None:
+    """Other firmware may print it in another form; the meter is the same."""
+    updater.meter.status_override["meterserial"] = f"00{updater.meter.serial_number} "
+    assert await owner.install() is SUCCESS
+
+
 async def test_lost_reset_is_sent_again(updater: UpdaterServer, owner: Owner) -> None:
     """A module that still shows the image pending has not got it."""
     owner.happens[Step.RESTART] = lambda: updater.datagrams.requests.lose(2)

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from .errors import MeterUnexpectedAnswer, MeterUnsupported
 from .registers import BY_JSON_KEY, Kind, Quantity
+from .serial_number import normalized
 
 type Value = Decimal | datetime | None
 """A number in the quantity's unit, a time in UTC, or nothing."""
@@ -62,7 +63,7 @@ _NOTHING_READ: Final = Readings(clock=None, values={})
 class Status:
     """What status.json said; None where the meter did not say.
 
-    `mac` is in the form "10:2C:EF:00:00:00"; `clock` the meter's own time.
+    `serial_number` is the normalized one; `mac` is in the form "10:2C:EF:00:00:00"; `clock` the meter's own time.
     `document` is the answer as it came.
     """
 
@@ -126,11 +127,11 @@ def parse_status(document: Mapping[str, Any]) -> Status:
     """
     if (serial_number := document.get("meterserial")) in _NOTHING:
         raise MeterUnsupported("status.json names no serial number")
-    if not _SERIAL_NUMBER.fullmatch(str(serial_number)):
+    if not _SERIAL_NUMBER.fullmatch(str(serial_number).strip()):
         raise MeterUnexpectedAnswer("the serial number in status.json is none")
     mac = _text(document, "networkmac")
     return Status(
-        serial_number=str(serial_number),
+        serial_number=normalized(str(serial_number)),
         mac=mac.upper().replace("-", ":") if mac and _MAC.fullmatch(mac) else None,
         software_version=_text(document, "softwareversion"),
         factory_number=_whole(document, "meterfactorynr"),

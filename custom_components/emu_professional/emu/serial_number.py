@@ -1,4 +1,8 @@
-"""Serial numbers, in whichever form a meter prints them."""
+"""Serial numbers, in whichever form a meter prints them.
+
+What a meter says is normalized where it is read. What is stored may be in another
+form, of another release or another firmware: it is compared, never equated.
+"""
 
 from functools import lru_cache
 
@@ -14,6 +18,8 @@ def normalized(serial_number: str) -> str:
     return text.lstrip("0") or text[:1]
 
 
-def is_same_meter(serial_number: str, other: str) -> bool:
-    """Return whether two serial numbers are of the same meter."""
+def is_same_meter(serial_number: str | None, other: str | None) -> bool:
+    """Return whether two serial numbers are known, and of the same meter."""
+    if serial_number is None or other is None:
+        return False
     return normalized(serial_number) == normalized(other)

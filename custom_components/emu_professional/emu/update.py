@@ -22,6 +22,7 @@ from .errors import (
     UpdaterRefused,
 )
 from .firmware import Image, Version
+from .serial_number import is_same_meter
 from .smp import Slot, UpdaterSession
 
 OLDEST: Final = Version(1, 0, 6)
@@ -255,7 +256,7 @@ class Update:
 
     async def _check_meter(self) -> None:
         status = await self._find().client.status()
-        if status.serial_number != self._serial_number:
+        if not is_same_meter(status.serial_number, self._serial_number):
             raise MeterDifferent(f"meter {status.serial_number} answers instead")
         if status.online_update is False:
             raise UpdateFailed(Reason.ONLINE_UPDATE_OFF)
@@ -406,7 +407,7 @@ class Update:
             await client.readings()
         except MeterError:
             return False
-        return status.serial_number == self._serial_number
+        return is_same_meter(status.serial_number, self._serial_number)
 
     async def _confirm(self, hash: bytes) -> None:
         self._on_step(Step.CONFIRM, None)
