@@ -9,6 +9,8 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.emu_professional.const import DOMAIN
+from custom_components.emu_professional.emu.errors import MeterUnreachable
+from custom_components.emu_professional.emu.pace import FIRST_PAGE
 from custom_components.emu_professional.lost_hours import LostHours
 from homeassistant.const import CONF_MAC, CONF_PASSWORD
 from homeassistant.core import HomeAssistant
@@ -132,8 +134,39 @@ async def test_diagnostics(
     }
     assert data["logs"]["logger"] is None
     assert data["firmware"]["kept"] is None
+    assert data["firmware"]["is_unfit"] is False
     assert data["backfill"]["state"] == "idle"
+    # Nothing was read yet, so nothing is known of what a page costs.
+    assert data["pages"] == {
+        "size": FIRST_PAGE,
+        "probe": 1,
+        "seconds_fixed": 0,
+        "seconds_each": 0,
+    }
+    assert file["integration_manifest"]["version"]
     assert [issue["issue_id"].split("_")[0] for issue in file["issues"]]
+    for secret in secrets(server):
+        assert secret not in text, secret
+
+
+async def test_diagnostics_of_a_meter_that_was_read(
+    hass: HomeAssistant,
+    hass_client: Any,
+    protected: MockConfigEntry,
+    server: MeterServer,
+) -> None:
+    """What pages cost and what went wrong at last is there, and still no meter."""
+    meter = protected.runtime_data.meter
+    page = await meter.client.records(1, 96)
+    assert page.timing
+    meter.client.pace.learn(96, first=12.0, whole=13.92)
+    meter.last_exception = MeterUnreachable(STRANGE)
+    file, text = await download(hass, hass_client, protected)
+    pages = file["data"]["pages"]
+    assert pages["size"] > FIRST_PAGE
+    assert pages["seconds_fixed"] == 12
+    assert pages["seconds_each"] == pytest.approx(0.02)
+    assert file["data"]["last_error"] == "MeterUnreachable"
     for secret in secrets(server):
         assert secret not in text, secret
 

@@ -15,6 +15,7 @@ from homeassistant.const import CONF_PASSWORD, CONF_PORT
 from homeassistant.core import HomeAssistant
 
 from .const import CONF_AUTOMATIC
+from .emu.pace import Pace
 from .emu.registers import BY_JSON_KEY
 from .firmware import firmware_store
 from .installation import installation_of
@@ -104,6 +105,7 @@ async def async_get_config_entry_diagnostics(
             "readings": len(readings.keys() - _READINGS),
         },
         "seconds_waited": round(coordinator.client.waited, 3),
+        "pages": _pages(coordinator.client.pace),
         "backfill": await runtime.backfill.async_diagnostics(),
         "logs": runtime.logbook.diagnostics(),
     }
@@ -126,6 +128,16 @@ def _entry(entry: EmuConfigEntry) -> dict[str, Any]:
     }
 
 
+def _pages(pace: Pace) -> dict[str, Any]:
+    """Return what was learned of pages of the data logger and the logbook."""
+    return {
+        "size": pace.size,
+        "probe": pace.probe,
+        "seconds_fixed": round(pace.fixed, 3),
+        "seconds_each": round(pace.each, 6),
+    }
+
+
 def _firmware(hass: HomeAssistant, entry: EmuConfigEntry) -> dict[str, Any]:
     """Return what is kept for all meters, and what is being done to this one."""
     store = firmware_store(hass)
@@ -140,6 +152,7 @@ def _firmware(hass: HomeAssistant, entry: EmuConfigEntry) -> dict[str, Any]:
             "source": store.source,
             "when": store.when and store.when.isoformat(),
         },
+        "is_unfit": store.is_unfit_for(entry.unique_id or ""),
         "is_checked_daily": store.is_checked_daily,
         "is_busy": installation.is_busy,
         "step": installation.step,
