@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 import resource
 import threading
+import time
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
@@ -246,13 +247,40 @@ async def test_times_and_indices_from_outside(
     assert indices(answer) == [960]
     # Home Assistant's own reading of a time does not survive half a character.
     times: tuple[object, ...] = ("\ud800", LONG_AGO + "\udfff", 10**30, True, [])
-    for time in times:
+    for start in times:
         for service in (GET, "get_logbook", "backfill_statistics"):
             with pytest.raises(vol.Invalid):
-                await call(hass, service, loaded, start=time)
+                await call(hass, service, loaded, start=start)
     for index in (float("inf"), float("nan"), "1" * 5000, -1, [1], "ten"):
         with pytest.raises(vol.Invalid):
             await call(hass, GET, loaded, first_index=index)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+async def test_damaged_newest_lines(
+    hass: HomeAssistant,
+    loaded: MockConfigEntry,
+    server: MeterServer,
+    folder: Path,
+    count: int,
+) -> None:
+    """Lines after the last record that can be read are not left out without a word."""
+    damaged = range(961 - count, 961)
+    server.faults.set(faults.ReplacedField(20, "?", damaged), path="/data/")
+    refused = {"a field is no number": count}
+    for window in ({"first_index": 900}, {}, {"first_index": 961 - count}):
+        answer = await call(hass, EXPORT, loaded, path=str(folder / "a.csv"), **window)
+        first = window.get("first_index", 1)
+        assert answer["records"] == 961 - count - first
+        assert answer["refused"] == refused
+    answer = await call(hass, GET, loaded, first_index=900)
+    assert indices(answer) == list(range(900, 961 - count))
+    assert answer["refused"] == refused
+    # What was not asked for is not refused.
+    answer = await call(hass, GET, loaded, first_index=900, last_index=950)
+    assert answer["refused"] == {}
+    answer = await call(hass, GET, loaded, end=local(int(NOON.timestamp()) - 7200))
+    assert answer["refused"] == {}
 
 
 async def test_stamps_from_outside(
@@ -837,6 +865,25 @@ async def started(
     await stuck_in_the_middle()
     assert len(names(path.parent)) == 2
     return task
+
+
+async def test_leftovers_of_a_crash(
+    hass: HomeAssistant, loaded: MockConfigEntry, folder: Path
+) -> None:
+    """What an export could not remove goes with the next one, and nothing else does."""
+    leftover = folder / ".01J9ZK3V5T8QW2X4Y6Z7A8B9CD.part"
+    under_way = folder / ".01J9ZK3V5T8QW2X4Y6Z7A8B9CE.part"
+    others = folder / ".download.part", folder / "meter.part"
+    for file in (leftover, under_way, *others):
+        file.write_text("half")
+        long_ago = time.time() - 90_000
+        if file is not under_way:
+            os.utime(file, (long_ago, long_ago))
+    (folder / ".01J9ZK3V5T8QW2X4Y6Z7A8B9CF.part").mkdir()
+    await call(hass, EXPORT, loaded, path=str(folder / "meter.csv"), first_index=950)
+    assert not leftover.exists()
+    assert under_way.exists()
+    assert all(file.exists() for file in others)
 
 
 async def test_export_ends_with_the_entry(

@@ -14,6 +14,8 @@ from functools import partial
 from math import isfinite
 import os
 from pathlib import Path
+import re
+import time
 from typing import Any, BinaryIO, Final
 
 import voluptuous as vol
@@ -80,6 +82,11 @@ MOST_RECORDS: Final = 1000
 
 _MARGIN: Final = 2 * HOUR
 """What is read around a window, in case that the meter's clock was set there."""
+
+_PART: Final = re.compile(r"\.[0-9A-HJKMNP-TV-Z]{26}\.part")
+"""Name of a file that is being written."""
+_LEFTOVER: Final = 24 * HOUR
+"""Seconds without a byte after which nobody writes such a file any more."""
 
 _EVER: Final = -EVERYTHING.until
 _SENSORS: Final = frozenset({Platform.SENSOR})
@@ -400,6 +407,9 @@ class _Readout:
         newest = await self._reader.newest()
         if newest is None:
             return
+        if self._wanted.last > newest.index and self._wanted.until > newest.at:
+            at_end = self._reader.refused_at_end
+            self.refused.update(refusal.reason for refusal in at_end)
         first = await self._async_first(newest)
         last = min(self._wanted.last, newest.index)
         until = self._wanted.until + _MARGIN
@@ -568,6 +578,7 @@ async def _async_write_file(hass: HomeAssistant, readout: _Readout, path: Path) 
     """
     # Its name must not be longer than any that a file can have.
     part = path.with_name(f".{ulid_now()}.part")
+    await _async_job(hass, _remove_leftovers, path.parent)
     file = await _async_job(hass, part.open, "xb")
     try:
         await _async_job(hass, file.write, _header(readout.columns))
@@ -588,6 +599,15 @@ async def _async_job[*ArgumentsT, ResultT](
     except asyncio.CancelledError:
         await asyncio.wait([future])
         raise
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what exports have left that ended with a crash or a power failure."""
+    latest = time.time() - _LEFTOVER
+    for path in folder.glob(".*.part"):
+        with suppress(OSError):
+            if _PART.fullmatch(path.name) and path.stat().st_mtime < latest:
+                path.unlink()
 
 
 def _write(file: BinaryIO, records: Iterable[Record], columns: _Columns) -> None:

@@ -70,6 +70,8 @@ class TablePages[R: Record | LogbookRecord]:
         self._holes: list[range] = []
         """Indices that have no records."""
         self._newest: R | None = None
+        self.refused_at_end: tuple[Refusal, ...] = ()
+        """Lines after the newest record that could be read, when it was looked for."""
 
     async def newest(self) -> R | None:
         """Return the newest record, or None if the table is empty."""
@@ -80,6 +82,7 @@ class TablePages[R: Record | LogbookRecord]:
             page = await self._newest_page(FIRST_PAGE)
         self._keep(page.records)
         self._newest = _newest_of(page.records)
+        self.refused_at_end = _refused_after(self._newest, page)
         return self._newest
 
     async def pages(
@@ -369,6 +372,18 @@ def _newest_of[R: Record | LogbookRecord](records: Sequence[R]) -> R | None:
         if record.index - before.index <= MOST_RECORDS:
             return record
     return records[0] if records else None
+
+
+def _refused_after[R: Record | LogbookRecord](
+    newest: R | None, page: Page[R]
+) -> tuple[Refusal, ...]:
+    """Return the refused lines after a record; those before it fill its gaps."""
+    if newest is None:
+        return page.refusals
+    indices = [record.index for record in page.records if record.index <= newest.index]
+    gaps = newest.index - indices[0] + 1 - len(indices)
+    # An answer begins with its newest line.
+    return page.refusals[: max(len(page.refusals) - gaps, 0)]
 
 
 def _count_until[R: Record | LogbookRecord](until: int, records: Sequence[R]) -> int:
