@@ -145,7 +145,7 @@ _HEADERS: Final = (
     *(b"Content-Type: text/csv; charset=utf-7", b"Keep-Alive: timeout=x"),
 )
 _STATUS_LINES: Final = (
-    *(b"HTTP/1.1 200 OK", b"HTTP/1.1 200 OK", b"HTTP/1.1 200 OK", b"HTTP/1.0 200 OK"),
+    *(*(b"HTTP/1.1 200 OK",) * 20, b"HTTP/1.0 200 OK"),
     *(b"HTTP/1.1 100 Continue", b"HTTP/1.1 101 Switching", b"HTTP/1.1 204 No Content"),
     *(b"HTTP/1.1 206 Partial", b"HTTP/1.1 301 Moved", b"HTTP/1.1 304 Not Modified"),
     *(b"HTTP/1.1 401 No", b"HTTP/1.1 403 No", b"HTTP/1.1 404 No", b"HTTP/1.1 500 No"),
