@@ -403,6 +403,29 @@ async def test_once_a_day(
     assert len(vendor.requests) == 4
 
 
+async def test_odd_headers_of_the_vendor(
+    hass: HomeAssistant,
+    vendor: Vendor,
+    submit: Submit,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A header that can't be stored or sent on is left out, and the file is taken."""
+
+    async def answer(_: object, writer: asyncio.StreamWriter) -> None:
+        head = b'HTTP/1.1 200 OK\r\nETag: "\xff"\r\nLast-Modified: \xe4\r\n'
+        length = b"Content-Length: %d\r\n\r\n" % len(vendor.content)
+        writer.write(head + length + vendor.content)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        monkeypatch.setattr(firmware, "VENDOR_URL", f"http://127.0.0.1:{port}/")
+        await submit({"check_for_firmware": True})
+        await hass.async_block_till_done(wait_background_tasks=True)
+    assert (await restarted(hass)).image == read_firmware(signed_image("1.0.17"))
+
+
 async def test_once_a_day_over_restarts(
     hass: HomeAssistant, vendor: Vendor, submit: Submit
 ) -> None:
@@ -598,6 +621,7 @@ async def test_failures(
 ) -> None:
     """A check that fails is one line in the log; another day it succeeds."""
     monkeypatch.setattr(firmware, "TIME_LIMIT", 0.5 if answer is silent else 30)
+    caplog.set_level(logging.DEBUG, "custom_components.emu_professional")
     vendor.answer = answer
     await submit({"check_for_firmware": True})
     await hass.async_block_till_done(wait_background_tasks=True)

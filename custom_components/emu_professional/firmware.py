@@ -231,7 +231,8 @@ class FirmwareStore:
         conditions = {
             condition: response.headers[header]
             for condition, header in _CONDITIONS.items()
-            if header in response.headers
+            # Another alphabet's bytes could be neither stored nor sent on.
+            if response.headers.get(header, "ä").isascii()
         }
         await self._async_change(conditions=conditions)
         if self.image is None or image.version > self.image.version:

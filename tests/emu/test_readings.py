@@ -101,6 +101,15 @@ def test_status_field(document: dict[str, Any], field: str, value: object) -> No
     assert getattr(status, field) == value
 
 
+@pytest.mark.parametrize("number", [-1, 65_536, 10**30, 10**4000, 5.5, True, "502"])
+def test_status_with_impossible_numbers(number: object) -> None:
+    """A number that can be no port is none, however long."""
+    document = {"meterserial": "1", "mbport": number, "meterfactorynr": number}
+    assert parse_status(document).modbus_port is None
+    if number != 65_536:
+        assert parse_status(document).factory_number is None
+
+
 @pytest.mark.parametrize("serial_number", [None, "", "-"])
 def test_status_of_another_device(serial_number: str | None) -> None:
     """JSON without a serial number is not from an EMU Professional II."""

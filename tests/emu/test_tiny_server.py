@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import aiohttp
+import orjson
 import pytest
 
 from custom_components.emu_professional.emu import client as client_module
@@ -14,6 +15,7 @@ from custom_components.emu_professional.emu.errors import (
     MeterUnexpectedAnswer,
     MeterUnreachable,
 )
+from custom_components.emu_professional.emu.fingerprint import Fingerprint
 
 SERIAL_NUMBER = "22350001"
 BODY = b'{"meterserial": "22350001", "ntp1": "%s"}'
@@ -110,6 +112,26 @@ async def test_what_a_browser_reads_is_read() -> None:
                 except MeterError as err:
                     pytest.fail(f"{title}: {err}")
                 assert status.serial_number == SERIAL_NUMBER, title
+
+
+async def test_headers_of_other_alphabets_can_be_stored() -> None:
+    """How a meter answers is kept as JSON, in whichever alphabet it does."""
+    names = b"Z\xe4hler", "Zähler".encode(), b"\xff\xfe", b"Z\xc3"
+    headers = [
+        b'WWW-Authenticate: Basic realm="%s"\r\nServer: %s' % (name, name)
+        for name in names
+    ]
+    fingerprints = set()
+    async with aiohttp.ClientSession() as session:
+        for header in headers:
+            answer = plain(b"", header).replace(b"200 OK", b"401 No")
+            async with serving(answer) as port:
+                meter = MeterClient(session, "127.0.0.1", port)
+                fingerprint, _ = await meter.introduction()
+            stored = orjson.loads(orjson.dumps(fingerprint.as_json()))
+            assert Fingerprint.from_json(stored) == fingerprint
+            fingerprints.add(fingerprint)
+    assert len(fingerprints) == len(names)
 
 
 async def test_what_is_not_read_is_an_error() -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from unittest.mock import patch
 
 import aiohttp
+import orjson
 
 from custom_components.emu_professional import diagnostics
 from custom_components.emu_professional.emu import client as client_module
@@ -63,6 +64,7 @@ def _document(random: Random) -> _Document:
 async def _read_status(body: bytes) -> None:
     status = parse_status(client_module._object("/status.json", body))
     assert status.serial_number.isascii()
+    assert status.modbus_port is None or 0 <= status.modbus_port < 65_536
     for text in (status.software_version, status.ip_address, status.ntp_server):
         if text is not None:
             text.encode()
@@ -228,7 +230,8 @@ async def _ask(client: MeterClient, method: int) -> None:
             await client.readings()
         case 2:
             fingerprint, _ = await client.introduction()
-            assert Fingerprint.from_json(fingerprint.as_json()) == fingerprint
+            stored = orjson.loads(orjson.dumps(fingerprint.as_json()))
+            assert Fingerprint.from_json(stored) == fingerprint
         case 3:
             await client.newest_records(3)
         case 4:

@@ -23,6 +23,11 @@ _LONGEST: Final = 256
 _MOST_HEADERS: Final = 32
 
 
+def _storable(value: str) -> str:
+    """Return a value in which bytes that are no UTF-8 are written as in a program."""
+    return value.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
     """HTTP status and lasting headers of an answer to a request without password.
@@ -38,7 +43,7 @@ class Fingerprint:
     def of(cls, status: int, headers: Mapping[str, str]) -> Self:
         """Return the fingerprint of an answer."""
         lasting = {
-            name.lower(): value.strip()[:_LONGEST]
+            name.lower(): _storable(value.strip()[:_LONGEST])
             for name, value in headers.items()
             if name.lower() not in _CHANGING
         }

@@ -35,6 +35,8 @@ _NUMBER: Final = re.compile(r"-?\d{1,10}(\.\d{1,6})?", re.ASCII)
 _SERIAL_NUMBER: Final = re.compile(r"\w[\w.-]{0,31}", re.ASCII)
 _MAC: Final = re.compile(r"([0-9A-F]{2}[:-]){5}[0-9A-F]{2}", re.ASCII | re.IGNORECASE)
 _LATEST_TIME: Final = 2**32
+_LARGEST_NUMBER: Final = 2**32 - 1
+_HIGHEST_PORT: Final = 2**16 - 1
 _LONGEST_TEXT: Final = 64
 _NOTHING: Final = (None, "", "-")
 
@@ -134,7 +136,7 @@ def parse_status(document: Mapping[str, Any]) -> Status:
         serial_number=normalized(str(serial_number)),
         mac=mac.upper().replace("-", ":") if mac and _MAC.fullmatch(mac) else None,
         software_version=_text(document, "softwareversion"),
-        factory_number=_whole(document, "meterfactorynr"),
+        factory_number=_whole(document, "meterfactorynr", _LARGEST_NUMBER),
         clock=_clock(document.get("meterdatetime")),
         # The manual prints the first spelling; the second is what it abbreviates.
         dhcp=_flag(document, "networkdhcactive", "networkdhcpactive"),
@@ -143,7 +145,7 @@ def parse_status(document: Mapping[str, Any]) -> Status:
         gateway=_text(document, "networkgw"),
         dns_server=_text(document, "networkdns1"),
         modbus=_flag(document, "mbactive"),
-        modbus_port=_whole(document, "mbport"),
+        modbus_port=_whole(document, "mbport", _HIGHEST_PORT),
         ntp=_flag(document, "ntpactive"),
         ntp_server=_text(document, "ntp1"),
         online_update=_flag(document, "updateractive"),
@@ -276,6 +278,6 @@ def _text(document: Mapping[str, Any], key: str) -> str | None:
     return "".join(filter(str.isprintable, text)) or None
 
 
-def _whole(document: Mapping[str, Any], key: str) -> int | None:
+def _whole(document: Mapping[str, Any], key: str, most: int) -> int | None:
     number = document.get(key)
-    return number if isinstance(number, int) and not isinstance(number, bool) else None
+    return number if type(number) is int and 0 <= number <= most else None
