@@ -250,10 +250,17 @@ async def test_switched_off(house: House) -> None:
     assert worst(await house.errors(IMPORT, "active_import")) < 10
 
 
+def lost_hours(house: House) -> list[ir.IssueEntry]:
+    """Return the issues about hours that nobody knows."""
+    issues = ir.async_get(house.hass).issues.values()
+    return [issue for issue in issues if issue.translation_key == "lost_hours"]
+
+
 async def test_logger_that_has_forgotten(house: House) -> None:
-    """An issue names the hours that nobody knows any more."""
+    """An issue names the hours that nobody knows, until they are known after all."""
     await house.load()
     await house.unload()
+    complete = house.server.meter
     house.server.meter = Meter(
         MeterConfig(
             serial_number=SERIAL_NUMBER,
@@ -265,8 +272,7 @@ async def test_logger_that_has_forgotten(house: House) -> None:
     house.move_to(house.now + timedelta(days=3))
     await house.compile(house.now - PERIOD)
     await house.load()
-    issues = ir.async_get(house.hass).issues.values()
-    (issue,) = [issue for issue in issues if issue.translation_key == "lost_hours"]
+    (issue,) = lost_hours(house)
     assert issue.translation_placeholders == {
         "meter": house.entry.title,
         "since": "2060-06-01 02:40",
@@ -275,6 +281,11 @@ async def test_logger_that_has_forgotten(house: House) -> None:
     assert sum((await house.errors(IMPORT, "active_import")).values()) == (
         pytest.approx(0, abs=EXACT)
     )
+    await house.fill()
+    assert lost_hours(house) == [issue]
+    house.server.meter = complete
+    await house.fill()
+    assert not lost_hours(house)
 
 
 async def test_meter_without_logger(

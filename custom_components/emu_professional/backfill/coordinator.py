@@ -397,9 +397,8 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
     def _report_lost_hours(self, window: Window, report: Report) -> None:
         """Raise an issue if the logger has forgotten a time without live readings."""
         begins = report.logger_begins
-        if begins is None:
-            self._lost_hours.remove(window.since, window.until)
-        elif times := lost(self._ledger.outages, begins):
+        self._lost_hours.remove(max(window.since, begins or 0), window.until)
+        if begins and (times := lost(self._ledger.outages, begins)):
             self._lost_hours.add(*times)
 
     async def _async_guarded(

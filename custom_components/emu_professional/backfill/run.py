@@ -150,7 +150,7 @@ class Backfill:
             return
         window = await self._async_widened(window, targets)
         until = min(window.until, whole_hour(compiled), whole_hour(newest.at))
-        since = max(window.since, EARLIEST)
+        since = asked_since = max(window.since, EARLIEST)
         if until - since > _FIRST_PART:
             since = await self._async_begin(since, newest)
         self.report.until = until
@@ -166,7 +166,7 @@ class Backfill:
             if is_newest:
                 until = self._decided(folding, until)
             if planned == since:
-                self._note_begin(since, first)
+                self._note_begin(asked_since, first)
             part = _part(folding, hours, planned, until, is_oldest=planned == since)
             if part is None:
                 # Only other meters' records lie before: the part needs older ones.
