@@ -129,6 +129,10 @@ class TablePages[R: Record | LogbookRecord]:
 
     async def _newest_page(self, count: int) -> Page[R]:
         page = await self._patiently(lambda: self._ask_newest(count, self._priority))
+        if _is_doubtful(page):
+            page = await self._patiently(
+                lambda: self._ask_newest(count, self._priority)
+            )
         if page.timing:
             self._pace.learn(len(page.records), page.timing.first, page.timing.whole)
         return page
@@ -136,7 +140,7 @@ class TablePages[R: Record | LogbookRecord]:
     async def _page(self, first: int, last: int) -> Page[R]:
         """Return what came of some records; a cut or doubtful nothing is asked again."""
         page = await self._timed(first, last)
-        if _is_nothing(page) and not (page.whole and page.has_length):
+        if _is_doubtful(page):
             page = await self._timed(first, last)
             if _is_nothing(page) and not page.whole:
                 # What is cut off twice in its first line is not asked for again.
@@ -364,6 +368,11 @@ def index_after[R: Record | LogbookRecord](page: Page[R], first: int) -> int:
 
 def _is_nothing[R: Record | LogbookRecord](page: Page[R]) -> bool:
     return not page.records and not page.refusals
+
+
+def _is_doubtful[R: Record | LogbookRecord](page: Page[R]) -> bool:
+    """Return whether nothing came, and something may have been cut off."""
+    return _is_nothing(page) and not (page.whole and page.has_length)
 
 
 def _newest_of[R: Record | LogbookRecord](records: Sequence[R]) -> R | None:

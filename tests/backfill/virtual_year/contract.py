@@ -55,14 +55,14 @@ class Contract:
     ) -> tuple[int, int]:
         """Return a window with the whole of an outage in which it begins or ends.
 
-        The dashboard shows an outage as hours without energy, and its end in one bar.
+        In an outage no register has risen, and its end has it all in one bar.
         """
-        energies = [
-            before[target.key].changes()
+        registers = [
+            before[target.key].rises()
             for target in self.life.sensors
             if target.is_register and before[target.key].rows
         ]
-        stored = [start for one in energies for start in one]
+        stored = [start for one in registers for start in one]
         since, until = window.since, window.until
         while noted := [at for at, end in self.life.outages if at < since < end]:
             since = min(noted) // HOUR * HOUR
@@ -73,8 +73,7 @@ class Contract:
         last = until if max(stored, default=0) >= until else until - HOUR
 
         def is_empty(start: int) -> bool:
-            # The first row of all counts nothing, and has heard the meter.
-            return not any(one.get(start) or start == min(one) for one in energies)
+            return not any(one.get(start) for one in registers)
 
         is_new = max(stored, default=0) < since
         if first < since and (is_empty(first) or (is_empty(since) and not is_new)):
@@ -191,7 +190,8 @@ class Contract:
     def _lag(self, target: Target, at: int) -> float:
         """Return what was counted since the last poll but one."""
         before = self.life.truth.registers(at - 10)
-        return 1 + abs(self._register(target, at) - register_of(target, before))
+        rounding = 1 + self.life.rounds
+        return rounding + abs(self._register(target, at) - register_of(target, before))
 
     def _check_outside(
         self, target: Target, old: Stored, new: Stored, written: set[int]
@@ -227,7 +227,7 @@ class Contract:
         if not logged:
             return True
         register = register_of(target, self.log.last[max(logged)])
-        return (row.state or 0) >= register - EXACT
+        return (row.state or 0) >= register - self.life.rounds - EXACT
 
     def _check_behind(self, target: Target, new: Stored, start: int, told: str) -> None:
         """See that a row behind counts what the window has not counted, if it changed."""
@@ -247,7 +247,8 @@ class Contract:
             return
         energy = max(state - max(registers), 0)
         counted = new.changes()[start]
-        assert abs(counted - energy) <= 4.1 + 0.02 * energy, told
+        tolerance = 4.1 + 2 * self.life.rounds
+        assert abs(counted - energy) <= tolerance + 0.02 * energy, told
 
     def _register(self, target: Target, at: int) -> int:
         return register_of(target, self.known[at])
@@ -260,7 +261,7 @@ class Contract:
                 continue
             if not self._is_inside(start):
                 assert start >= self.compiled, told_of(target, start)
-            elif start in self.log.hours:
+            elif start in self.log.hours and (held or not has_periods(old, start)):
                 logged = self.log.hours[start][target.key]
                 self._check_mean(target, start, held, row.mean, logged)
         for start, hour in self.log.hours.items():
@@ -293,12 +294,13 @@ class Contract:
 
     def _is_missed(self, start: int, old: Stored) -> bool:
         """Whether nothing of an hour was observed, but all of it logged."""
-        row = old.rows.get(start)
+        if not {start, start + HOUR} <= self.known.keys():
+            return False
+        if (row := old.rows.get(start)) is None:
+            return not has_periods(old, start)
         is_unobserved = self.life.unobserved(start, HOUR) == HOUR
-        return (row is None or (is_unobserved and row.mean[1] == row.mean[2])) and {
-            start,
-            start + HOUR,
-        } <= self.known.keys()
+        is_unobserved &= not self.life.is_lost(start, HOUR)
+        return is_unobserved and row.mean[1] == row.mean[2]
 
     def _check_periods(
         self,
@@ -322,9 +324,16 @@ class Contract:
                 or not {hour, hour + HOUR} <= self.known.keys()
             ):
                 continue
-            if start not in old or self.life.unobserved(start, PERIOD) == PERIOD:
+            is_unobserved = self.life.unobserved(start, PERIOD) == PERIOD
+            is_unobserved &= not self.life.is_lost(start, PERIOD)
+            if start not in old or is_unobserved:
                 logged = self.log.periods[start][target.key]
                 assert is_like(new[start], logged), told_of(target, start, "5 minutes")
+
+
+def has_periods(stored: Stored, start: int) -> bool:
+    """Whether five-minute rows of an hour are stored."""
+    return any(start <= at < start + HOUR for at in stored.periods())
 
 
 def is_like(one: Sequence[float], other: Sequence[float]) -> bool:

@@ -15,6 +15,7 @@ from custom_components.emu_professional.const import DOMAIN
 from custom_components.emu_professional.emu.errors import (
     LoggerOfAnotherMeter,
     MeterUnreachable,
+    MeterWithoutLogger,
 )
 from homeassistant.components.recorder.core import Recorder
 from homeassistant.components.recorder.tasks import PurgeTask, StatisticsTask
@@ -96,8 +97,14 @@ class Life:
         days: int = 3,
         moved: bool = False,
         units: int = 0,
+        rounds: bool = False,
+        delay: int = 0,
     ) -> None:
-        """Install a meter some days before Home Assistant hears of it."""
+        """Install a meter some days before Home Assistant hears of it.
+
+        `rounds` says that it rounds a total and its tariffs each, `delay` after how
+        many seconds at most a record can be read.
+        """
         self.world = world
         self.name = f"life_{next(world.lives)}"
         self.targets = [t for t in TARGETS if t.key in ("energy_import", *keys)]
@@ -110,19 +117,21 @@ class Life:
         self.heard: set[int] = set()
         self.filled: int | None = None
         self.outages: list[tuple[int, int]] = []
-        """Times of which no row knows anything, as far as somebody noted them."""
+        self.lost: list[tuple[int, int]] = []
+        """Times of which the rows were lost, whatever was observed and noted."""
         self.keeps_copies = False
         self.copies: list[tuple[Copy, int]] = []
         """Of the database before each step, and until when it was compiled."""
         self.is_damaged = False
         """Whether rows have changed that were settled."""
         self.units = units
+        self.rounds = rounds
         self.clock = ManualClock(BIRTH)
         installed = BIRTH - days * DAY - 1000
         config = MeterConfig(
             serial_number=SERIAL_NUMBER,
             installed=installed,
-            logger=LoggerConfig(interval=interval, depth=depth, delay=0),
+            logger=LoggerConfig(interval=interval, depth=depth, delay=delay),
             tables=FORMS[(days + units + depth) % len(FORMS)],
         )
         self.meter = Meter(config, self.clock)
@@ -338,7 +347,7 @@ class Life:
             measurand, state_class = _classes(target)
             units = UNITS[measurand]
             unit = units[self.units % len(units)]
-            value = _value(target, snapshot) / PER_UNIT[unit]
+            value = self._live_value(target, snapshot) / PER_UNIT[unit]
             self.world.hass.states.async_set(
                 self._entity_id(target),
                 f"{value:.6f}" if self.is_heard else STATE_UNAVAILABLE,
@@ -349,6 +358,13 @@ class Life:
                 },
                 timestamp=float(at),
             )
+
+    def _live_value(self, target: Target, snapshot: Snapshot) -> int:
+        value = _value(target, snapshot)
+        if self.rounds and len(target.columns) > 1:
+            # It never falls: what is lost with one digit is gained with the next.
+            value += (0, 1, 0, -1)[value % 4]
+        return value
 
     async def rename(self) -> None:
         """Let the owner give the sensors other entity ids."""
@@ -374,6 +390,7 @@ class Life:
             await self.world.run(lambda: self.world.mark_compiled(self.now))
             compiled = self.now
         self._forget(compiled, self.now)
+        self.lost.append((compiled, self.now))
         self.compiled = compiled
         await self.off(Off(PERIOD, 0))
 
@@ -392,13 +409,16 @@ class Life:
         self.is_damaged = True
         self.filled = None
         self.heard -= {at for at in self.heard if since <= at <= until}
-        self.outages = [
-            (begin, min(end, since)) for begin, end in self.outages if begin < since
-        ]
 
     def _note_outage(self, since: int, until: int) -> None:
         self.outages.append((since, until))
         self.automatic.note(since, until)
+
+    def is_lost(self, start: int, seconds: int) -> bool:
+        """Whether rows of a time were lost."""
+        return any(
+            since < start + seconds and start < until for since, until in self.lost
+        )
 
     def unobserved(self, start: int, seconds: int) -> int:
         """Return how many seconds from a time on the meter was not heard."""
@@ -431,7 +451,7 @@ class Life:
             hitch = Hitch(step.hitch, step.after, self._period)
             try:
                 report = await self._run(window, step.mode, hitch=hitch)
-            except MeterUnreachable, Stopped:
+            except MeterUnreachable, MeterWithoutLogger, Stopped:
                 report = await self._run(window, step.mode)
             else:
                 assert step.hitch == "live" or report == said, "a dry run was wrong"
@@ -529,7 +549,7 @@ class Life:
             try:
                 return await self.automatic.async_run(window, mode, dry_run=dry_run)
             except HomeAssistantError as err:
-                if isinstance(err.__cause__, MeterUnreachable):
+                if isinstance(err.__cause__, MeterUnreachable | MeterWithoutLogger):
                     raise err.__cause__ from err
                 self._check_owner(err)
                 return Report()
@@ -581,7 +601,8 @@ class Life:
 
         least = value(start + HOUR - 10) - value(start)
         most = value(start + HOUR) - value(start - 10)
-        return least - 1 - EXACT, most + 1 + EXACT
+        rounding = 1 + 2 * self.rounds + EXACT
+        return least - rounding, most + rounding
 
     def log(self) -> Log:
         """Return what the logger can tell now."""

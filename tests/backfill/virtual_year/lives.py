@@ -355,6 +355,23 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
             *(Live(13), Compare()),
         ),
     ),
+    "answers are empty, cut, lost or a 404 in the middle of a run": (
+        {"keys": ["active_power"], "depth": 400},
+        (
+            *(Live(14), Fill(hitch="empty"), Fill(hitch="cut")),
+            *(Fill(Mode.REBUILD, hitch="empty", after=3), Off(3 * HOUR)),
+            *(Fill(hitch="cut", after=4), Off(3 * HOUR), Fill(hitch="gone", after=3)),
+            *(Off(3 * HOUR), Fill(hitch="reset", after=2)),
+        ),
+    ),
+    "totals are rounded, and records come late": (
+        {"keys": ["energy_export", "active_power"], "rounds": True, "delay": 84},
+        (
+            *(Live(14), Compare(), Live(25), Compare(False), Off(5 * HOUR), Live(7)),
+            *(Compare(False), Live(13), Fill(Mode.REBUILD), Silent(3 * HOUR)),
+            *(Live(13), Compare(False)),
+        ),
+    ),
     "a window before the first hour, which ends with the begin of an outage": (
         {"keys": ["energy_export"], "depth": 400},
         (Live(1), Off(9 * HOUR, 0, 25), Live(1), Fill(since=300, hours=24)),
@@ -408,8 +425,13 @@ STEPS = st.one_of(
         mode=st.sampled_from(Mode),
         since=st.sampled_from([None, None, 2, 5, 30, 300]),
         hours=st.sampled_from([None, None, 1, 3, 24]),
-        hitch=st.sampled_from([None, "line", "stop", "live", "late"]),
-        after=st.integers(0, 6),
+        hitch=st.sampled_from(
+            [
+                *(None, "line", "stop", "live", "late"),
+                *("reset", "cut", "empty", "gone"),
+            ]
+        ),
+        after=st.integers(0, 9),
         days=st.sampled_from([1, 2, 30]),
     ),
 )
@@ -421,5 +443,7 @@ LIVES = st.fixed_dictionaries(
         "days": st.sampled_from([0, 2, 5]),
         "moved": st.booleans(),
         "units": st.integers(0, 2),
+        "rounds": st.booleans(),
+        "delay": st.sampled_from([0, 84]),
     }
 )

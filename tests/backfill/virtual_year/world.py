@@ -1,7 +1,7 @@
 """A Home Assistant with a recorder, in which time passes as it is told."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any, Final
@@ -10,8 +10,11 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import delete, func, insert, select, update
 
 from custom_components.emu_professional.backfill.times import HOUR
-from custom_components.emu_professional.emu.errors import MeterUnreachable
-from custom_components.emu_professional.emu.logs import Page, RecordReader
+from custom_components.emu_professional.emu.errors import (
+    MeterUnreachable,
+    MeterWithoutLogger,
+)
+from custom_components.emu_professional.emu.logs import Page, Record, RecordReader
 from custom_components.emu_professional.emu.pace import Pace
 from homeassistant.components.recorder.core import Recorder
 from homeassistant.components.recorder.db_schema import (
@@ -82,6 +85,18 @@ class Stored:
             before = row.sum
         return changes
 
+    def rises(self) -> dict[int, bool]:
+        """Return whether each row has another state than the one before.
+
+        The first one has: it has heard the meter.
+        """
+        before = None
+        rises = {}
+        for start, row in self.rows.items():
+            rises[start] = row.state != before
+            before = row.state
+        return rises
+
     def periods(self) -> dict[int, tuple[float, ...]]:
         """Return mean, minimum and maximum of each five-minute row."""
         per_unit = PER_UNIT[self.unit or ""] if self.raw else 1
@@ -118,9 +133,10 @@ class Stopped(Exception):
 class Hitch:
     """Something that comes in between, once.
 
-    "line": the meter does not answer any more. "stop": Home Assistant ends before
-    a write. "live": five minutes are compiled before a write. "late": the last five
-    minutes are compiled behind it.
+    "line": the meter does not answer any more. "reset", "cut", "empty" and "gone": one
+    answer does not come, is cut off in the middle, has nothing in it, or is a 404.
+    "stop": Home Assistant ends before a write. "live": five minutes are compiled
+    before a write. "late": the last five minutes are compiled behind it.
     """
 
     def __init__(self, kind: str | None, after: int, live: Callable[[], None]) -> None:
@@ -129,12 +145,24 @@ class Hitch:
         self._left = after
         self._live = live
 
-    def request(self) -> None:
-        """Note a request to the meter."""
-        if self.kind == "line":
+    def answered(self, records: list[Record]) -> Page:
+        """Return what arrives of an answer."""
+        if self.kind in ("line", "reset", "cut", "empty", "gone"):
             self._left -= 1
-            if self._left < 0:
+            if self._left < 0 and self.kind == "line":
                 raise MeterUnreachable("the line is cut")
+            if self._left == -1:
+                return self._troubled(records)
+        return Page(tuple(records), (), whole=True)
+
+    def _troubled(self, records: list[Record]) -> Page:
+        if self.kind == "reset":
+            raise MeterUnreachable("the connection was reset")
+        if self.kind == "gone":
+            raise MeterWithoutLogger("there is no /data/ (HTTP 404)")
+        if self.kind == "empty":
+            return Page((), (), whole=True, has_length=False)
+        return Page(tuple(records[: len(records) // 2]), (), whole=False)
 
     def write(self) -> None:
         """Note a write to the recorder."""
@@ -164,12 +192,13 @@ class Line:
         return self._page({"from": str(first), "to": str(last)})
 
     def _page(self, query: Mapping[str, str]) -> Page:
-        self._hitch.request()
         reader = RecordReader()
         records = reader.feed(self._meter.data(query) or b"")
-        if records and records[0].index > records[-1].index:
-            records.reverse()
-        return Page(tuple(records), tuple(reader.refusals), whole=True)
+        page = self._hitch.answered(records)
+        assert not reader.refusals
+        if page.records and page.records[0].index > page.records[-1].index:
+            page = replace(page, records=page.records[::-1])
+        return page
 
 
 class World:
