@@ -86,10 +86,11 @@ class HomeAssistant:
         return _LOG_ENTRY.split(self.log.read_bytes()[begin:].decode())
 
     @asynccontextmanager
-    async def run(self) -> AsyncIterator[Process]:
+    async def run(self, **environment: str) -> AsyncIterator[Process]:
         """Start it, and stop it when this ends; everything is up and its owner logged in.
 
-        Raises ProgramError if it does not start.
+        `environment` is for the program that starts it. Raises ProgramError if it does
+        not start.
         """
         self._configure()
         # There it clears, at its end, a folder that has one name for all.
@@ -99,6 +100,7 @@ class HomeAssistant:
             *("-P", self._program, f"--config={self.folder}"),
             quiet=self._quiet,
             TMPDIR=str(temporary),
+            **environment,
         ) as process:
             await while_running(process, self._enter())
             yield process

@@ -108,6 +108,13 @@ class Owner:
             await self.delete(f"{_ENTRIES}/flow/{step['flow_id']}")
             raise OwnerError(f"no meter at {host}: {step['errors']}")
 
+    async def fill_by_itself(self, entry_id: str, *, is_on: bool) -> None:
+        """Choose whether statistics are filled automatically."""
+        flows = f"{_ENTRIES}/options/flow"
+        step = await self.post(flows, json={"handler": entry_id})
+        for answers in ({"next_step_id": "statistics"}, {"automatic_backfill": is_on}):
+            step = await self.post(f"{flows}/{step['flow_id']}", json=answers)
+
     async def give_firmware(self, entry_id: str, image: bytes) -> None:
         """Give Home Assistant a firmware for all meters, in the options of one."""
         form = FormData()

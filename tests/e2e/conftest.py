@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from aiohttp import ClientSession
 from playwright.async_api import (
+    Browser,
     FloatRect,
     Locator,
     Page,
@@ -100,7 +101,7 @@ async def home_assistant(
 @pytest.fixture
 def expected_in_log() -> list[str]:
     """Return what the log may say of us; a story adds to it."""
-    return [OF_EVERY_CUSTOM_INTEGRATION]
+    return []
 
 
 @pytest.fixture(autouse=True)
@@ -108,12 +109,17 @@ def log(home_assistant: HomeAssistant, expected_in_log: list[str]) -> Iterator[N
     """Let a story fail if the log has a warning or an error of us."""
     before = home_assistant.log.stat().st_size
     yield
-    unexpected = [
+    assert not [
         entry
         for entry in home_assistant.log_entries(before)
-        if OURS.search(entry) and not any(part in entry for part in expected_in_log)
+        if is_warning_of_us(entry, *expected_in_log)
     ]
-    assert not unexpected
+
+
+def is_warning_of_us(entry: str, *expected: str) -> bool:
+    """Return whether an entry of the log is one of ours that nobody expects."""
+    expected = (OF_EVERY_CUSTOM_INTEGRATION, *expected)
+    return bool(OURS.search(entry)) and not any(part in entry for part in expected)
 
 
 @pytest.fixture
@@ -196,30 +202,46 @@ async def secrets(
 
 
 @pytest.fixture(scope="session")
-async def logged_in(home_assistant: HomeAssistant) -> AsyncGenerator[Page]:
-    """Return a browser in which the owner has logged in."""
+async def browser() -> AsyncGenerator[Browser]:
+    """Return a browser."""
+    expect.set_options(timeout=PATIENCE)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=os.environ["CHROMIUM"], args=FLAGS
         )
-        context = await browser.new_context(
-            base_url=home_assistant.url,
-            viewport=VIEWPORT,
-            locale="en-GB",
-            timezone_id="Europe/Zurich",
-            # Charts and dialogs are there at once.
-            reduced_motion="reduce",
-        )
-        context.set_default_timeout(PATIENCE)
-        expect.set_options(timeout=PATIENCE)
-        page = await context.new_page()
-        await page.goto("/")
-        await page.locator("input[name=username]").fill(USER)
-        await page.locator("input[name=password]").fill(PASSWORD)
-        await page.keyboard.press("Enter")
-        await expect(page.locator("ha-sidebar")).to_be_visible()
-        yield page
+        yield browser
         await browser.close()
+
+
+async def log_in(browser: Browser, url: str, now: datetime | None = None) -> Page:
+    """Return a page of a Home Assistant in which the owner has logged in.
+
+    The browser's clock is at `now`, if it is not that of this machine.
+    """
+    context = await browser.new_context(
+        base_url=url,
+        viewport=VIEWPORT,
+        locale="en-GB",
+        timezone_id="Europe/Zurich",
+        # Charts and dialogs are there at once.
+        reduced_motion="reduce",
+    )
+    context.set_default_timeout(PATIENCE)
+    if now:
+        await context.clock.install(time=now)
+    page = await context.new_page()
+    await page.goto("/")
+    await page.locator("input[name=username]").fill(USER)
+    await page.locator("input[name=password]").fill(PASSWORD)
+    await page.keyboard.press("Enter")
+    await expect(page.locator("ha-sidebar")).to_be_visible()
+    return page
+
+
+@pytest.fixture(scope="session")
+async def logged_in(home_assistant: HomeAssistant, browser: Browser) -> Page:
+    """Return the page in which the owner has logged in."""
+    return await log_in(browser, home_assistant.url)
 
 
 @pytest.fixture
@@ -239,7 +261,7 @@ def shot(request: pytest.FixtureRequest, page: Page) -> Shot:
     """Return what makes a picture of the README, where one is wanted."""
     folder = request.config.getoption("--screenshots")
 
-    async def shot(name: str, *parts: Locator) -> None:
+    async def shot(name: str, *parts: Locator, page: Page = page) -> None:
         """Show these parts of the page, or as much as there is room for."""
         if folder:
             await page.mouse.move(0, 0)

@@ -3,22 +3,20 @@
 from datetime import UTC, datetime, timedelta
 import math
 import re
-from zoneinfo import ZoneInfo
 
-from playwright.async_api import Page, expect
+from playwright.async_api import Page
 import pytest
 
 from processes.owner import Owner
 from simulator.meter import Meter
 
-from .conftest import PICTURED_SINCE, Install, Shot
-from .pages import button, row, statistics_are_filled, until
+from .conftest import Install, Shot
+from .energies import HOUR, midnight, wh
+from .pages import button, statistics_are_filled, until
 
-HOUR = timedelta(hours=1)
 ROUNDED = 2 * 0.0051
 """kWh by which the sum of two rounded numbers may be off."""
 ENERGY = re.compile(r"(-?[\d,.]+)\s*kWh")
-LOCAL = ZoneInfo("Europe/Zurich")
 REGISTERS = {
     "energy_import": "active_import",
     "energy_import_t1": "active_import_t1",
@@ -43,7 +41,7 @@ async def test_every_hour_of_the_history(owner: Owner, install: Install) -> None
     for key, register in REGISTERS.items():
         statistics = await owner.hours(entity_ids[key], begin, end)
         assert statistics == {
-            hour: _wh(meter, register, hour, hour + HOUR) for hour in hours
+            hour: wh(meter, register, hour, hour + HOUR) for hour in hours
         }
 
 
@@ -54,82 +52,38 @@ async def test_energy_dashboard(
     """Sums are exact: yesterday's, and today's of the hours that are over."""
     meter = await _on_the_dashboard(owner, install)
     added = datetime.now(UTC)
-    midnight = _midnight(added)
+    today = midnight(added)
 
     async def shows(begin: datetime, ends: set[datetime]) -> bool:
         shown = await _kwh(page, "import"), await _kwh(page, "export")
         expected = [
             (
-                _wh(meter, "active_import", begin, end) / 1000,
-                -_wh(meter, "active_export", begin, end) / 1000,
+                wh(meter, "active_import", begin, end) / 1000,
+                -wh(meter, "active_export", begin, end) / 1000,
             )
             for end in ends
         ]
         return any(shown == pytest.approx(pair, abs=ROUNDED) for pair in expected)
 
     async def shows_today() -> bool:
-        return await shows(midnight, {_hour(added), _hour(datetime.now(UTC))})
+        return await shows(today, {_hour(added), _hour(datetime.now(UTC))})
 
     async def shows_yesterday() -> bool:
-        return await shows(midnight - timedelta(days=1), {midnight})
+        return await shows(today - timedelta(days=1), {today})
 
     async def shows_more() -> bool:
-        day = _wh(meter, "active_import", midnight - timedelta(days=1), midnight) / 1000
+        day = wh(meter, "active_import", today - timedelta(days=1), today) / 1000
         return await _kwh(page, "import") > 2 * day
 
     await page.goto("/energy/electricity")
     # In the first hour of a day none of its hours is over, and it begins with yesterday.
-    if _hour(added) > midnight:
+    if _hour(added) > today:
         await until(shows_today)
         await button(page, "Previous").click()
     await until(shows_yesterday)
     await _choose(page, "Last 30 days")
     await until(shows_more)
     await shot("energy")
-
-
-@pytest.mark.pictured
-async def test_fill_a_hole(
-    owner: Owner, page: Page, install: Install, shot: Shot
-) -> None:
-    """Home Assistant was off yesterday: one button, and every hour is right."""
-    meter = await _on_the_dashboard(owner, install)
-    entity_ids = await owner.entities(meter.serial_number)
-    begin = (_midnight(datetime.now(UTC)) - timedelta(days=1)).astimezone(UTC)
-    hours = [begin + n * HOUR for n in range(23)]
-    counted = {
-        key: {hour: _wh(meter, REGISTERS[key], hour, hour + HOUR) for hour in hours}
-        for key in REGISTERS
-        if key.endswith(("t1", "t2"))
-    }
-
-    async def statistics() -> dict[str, dict[datetime, int]]:
-        end = hours[-1] + HOUR
-        return {key: await owner.hours(entity_ids[key], begin, end) for key in counted}
-
-    async def has_hole() -> bool:
-        return all(len(shown) == 17 for shown in (await statistics()).values())
-
-    async def is_exact() -> bool:
-        return await statistics() == counted
-
-    async def picture(name: str) -> None:
-        await page.goto("/energy/electricity")
-        await _choose(page, "Yesterday")
-        chart = page.locator("hui-energy-usage-graph-card")
-        await expect(chart).to_be_visible()
-        await shot(name, chart)
-
-    off = begin + timedelta(hours=9, minutes=20)
-    for key in counted:
-        missed = _wh(meter, REGISTERS[key], off, _hour(off) + HOUR) / 1000
-        await _make_hole(owner, entity_ids[key], off, missed)
-    await until(has_hole)
-    await picture("hole_before")
-    await page.goto(await owner.device_path(meter.serial_number))
-    await row(page, "Fill statistics now").get_by_role("button").click()
-    await until(is_exact)
-    await picture("hole_after")
 
 
 async def _on_the_dashboard(owner: Owner, install: Install) -> Meter:
@@ -139,52 +93,6 @@ async def _on_the_dashboard(owner: Owner, install: Install) -> Meter:
     await statistics_are_filled(owner, updater.meter.serial_number)
     await owner.set_up_energy_dashboard(updater.meter.serial_number, priced=False)
     return updater.meter
-
-
-async def _make_hole(
-    owner: Owner, statistic_id: str, off: datetime, missed: float
-) -> None:
-    """Leave what Home Assistant writes if it is off for 6 h 40, and counts it all then.
-
-    `missed` are the kWh after `off` in the hour of it.
-    """
-    rows = (
-        await owner.ask(
-            "recorder/statistics_during_period",
-            start_time=(PICTURED_SINCE - HOUR).isoformat(),
-            statistic_ids=[statistic_id],
-            period="hour",
-            types=["state", "sum"],
-            units={"energy": "kWh"},
-        )
-    )[statistic_id]
-    left = []
-    for held in rows:
-        start = datetime.fromtimestamp(held["start"] / 1000, UTC)
-        not_heard = missed if start < off < start + HOUR else 0
-        if not off < start < off + 6 * HOUR:
-            left.append(
-                {
-                    "start": start.isoformat(),
-                    "state": held["state"] - not_heard,
-                    "sum": held["sum"] - not_heard,
-                }
-            )
-    # Rows can be replaced over this interface, but not deleted.
-    await owner.ask("recorder/clear_statistics", statistic_ids=[statistic_id])
-    await owner.ask(
-        "recorder/import_statistics",
-        metadata={
-            "statistic_id": statistic_id,
-            "source": "recorder",
-            "name": None,
-            "unit_class": "energy",
-            "unit_of_measurement": "kWh",
-            "mean_type": 0,
-            "has_sum": True,
-        },
-        stats=left,
-    )
 
 
 async def _choose(page: Page, period: str) -> None:
@@ -202,14 +110,5 @@ async def _kwh(page: Page, direction: str) -> float:
     return sum(energies) if energies else math.nan
 
 
-def _midnight(at: datetime) -> datetime:
-    return at.astimezone(LOCAL).replace(hour=0, minute=0, second=0, microsecond=0)
-
-
 def _hour(at: datetime) -> datetime:
     return at.replace(minute=0, second=0, microsecond=0)
-
-
-def _wh(meter: Meter, register: str, begin: datetime, end: datetime) -> int:
-    counted = [getattr(meter.registers(at), register) for at in (begin, end)]
-    return int(counted[1] - counted[0])

@@ -1,0 +1,162 @@
+"""Home Assistant was off for hours, by its own clock and by the meter's."""
+
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from aiohttp import ClientSession
+from playwright.async_api import Browser, Page, expect
+import pytest
+
+from processes.home_assistant import HomeAssistant
+from processes.owner import Owner
+from processes.running import free_port
+from simulator.clock import RunningClock
+from simulator.meter import Meter, MeterConfig
+from simulator.web import MeterServer
+
+from .conftest import Shot, is_warning_of_us, log_in
+from .energies import HOUR, midnight, wh
+from .pages import row, statistics_are_filled, until
+
+PERIOD: Final = timedelta(minutes=5)
+SERIAL_NUMBER: Final = "22350001"
+# The same hours in each picture, whenever it is made
+NOON: Final = midnight(datetime.now(UTC)).astimezone(UTC) - 12 * HOUR
+OFF: Final = NOON - timedelta(hours=2, minutes=40)
+BACK: Final = OFF + timedelta(hours=6, minutes=40)
+INSTALLED: Final = OFF - timedelta(days=3)
+GRAPHS: Final = "statistics-graphs"
+
+
+@pytest.fixture
+def clock() -> RunningClock:
+    """Return the time in the house."""
+    return RunningClock(OFF - timedelta(minutes=1))
+
+
+@pytest.fixture
+async def meter(clock: RunningClock) -> AsyncGenerator[MeterServer]:
+    """Return a meter that goes by that time."""
+    config = MeterConfig(serial_number=SERIAL_NUMBER, installed=INSTALLED)
+    async with MeterServer(Meter(config, clock)) as server:
+        yield server
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncGenerator[HomeAssistant]:
+    """Return a Home Assistant that can be started at any time."""
+    async with ClientSession() as session:
+        program = "processes/start_at_another_time.py"
+        yield HomeAssistant(session, tmp_path, free_port(8223), program=program)
+
+
+def behind(clock: RunningClock) -> str:
+    """Return by how many seconds a clock is behind this machine's."""
+    return str(datetime.now(UTC).timestamp() - clock.now())
+
+
+@pytest.mark.pictured
+async def test_off_for_hours(
+    house: HomeAssistant,
+    meter: MeterServer,
+    clock: RunningClock,
+    browser: Browser,
+    shot: Shot,
+) -> None:
+    """After one button no chart has a hole, and every hour is exact."""
+    owner = house.owner
+    async with house.run(BEHIND=behind(clock)):
+        entry_id = await owner.add_meter(meter.url)
+        await statistics_are_filled(owner, SERIAL_NUMBER)
+        await owner.set_up_energy_dashboard(SERIAL_NUMBER, priced=False)
+        await owner.fill_by_itself(entry_id, is_on=False)
+        entity_ids = await owner.entities(SERIAL_NUMBER)
+        await _add_graphs(owner, entity_ids["active_power"])
+    clock.set(BACK)
+
+    async def hours() -> list[int]:
+        found = await owner.hours(entity_ids["energy_import"], INSTALLED, BACK)
+        return [found.get(hour, 0) for hour in _hours()]
+
+    async def is_exact() -> bool:
+        return await hours() == [
+            wh(meter.meter, "active_import", hour, hour + HOUR) for hour in _hours()
+        ]
+
+    async def periods() -> dict[int, float]:
+        return await _periods(owner, entity_ids["active_power"])
+
+    async def has_power() -> bool:
+        # The end of the last hour is not logged yet.
+        logged = range(int(OFF.timestamp()), int(BACK.timestamp()) - 20 * 60, 300)
+        means = await periods()
+        return means.keys() >= {*logged} and len(set(means.values())) > 20
+
+    async with house.run(BEHIND=behind(clock)):
+        now = datetime.fromtimestamp(clock.now(), UTC)
+        page = await log_in(browser, house.url, now)
+        assert not await is_exact()
+        assert len(set((await periods()).values())) <= 2
+        await _picture(page, shot, "before")
+        await page.goto(await owner.device_path(SERIAL_NUMBER))
+        await row(page, "Fill statistics now").get_by_role("button").click()
+        await until(is_exact, seconds=90)
+        await until(has_power, seconds=90)
+        await _picture(page, shot, "after")
+        await page.context.close()
+    assert not [entry for entry in house.log_entries() if is_warning_of_us(entry)]
+
+
+def _hours() -> list[datetime]:
+    """Return the whole hours that are logged."""
+    first = INSTALLED.replace(minute=0) + HOUR
+    return [first + n * HOUR for n in range((BACK - first) // HOUR)]
+
+
+async def _periods(owner: Owner, statistic_id: str) -> dict[int, float]:
+    """Return the means of five minutes of the outage, by their start."""
+    answer = await owner.ask(
+        "recorder/statistics_during_period",
+        start_time=(OFF - PERIOD).isoformat(),
+        end_time=BACK.isoformat(),
+        statistic_ids=[statistic_id],
+        period="5minute",
+        types=["mean"],
+    )
+    rows = answer.get(statistic_id, [])
+    return {row["start"] // 1000: row["mean"] for row in rows}
+
+
+async def _add_graphs(owner: Owner, power: str) -> None:
+    """Add a dashboard with the hours of a measurement."""
+    card = {
+        "type": "statistics-graph",
+        "title": "Statistics of a day",
+        "entities": [{"entity": power, "name": "Active power"}],
+        "stat_types": ["min", "mean", "max"],
+        "period": "hour",
+        "days_to_show": 1,
+    }
+    await owner.ask(
+        "lovelace/dashboards/create", url_path=GRAPHS, title="Graphs", mode="storage"
+    )
+    await owner.ask(
+        "lovelace/config/save",
+        url_path=GRAPHS,
+        config={"views": [{"cards": [card]}]},
+    )
+
+
+async def _picture(page: Page, shot: Shot, when: str) -> None:
+    """Show bars, power and a statistics graph."""
+    for name, path, card in (
+        ("hole", "/energy/electricity", "hui-energy-usage-graph-card"),
+        ("power", "/energy/now", "hui-power-sources-graph-card"),
+        ("graph", f"/{GRAPHS}", "hui-statistics-graph-card"),
+    ):
+        await page.goto(path)
+        chart = page.locator(card)
+        await expect(chart.locator("canvas").first).to_be_visible()
+        await shot(f"{name}_{when}", chart, page=page)
