@@ -3,8 +3,10 @@
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from datetime import datetime
+from typing import override
 
 import aiohttp
+from aiohttp import web
 import pytest
 
 from custom_components.emu_professional.backfill import pages
@@ -20,6 +22,7 @@ from custom_components.emu_professional.emu.request_queue import Priority
 from simulator import faults
 from simulator.tables import LOGGER_COLUMNS
 from simulator.web import MeterServer
+from tests.conftest import SERIAL_NUMBER
 
 from .house import LONG_AGO, NOW
 
@@ -195,6 +198,26 @@ async def test_index_that_jumps(reader: LoggerReader, server: MeterServer) -> No
     half = last // 2
     assert found == [*range(1, half + 1), *range(jump + half + 1, jump + last + 1)]
     assert len(count) < 60
+
+
+async def test_records_without_end(reader: LoggerReader, server: MeterServer) -> None:
+    """A table of billions of records, of which one comes at a time, is given up."""
+
+    class One(faults.Fault):
+        @override
+        async def answer(
+            self, request: web.Request, respond: faults.Respond
+        ) -> web.StreamResponse:
+            index = request.query.get("from", "4000000000")
+            line = f"2026-05-20T10:00:00Z;{index};0;{SERIAL_NUMBER}{';1' * 24}\n"
+            return web.Response(text=line, content_type="text/csv")
+
+    server.faults.set(One(), path="/data/")
+    last = (await newest(reader)).index
+    reader._most_pages = 50
+    with pytest.raises(MeterUnexpectedAnswer, match="no end"):
+        assert [page async for page in reader.pages(0, last)]
+    assert len(server.requests) < 60
 
 
 async def test_damaged_newest_index(reader: LoggerReader, server: MeterServer) -> None:

@@ -32,6 +32,8 @@ _KEPT: Final = 8000
 """Records that are kept, in case that they are wanted again."""
 _EDGE: Final = 300
 """Records at the begin of each page that are kept: an older part ends with them."""
+_MOST_PAGES: Final = 100_000
+"""In one reading: ten years of records every minute, 50 at a time."""
 _PAUSE: Final = 0.75
 """Of a page's time, after it: live polls go first in any case."""
 _LONGEST_PAUSE: Final = 1.0
@@ -70,6 +72,7 @@ class TablePages[R: Record | LogbookRecord]:
         self._holes: list[range] = []
         """Indices that have no records."""
         self._newest: R | None = None
+        self._most_pages = _MOST_PAGES
         self.refused_at_end: tuple[Refusal, ...] = ()
         """Lines after the newest record that could be read, when it was looked for."""
 
@@ -91,9 +94,14 @@ class TablePages[R: Record | LogbookRecord]:
         """Yield the records with these indices, in order, until one ends at a time."""
         latest: int | None = None
         wanted = self._count_at_first(first, until)
+        asked = 0
         while first <= last:
             page = self._kept_page(first, min(first + wanted - 1, last))
             if page is None:
+                asked += 1
+                if asked > self._most_pages:
+                    # A table of billions of indices, one record in each answer.
+                    raise MeterUnexpectedAnswer("there is no end of its records")
                 count = min(wanted, self._pace.size)
                 page = await self._page(first, min(first + count - 1, last))
                 pause = page.timing.whole * _PAUSE if page.timing else 0
