@@ -62,7 +62,7 @@ def main() -> int:
     arguments = _arguments()
     print(f"seed {arguments.seed}", flush=True)
     print(f"{'reader':12}{'cases':>9}{'refused':>9}{'s':>8}{'MB':>8}{'finds':>7}")
-    finds: list[str] = []
+    found = 0
     for name in arguments.readers or TARGETS:
         result = asyncio.run(_fuzz(name, arguments))
         print(
@@ -70,9 +70,9 @@ def main() -> int:
             f"{result.megabytes:8.1f}{len(result.finds):7}",
             flush=True,
         )
-        finds += result.finds
-    print(*finds, sep="\n", flush=True)
-    return 1 if finds else 0
+        print(*result.finds, sep="\n", end="\n" if result.finds else "", flush=True)
+        found += len(result.finds)
+    return 1 if found else 0
 
 
 if __name__ == "__main__":

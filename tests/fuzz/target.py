@@ -99,6 +99,16 @@ async def run(
     return result
 
 
+def _size_of(given: object) -> int:
+    """Return how many bytes an input has, in all of its parts."""
+    match given:
+        case bytes():
+            return len(given)
+        case [*parts]:
+            return sum(map(_size_of, parts))
+    return 0
+
+
 async def _case(
     target: Target[Any], random: Random, number: int, result: Result
 ) -> str | None:
@@ -126,8 +136,7 @@ async def _case(
     else:
         result.seconds = max(result.seconds, seconds)
     result.megabytes = max(result.megabytes, peak)
-    if isinstance(given, bytes):
-        size = len(given)
+    size = size or _size_of(given)
     bounds = target.bounds
     if (
         not is_measured
