@@ -37,7 +37,7 @@ from aiohttp import ClientSession, ClientTimeout
 
 from processes.home_assistant import HomeAssistant
 from processes.owner import Owner
-from processes.running import ROOT, free_port
+from processes.running import ROOT, own_port
 from simulator.__main__ import MANUALS_PACE, UPDATER_PORT
 from simulator.clock import RunningClock
 from simulator.images import signed_image
@@ -287,7 +287,7 @@ class Growth:
     def __init__(self, session: ClientSession, folder: Path, seconds: float) -> None:
         """Begin with none."""
         self._home_assistant = HomeAssistant(
-            session, folder, free_port(8323), program=PROGRAM, quiet=True
+            session, folder, own_port(8323), program=PROGRAM, quiet=True
         )
         self._folder = folder
         self._seconds = seconds

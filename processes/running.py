@@ -95,6 +95,14 @@ def own_addresses() -> Iterator[str]:
         yield f"127.{process >> 8 & 255}.{process & 255}.{number}"
 
 
+def own_port(first: int) -> int:
+    """Return a free TCP port, of the hundred from this one on.
+
+    Another run of the same program at the same time hardly chooses the same one.
+    """
+    return free_port(first + os.getpid() % 100)
+
+
 def free_port(first: int) -> int:
     """Return the first free TCP port from this one on."""
     return next(port for port in range(first, 2**16) if is_free(port))

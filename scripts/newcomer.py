@@ -15,7 +15,7 @@ from aiohttp import ClientSession
 
 from processes.home_assistant import HomeAssistant
 from processes.owner import DOMAIN, Owner
-from processes.running import ROOT, free_port
+from processes.running import ROOT, own_port
 from simulator.clock import RunningClock
 from simulator.meter import Meter, MeterConfig
 from simulator.web import MeterServer
@@ -38,7 +38,7 @@ async def _newcomer(folder: Path) -> None:
     )
     meter = Meter(config, RunningClock())
     async with ClientSession() as session, MeterServer(meter) as server:
-        home_assistant = HomeAssistant(session, folder, free_port(8423))
+        home_assistant = HomeAssistant(session, folder, own_port(8423))
         async with home_assistant.run(), asyncio.timeout(PATIENCE):
             owner = home_assistant.owner
             begin = time.monotonic()

@@ -22,7 +22,7 @@ from aiohttp import ClientSession, ClientTimeout
 from sqlalchemy import create_engine, make_url, text
 
 from processes.home_assistant import CONFIGURATION, HomeAssistant
-from processes.running import free_port
+from processes.running import own_port
 
 from .meters import BAD_LUCK_SO_FAR, SimulatedMeter, have_bad_luck, serving
 from .site import PASSWORD, Census, ChaosError, Site
@@ -61,7 +61,7 @@ async def _chaos(arguments: argparse.Namespace, folder: Path) -> None:
         configuration += DATABASE.format(_with_database(arguments.database))
     async with ClientSession(timeout=ACTION) as session, serving(meters):
         home_assistant = HomeAssistant(
-            session, folder, free_port(8323), configuration, PROGRAM, quiet=True
+            session, folder, own_port(8323), configuration, PROGRAM, quiet=True
         )
         site = Site(home_assistant, meters, random)
         try:

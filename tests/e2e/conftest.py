@@ -25,7 +25,7 @@ import pytest
 
 from processes.home_assistant import CONFIGURATION, HomeAssistant
 from processes.owner import PASSWORD, USER, Owner
-from processes.running import free_port, own_addresses
+from processes.running import own_addresses, own_port
 from simulator.clock import RunningClock
 from simulator.meter import USER as METER_USER, Meter, MeterConfig
 from simulator.updater import UpdaterConfig, UpdaterServer
@@ -93,7 +93,7 @@ async def home_assistant(
     folder = tmp_path_factory.mktemp("home_assistant")
     configuration = f"{CONFIGURATION}\ndhcp:\n"
     async with ClientSession() as session:
-        home_assistant = HomeAssistant(session, folder, free_port(8223), configuration)
+        home_assistant = HomeAssistant(session, folder, own_port(8223), configuration)
         async with home_assistant.run():
             yield home_assistant
 

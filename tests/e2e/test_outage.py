@@ -11,7 +11,7 @@ import pytest
 
 from processes.home_assistant import HomeAssistant
 from processes.owner import Owner
-from processes.running import free_port
+from processes.running import own_port
 from simulator.clock import RunningClock
 from simulator.meter import Meter, MeterConfig
 from simulator.web import MeterServer
@@ -49,7 +49,7 @@ async def house(tmp_path: Path) -> AsyncGenerator[HomeAssistant]:
     """Return a Home Assistant that can be started at any time."""
     async with ClientSession() as session:
         program = "processes/start_at_another_time.py"
-        yield HomeAssistant(session, tmp_path, free_port(8223), program=program)
+        yield HomeAssistant(session, tmp_path, own_port(8223), program=program)
 
 
 def behind(clock: RunningClock) -> str:
