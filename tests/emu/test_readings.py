@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, override
 
 from hypothesis import example, given, strategies as st
 import pytest
@@ -99,6 +99,23 @@ def test_status_field(document: dict[str, Any], field: str, value: object) -> No
     """A field of another form than the manual's is unknown, not an error."""
     status = parse_status({"meterserial": "1"} | document)
     assert getattr(status, field) == value
+
+
+class Deep(list[object]):
+    """Lists in lists: to print them takes time with the square of their depth."""
+
+    @override
+    def __repr__(self) -> str:
+        raise AssertionError("printed")
+
+
+def test_lists_in_lists_are_not_printed() -> None:
+    """A value that can be none costs no more than to see that."""
+    readings = parse_readings({"p_L123_act_e": Deep(), "p_L1_act_e": "1.5"})
+    assert list(readings.rejected) == ["active_power"]
+    for serial_number in (Deep(), True, 1.5):
+        with pytest.raises(MeterUnexpectedAnswer):
+            parse_status({"meterserial": serial_number})
 
 
 @pytest.mark.parametrize("number", [-1, 65_536, 10**30, 10**4000, 5.5, True, "502"])

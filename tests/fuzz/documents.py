@@ -108,7 +108,7 @@ async def documents() -> AsyncGenerator[Target[_Document]]:
             reading.read(given.body)
         return len(given.body)
 
-    yield Target(_document, read, DOCUMENTED, Bounds(0.5, 2, 3, 40))
+    yield Target(_document, read, DOCUMENTED, Bounds(0.25, 2, 3, 40))
 
 
 class Scripted:

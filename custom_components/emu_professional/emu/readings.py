@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 import math
 import re
+import reprlib
 from typing import Any, Final
 
 from .errors import MeterUnexpectedAnswer, MeterUnsupported
@@ -110,7 +111,7 @@ def parse_readings(
             values[quantity.key] = _value(quantity, raw)
         except ValueError:
             values[quantity.key] = None
-            rejected[quantity.key] = repr(raw)[:_LONGEST_TEXT]
+            rejected[quantity.key] = reprlib.repr(raw)[:_LONGEST_TEXT]
     if not values:
         raise MeterUnexpectedAnswer("meterdata.json holds no reading")
     return Readings(
@@ -129,7 +130,9 @@ def parse_status(document: Mapping[str, Any]) -> Status:
     """
     if (serial_number := document.get("meterserial")) in _NOTHING:
         raise MeterUnsupported("status.json names no serial number")
-    if not _SERIAL_NUMBER.fullmatch(str(serial_number).strip()):
+    if type(serial_number) not in (str, int) or not _SERIAL_NUMBER.fullmatch(
+        str(serial_number).strip()
+    ):
         raise MeterUnexpectedAnswer("the serial number in status.json is none")
     mac = _text(document, "networkmac")
     return Status(
@@ -244,6 +247,9 @@ def _same(raw: object, before: object) -> bool:
 
 
 def _number(raw: object) -> Decimal:
+    # To print lists in lists takes time with the square of their depth.
+    if not isinstance(raw, str | int | float):
+        raise ValueError(raw)  # noqa: TRY004
     text = str(raw).strip()
     if not _NUMBER.fullmatch(text):
         raise ValueError(raw)
