@@ -621,6 +621,15 @@ def test_total_that_is_rounded_apart(difference: int) -> None:
     assert not reconcile(replace(later, rounding=1.5), idle, None).rows
 
 
+def test_rounded_total_where_the_logger_begins() -> None:
+    """A live total above the next reading by its rounding counts nothing twice."""
+    later = START + 900 * HOUR
+    hours = {START: Reading(0, is_exact=False), later: Reading(9)}
+    logged = LoadProfile(START, later + HOUR, None, hours, rounding=1.5)
+    plan = reconcile(logged, [Row(START, 10, 10)], None)
+    assert plan.rows == (Row(later, 9, 10),)
+
+
 def test_peak_until_the_full_hour_is_not_wrong() -> None:
     """The last poll before it lacks more than the hour after it counts."""
     hours = {START: 12_000, START + HOUR: 12_002}

@@ -253,8 +253,21 @@ def _level_before(profile: LoadProfile, before: Reading, older: Row | None) -> f
     following = next(
         (r.level for at, r in profile.hours.items() if at >= profile.since), inf
     )
-    seen = older.state + before.lift
-    return seen if before.level <= seen <= following else before.level
+    seen = _between(
+        before.level, older.state + before.lift, following, profile.rounding
+    )
+    return before.level if seen is None else seen
+
+
+def _between(
+    lowest: float, seen: float, highest: float, rounding: float
+) -> float | None:
+    """Return a level that Home Assistant has seen, if it lies between logged ones.
+
+    A total that is out by its rounding lies there as well.
+    """
+    level = min(max(seen, lowest), highest)
+    return level if abs(level - seen) <= rounding else None
 
 
 def _continues(profile: LoadProfile, older: Row, first: int, reading: Reading) -> bool:
@@ -290,9 +303,10 @@ def _levels(
             is_open = reading is None or not (reading.is_exact or rebuild)
             after = bisect_right(starts, start)
             highest = profile.hours[starts[after]].level if starts[after:] else inf
-            if is_open and level <= row.state + lift <= highest:
+            seen = _between(level, row.state + lift, highest, profile.rounding)
+            if is_open and seen is not None:
                 # Home Assistant has seen the meter after its last record.
-                level = row.state + lift
+                level = seen
         yield _Hour(start, level, lift)
 
 

@@ -364,6 +364,13 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
             *(Off(3 * HOUR), Fill(hitch="reset", after=2)),
         ),
     ),
+    "a rounded total is above the register that is logged next, weeks later": (
+        {"interval": 7, "days": 0, "depth": 400, "rounds": True},
+        (
+            *(Live(2), Silent(40 * DAY, 240, 25, "power")),
+            *(Silent(40 * DAY, 240, 25, "power"), Fill(Mode.REBUILD)),
+        ),
+    ),
     "totals are rounded, and records come late": (
         {"keys": ["energy_export", "active_power"], "rounds": True, "delay": 84},
         (
