@@ -105,8 +105,15 @@ def test_outages_that_can_not_be() -> None:
         Outage(NOW - HOUR, NOW),
     ]
     assert ledger.settled["ahead"] == NOW
+    assert ledger.is_open({"energy_import", "ahead"})
+    assert not ledger.is_open({"ahead"})
     ledger.settle(["energy_import", "ahead"], NOW)
     ledger.prune({"energy_import", "ahead"}, NOW)
+    # Of the hour that was settled last, a further run must know as much.
+    assert ledger.outages == [Outage(NOW - HOUR, NOW)]
+    assert not ledger.is_open({"energy_import", "ahead"})
+    ledger.settle(["energy_import"], NOW + HOUR)
+    ledger.prune({"energy_import"}, NOW + HOUR)
     assert not ledger.outages
 
 

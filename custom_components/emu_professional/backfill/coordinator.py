@@ -255,7 +255,7 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
         self._failed = False
         if is_all:
             self._reconciled = dt_util.utcnow()
-            self._is_due = bool(self._ledger.outages)
+            self._is_due = self._ledger.is_open(self._active())
 
     def _is_not_supported(self, is_all: bool) -> bool:
         """Return whether the meter had no logger a moment ago: it may have one later."""

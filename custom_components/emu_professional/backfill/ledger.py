@@ -117,8 +117,9 @@ class Ledger:
         gap = -1 if len(self.outages) < _MANY else PERIOD
         merged: list[Outage] = []
         for since, until in sorted(self.outages):
+            # Of an hour of which only the end is open, all outages are needed.
             outage = Outage(max(since, settled - HOUR), min(until, now))
-            if outage.since >= outage.until or outage.until <= settled:
+            if outage.since >= outage.until:
                 continue
             if merged and outage.since <= merged[-1].until + gap:
                 until = max(merged[-1].until, outage.until)
@@ -126,6 +127,11 @@ class Ledger:
             else:
                 merged.append(outage)
         self.outages = merged
+
+    def is_open(self, active: Collection[str]) -> bool:
+        """Return whether a statistic is not settled as far as there were outages."""
+        settled = [self.settled.get(key, 0) for key in active]
+        return any(outage.until > min(settled) for outage in self.outages if settled)
 
     def seal(
         self, key: str, seals: Mapping[int, Seal], since: int = 0, until: int = 1 << 40

@@ -386,9 +386,6 @@ class Life:
         """Let Home Assistant start with the database of some steps ago."""
         copy, compiled = self.copies[max(len(self.copies) - 1 - step.steps, 0)]
         await self.world.run(lambda: self.world.put_back(copy))
-        if not any(copy.values()):
-            await self.world.run(lambda: self.world.mark_compiled(self.now))
-            compiled = self.now
         self._forget(compiled, self.now)
         self.lost.append((compiled, self.now))
         self.compiled = compiled

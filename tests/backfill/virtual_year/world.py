@@ -18,7 +18,9 @@ from custom_components.emu_professional.emu.logs import Page, Record, RecordRead
 from custom_components.emu_professional.emu.pace import Pace
 from homeassistant.components.recorder.core import Recorder
 from homeassistant.components.recorder.db_schema import (
+    StateAttributes,
     States,
+    StatesMeta,
     Statistics,
     StatisticsMeta,
     StatisticsRuns,
@@ -267,7 +269,16 @@ class World:
             session.execute(update(States).values(old_state_id=None))
             for table in _TABLES:
                 session.execute(delete(table))
+            # What no state has needed since then was purged.
+            meta = set(session.execute(select(StatesMeta.metadata_id)).scalars())
+            kept = set(session.execute(select(StateAttributes.attributes_id)).scalars())
             for table, rows in copy.items():
+                if table is States:
+                    rows = [
+                        row
+                        for row in rows
+                        if row["metadata_id"] in meta and row["attributes_id"] in kept
+                    ]
                 if rows:
                     session.execute(insert(table), rows)
             self.recorder.states_manager.reset()
