@@ -99,13 +99,12 @@ async def run(
     return result
 
 
-def _size_of(given: object) -> int:
-    """Return how many bytes an input has, in all of its parts."""
-    match given:
-        case bytes():
-            return len(given)
-        case [*parts]:
-            return sum(map(_size_of, parts))
+def _size_of(given: object, depth: int = 2) -> int:
+    """Return how many bytes an input has, itself or in its parts."""
+    if isinstance(given, bytes):
+        return len(given)
+    if depth and isinstance(given, list | tuple):
+        return sum(_size_of(part, depth - 1) for part in given)
     return 0
 
 
