@@ -138,8 +138,8 @@ class Backfill:
         self._on_progress = on_progress
         self._window = Window(0, 0)
         self._oldest: Record | None = None
-        self._has_hours = False
-        """Whether a part by now has logged hours."""
+        self._counted: set[str] = set()
+        """The statistics of which rows after the window are counted."""
 
     async def async_run(self, window: Window, targets: Sequence[Target]) -> None:
         """Fill a window, newest part first, energy before the rest.
@@ -293,7 +293,6 @@ class Backfill:
                 self._check_name(target, statistic)
             except HomeAssistantError as err:
                 self.report.failed[statistic.statistic_id] = err
-        self._has_hours |= bool(part.hours)
         self._progress(part, 1)
 
     def _check_name(self, target: Target, statistic: Statistic) -> None:
@@ -315,14 +314,17 @@ class Backfill:
     ) -> frozenset[int]:
         """Let a register's statistic follow, and return the hours that were wrong."""
         stored, plan = await self._async_plan(part, target, statistic)
-        # Rows after an older part have been counted with a newer one that has hours.
+        # Rows after the window are counted with the first part that says something.
+        is_counted = statistic.statistic_id in self._counted
+        if part.hours or plan.rows or plan.shift_from is not None:
+            self._counted.add(statistic.statistic_id)
         await self._hass.async_add_executor_job(
             self._outcome(statistic).count_register,
             [hour.start for hour in part.known],
             stored.rows,
             plan,
             statistic.decimals,
-            part.until if self._has_hours else inf,
+            part.until if is_counted else inf,
         )
         if not self._dry_run:
             await async_apply_plan(self._hass, statistic, stored, plan)
