@@ -247,7 +247,9 @@ def _hour(
     is_left = any(period in stored.periods for period in _periods_of(start))
     if not known or (row and not is_left):
         return _hour_alone(logged, row, is_suspect or rebuild)
-    if row and not rebuild and all(part.is_observed for part in parts):
+    # Where nobody noted an outage, what is not known was not observed wrongly.
+    known_parts = [part for part in parts if part.row or is_suspect]
+    if row and not rebuild and all(part.is_observed for part in known_parts):
         return row
     seconds = [share for share, _ in known]
     rows = [period for _, period in known]

@@ -371,6 +371,13 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
             *(Silent(40 * DAY, 240, 25, "power"), Fill(Mode.REBUILD)),
         ),
     ),
+    "five minutes of an hour are logged by nobody, and its outage is settled": (
+        {"keys": ["active_power"], "days": 2, "depth": 400, "interval": 7},
+        (
+            *(Live(1), Silent(TO_THE_CLOCK_CHANGE, 0, 25, "power"), Clock(-4000)),
+            *(Live(25), Silent(HOUR, 0, 90, "power"), Silent(9 * HOUR, 0, 280)),
+        ),
+    ),
     "totals are rounded, and records come late": (
         {"keys": ["energy_export", "active_power"], "rounds": True, "delay": 84},
         (
