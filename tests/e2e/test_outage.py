@@ -24,7 +24,8 @@ PERIOD: Final = timedelta(minutes=5)
 SERIAL_NUMBER: Final = "22350001"
 # The same hours in each picture, whenever it is made
 NOON: Final = midnight(datetime.now(UTC)).astimezone(UTC) - 12 * HOUR
-OFF: Final = NOON - timedelta(hours=2, minutes=40)
+# Back when the record of the full hour is there
+OFF: Final = NOON - timedelta(hours=2, minutes=38)
 BACK: Final = OFF + timedelta(hours=6, minutes=40)
 INSTALLED: Final = OFF - timedelta(days=3)
 GRAPHS: Final = "statistics-graphs"
@@ -90,7 +91,8 @@ async def test_off_for_hours(
 
     async def has_power() -> bool:
         # The end of the last hour is not logged yet.
-        logged = range(int(OFF.timestamp()), int(BACK.timestamp()) - 20 * 60, 300)
+        begin, end = (int(at.timestamp()) // 300 * 300 for at in (OFF, BACK))
+        logged = range(begin, end - 20 * 60, 300)
         means = await periods()
         return means.keys() >= {*logged} and len(set(means.values())) > 20
 
