@@ -114,6 +114,9 @@ DATABASE: Final = (
 NOT_FAST: Final = frozenset({"hass", "recorder_db_url", "socket_enabled", "real_time"})
 """Fixtures of tests that `--fast` leaves out."""
 
+SECOND_BY_SECOND: Final = "simulator/test_measuring"
+"""Left out by `--fast` as well: a house is lived through, which takes seconds."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let somebody choose among the tests, or their order."""
@@ -140,11 +143,15 @@ def pytest_collection_modifyitems(
         if name.startswith(DATABASE):
             item.add_marker(pytest.mark.database)
     if config.getoption("--fast"):
-        _keep(config, items, lambda item: not NOT_FAST & set(item.fixturenames))
+        _keep(config, items, _is_fast)
     if not config.getoption("dburl").startswith(SQLITE):
         _keep(config, items, lambda item: "recorder_db_url" in item.fixturenames)
     if (seed := config.getoption("--shuffle")) is not None:
         Random(seed).shuffle(items)
+
+
+def _is_fast(item: pytest.Function) -> bool:
+    return not (NOT_FAST & set(item.fixturenames) or SECOND_BY_SECOND in item.nodeid)
 
 
 def _keep(
