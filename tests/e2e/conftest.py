@@ -47,6 +47,8 @@ MARGIN = 15
 """Pixels around what a picture is of."""
 OURS = re.compile(r"(WARNING|ERROR|CRITICAL) .*emu_professional", re.DOTALL)
 OF_EVERY_CUSTOM_INTEGRATION = "We found a custom integration"
+NOT_FILLED = "statistics were not filled"
+"""Expected with each meter that is away: it may be just then that they are due."""
 
 # Chromium of its own accord asks for addresses outside, and as root for no sandbox.
 FLAGS = (
