@@ -200,7 +200,9 @@ async def test_index_that_jumps(reader: LoggerReader, server: MeterServer) -> No
     assert len(count) < 60
 
 
-async def test_records_without_end(reader: LoggerReader, server: MeterServer) -> None:
+async def test_records_without_end(
+    reader: LoggerReader, server: MeterServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A table of billions of records, of which one comes at a time, is given up."""
 
     class One(faults.Fault):
@@ -214,7 +216,7 @@ async def test_records_without_end(reader: LoggerReader, server: MeterServer) ->
 
     server.faults.set(One(), path="/data/")
     last = (await newest(reader)).index
-    reader._most_pages = 50
+    monkeypatch.setattr(pages, "_MOST_PAGES", 50)
     with pytest.raises(MeterUnexpectedAnswer, match="no end"):
         assert [page async for page in reader.pages(0, last)]
     assert len(server.requests) < 60

@@ -7,6 +7,7 @@ came, and an empty answer that may have been cut is asked for again.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import Final
 
 from ..emu.client import MeterClient
@@ -72,7 +73,6 @@ class TablePages[R: Record | LogbookRecord]:
         self._holes: list[range] = []
         """Indices that have no records."""
         self._newest: R | None = None
-        self._most_pages = _MOST_PAGES
         self.refused_at_end: tuple[Refusal, ...] = ()
         """Lines after the newest record that could be read, when it was looked for."""
 
@@ -99,7 +99,7 @@ class TablePages[R: Record | LogbookRecord]:
             page = self._kept_page(first, min(first + wanted - 1, last))
             if page is None:
                 asked += 1
-                if asked > self._most_pages:
+                if asked > _MOST_PAGES:
                     # A table of billions of indices, one record in each answer.
                     raise MeterUnexpectedAnswer("there is no end of its records")
                 count = min(wanted, self._pace.size)
@@ -136,11 +136,10 @@ class TablePages[R: Record | LogbookRecord]:
         return self._pace.size if self._pace.fixed > SHORT else FIRST_PAGE
 
     async def _newest_page(self, count: int) -> Page[R]:
-        page = await self._patiently(lambda: self._ask_newest(count, self._priority))
+        ask = partial(self._ask_newest, count, self._priority)
+        page = await self._patiently(ask)
         if _is_doubtful(page):
-            page = await self._patiently(
-                lambda: self._ask_newest(count, self._priority)
-            )
+            page = await self._patiently(ask)
         if page.timing:
             self._pace.learn(len(page.records), page.timing.first, page.timing.whole)
         return page
