@@ -110,25 +110,28 @@ class Owner:
 
     async def fill_by_itself(self, entry_id: str, *, is_on: bool) -> None:
         """Choose whether statistics are filled automatically."""
-        flows = f"{_ENTRIES}/options/flow"
-        step = await self.post(flows, json={"handler": entry_id})
-        for answers in ({"next_step_id": "statistics"}, {"automatic_backfill": is_on}):
-            step = await self.post(f"{flows}/{step['flow_id']}", json=answers)
+        await self._set_options(entry_id, "statistics", automatic_backfill=is_on)
 
     async def give_firmware(self, entry_id: str, image: bytes) -> None:
         """Give Home Assistant a firmware for all meters, in the options of one."""
         form = FormData()
         form.add_field("file", image, filename="firmware.bin")
         file = await self.post("/api/file_upload", data=form)
+        await self._set_options(
+            entry_id,
+            "firmware",
+            firmware_file=file["file_id"],
+            check_for_firmware=False,
+        )
+
+    async def _set_options(self, entry_id: str, part: str, **answers: Any) -> None:
+        """Answer one of the dialogs of a meter's options."""
         flows = f"{_ENTRIES}/options/flow"
         step = await self.post(flows, json={"handler": entry_id})
-        for answers in (
-            {"next_step_id": "firmware"},
-            {"firmware_file": file["file_id"], "check_for_firmware": False},
-        ):
-            step = await self.post(f"{flows}/{step['flow_id']}", json=answers)
+        for given in ({"next_step_id": part}, answers):
+            step = await self.post(f"{flows}/{step['flow_id']}", json=given)
         if step["type"] != "create_entry":
-            raise OwnerError(f"the firmware is refused: {step['errors']}")
+            raise OwnerError(f"the {part} options are refused: {step['errors']}")
 
     async def install_firmware(self, entity_id: str, version: str) -> None:
         """Install a firmware that was given; return when the update is at its end.

@@ -1,4 +1,4 @@
-"""Starts Home Assistant as if it were earlier: `BEHIND` seconds before now."""
+"""Starts Home Assistant as if it were `SECONDS_EARLIER` seconds before now."""
 
 from datetime import UTC, datetime, timedelta
 import os
@@ -9,6 +9,6 @@ import runpy
 import aiohasupervisor  # noqa: F401
 from freezegun import freeze_time
 
-started = datetime.now(UTC) - timedelta(seconds=float(os.environ["BEHIND"]))
-freeze_time(started, tick=True, real_asyncio=True).start()
+earlier = timedelta(seconds=float(os.environ["SECONDS_EARLIER"]))
+freeze_time(datetime.now(UTC) - earlier, tick=True, real_asyncio=True).start()
 runpy.run_path(str(Path(__file__).with_name("start_home_assistant.py")))

@@ -215,8 +215,15 @@ async def browser() -> AsyncGenerator[Browser]:
         await browser.close()
 
 
-async def log_in(browser: Browser, url: str, now: datetime | None = None) -> Page:
-    """Return a page of a Home Assistant in which the owner has logged in.
+async def log_in(
+    browser: Browser,
+    url: str,
+    *,
+    user: str = USER,
+    password: str = PASSWORD,
+    now: datetime | None = None,
+) -> Page:
+    """Return a page of a Home Assistant in which the owner, or another user, logged in.
 
     The browser's clock is at `now`, if it is not that of this machine.
     """
@@ -233,8 +240,8 @@ async def log_in(browser: Browser, url: str, now: datetime | None = None) -> Pag
         await context.clock.install(time=now)
     page = await context.new_page()
     await page.goto("/")
-    await page.locator("input[name=username]").fill(USER)
-    await page.locator("input[name=password]").fill(PASSWORD)
+    await page.locator("input[name=username]").fill(user)
+    await page.locator("input[name=password]").fill(password)
     await page.keyboard.press("Enter")
     await expect(page.locator("ha-sidebar")).to_be_visible()
     return page

@@ -53,8 +53,8 @@ async def house(tmp_path: Path) -> AsyncGenerator[HomeAssistant]:
         yield HomeAssistant(session, tmp_path, own_port(8223), program=program)
 
 
-def behind(clock: RunningClock) -> str:
-    """Return by how many seconds a clock is behind this machine's."""
+def seconds_earlier(clock: RunningClock) -> str:
+    """Return how many seconds a clock shows less than this machine's."""
     return str(datetime.now(UTC).timestamp() - clock.now())
 
 
@@ -68,7 +68,7 @@ async def test_off_for_hours(
 ) -> None:
     """After one button no chart has a hole, and every hour is exact."""
     owner = house.owner
-    async with house.run(BEHIND=behind(clock)):
+    async with house.run(SECONDS_EARLIER=seconds_earlier(clock)):
         entry_id = await owner.add_meter(meter.url)
         await statistics_are_filled(owner, SERIAL_NUMBER)
         await owner.set_up_energy_dashboard(SERIAL_NUMBER, priced=False)
@@ -96,9 +96,9 @@ async def test_off_for_hours(
         means = await periods()
         return means.keys() >= {*logged} and len(set(means.values())) > 20
 
-    async with house.run(BEHIND=behind(clock)):
+    async with house.run(SECONDS_EARLIER=seconds_earlier(clock)):
         now = datetime.fromtimestamp(clock.now(), UTC)
-        page = await log_in(browser, house.url, now)
+        page = await log_in(browser, house.url, now=now)
         assert not await is_exact()
         assert len(set((await periods()).values())) <= 2
         await _picture(page, shot, "before")

@@ -5,14 +5,14 @@ from collections.abc import AsyncGenerator
 from typing import Any, Final, override
 
 from aiohttp import web
-from playwright.async_api import Page, expect
+from playwright.async_api import Browser, Page, expect
 import pytest
 
 from processes.home_assistant import HomeAssistant
 from processes.owner import DOMAIN, Owner
 from simulator import faults
 
-from .conftest import Install
+from .conftest import Install, log_in
 from .pages import button, row, statistics_are_filled, until
 
 GUEST: Final = "guest"
@@ -65,15 +65,12 @@ async def guest(owner: Owner) -> AsyncGenerator[str]:
 
 @pytest.fixture
 async def guests_page(
-    page: Page, guest: str, home_assistant: HomeAssistant
+    browser: Browser, guest: str, home_assistant: HomeAssistant
 ) -> AsyncGenerator[Page]:
-    """Return a page of a browser of their own, in which the guest has logged in."""
-    assert page.context.browser
-    context = await page.context.browser.new_context(
-        base_url=home_assistant.url, locale="en-GB"
-    )
-    yield await context.new_page()
-    await context.close()
+    """Return a page of the guest, who has logged in."""
+    page = await log_in(browser, home_assistant.url, user=GUEST, password=GUEST)
+    yield page
+    await page.context.close()
 
 
 async def test_guest(
@@ -101,11 +98,6 @@ async def test_guest(
             for action in (*READING, *FOR_ADMINISTRATORS)
         }
 
-    await guests_page.goto("/")
-    await guests_page.locator("input[name=username]").fill(GUEST)
-    await guests_page.locator("input[name=password]").fill(GUEST)
-    await guests_page.keyboard.press("Enter")
-    await expect(guests_page.locator("ha-sidebar")).to_be_visible()
     # Home Assistant writes down who asked for what.
     expected_in_log.append("Unauthorized")
     refused = dict.fromkeys((*READING, *FOR_ADMINISTRATORS), "Unauthorized")
