@@ -237,7 +237,7 @@ async def calls() -> AsyncGenerator[Target[_Call]]:
                 assert path.is_relative_to(Path(folder, "www").resolve())
             return 0
 
-        # The disk's own errors are told to the caller as they are.
+        # Errors of the disk are reported to the caller unchanged.
         errors = (vol.Invalid, ServiceValidationError, OSError)
         # Home Assistant's own error text for lists in thousands of lists takes 0.6 s.
         yield Target(_call, read, errors, Bounds(2, 0, 4, 0))

@@ -1,6 +1,6 @@
 """The CSV tables: their pages, and reading page by page at a real socket."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random
 from typing import Any, Final, NamedTuple
@@ -71,27 +71,33 @@ def _page(given: _Table, reader: Any) -> Page[Any]:
     return page
 
 
-_BOUNDS: Final = Bounds(0.5, 2, 6, 16)
+def _target(
+    tables: Callable[[], tuple[bytes, ...]], read: Callable[[_Table], None]
+) -> Target[_Table]:
+    async def read_and_weigh(given: _Table) -> int:
+        read(given)
+        return sum(map(len, given.pieces))
+
+    return Target(
+        lambda random: _made(random, tables()),
+        read_and_weigh,
+        (MeterUnexpectedAnswer,),
+        Bounds(0.5, 2, 6, 16),
+    )
 
 
 @asynccontextmanager
 async def logger() -> AsyncGenerator[Target[_Table]]:
     """Read answers of the data logger."""
 
-    async def read(given: _Table) -> int:
+    def read(given: _Table) -> None:
         for record in _page(given, RecordReader()).records:
             assert 0 <= record.at <= 2**32
             assert 0 <= record.index < 10**10
             shown(record.at)
             str(record.serial_number).encode()
-        return sum(map(len, given.pieces))
 
-    yield Target(
-        lambda random: _made(random, samples.logger()),
-        read,
-        (MeterUnexpectedAnswer,),
-        _BOUNDS,
-    )
+    yield _target(samples.logger, read)
 
 
 @asynccontextmanager
@@ -99,19 +105,13 @@ async def logbook() -> AsyncGenerator[Target[_Table]]:
     """Read answers of the logbook, and the events in them."""
     told = Told()
 
-    async def read(given: _Table) -> int:
+    def read(given: _Table) -> None:
         page = _page(given, LogbookReader())
         for record in page.records:
             described(record)
         new_events(told, page.records, ())
-        return sum(map(len, given.pieces))
 
-    yield Target(
-        lambda random: _made(random, samples.logbook()),
-        read,
-        (MeterUnexpectedAnswer,),
-        _BOUNDS,
-    )
+    yield _target(samples.logbook, read)
 
 
 class _Journey(NamedTuple):
