@@ -507,7 +507,7 @@ class EmuOptionsFlow(OptionsFlowWithReload):
     async def async_step_statistics(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Ask whether statistics are to be filled without being told to."""
+        """Ask whether statistics are to be filled automatically."""
         if user_input is not None:
             return self._finish(user_input)
         automatic = self.config_entry.options.get(CONF_AUTOMATIC, True)

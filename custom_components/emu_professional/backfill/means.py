@@ -103,7 +103,7 @@ class Outages:
             self._times.append((since, until))
 
     def begin(self, at: int) -> int:
-        """Return since when an outage lasts that goes on at a time, or the time."""
+        """Return the begin of the outage that includes a time, or the time itself."""
         following = self._times[bisect_right(self._times, at, key=_end) :]
         return min(at, following[0][0]) if following else at
 

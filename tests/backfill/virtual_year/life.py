@@ -472,7 +472,7 @@ class Life:
         self._note_filled(contract, after)
 
     async def compare(self, step: Compare) -> None:
-        """Let statistics be filled without being told to, and see that all is right."""
+        """Let statistics be filled automatically, and check the contract."""
         if abs(self.offset) > CLOCK_LIMIT:
             return
         is_daily = step.is_daily or self.is_damaged

@@ -90,7 +90,7 @@ class Stored:
     def rises(self) -> dict[int, bool]:
         """Return whether each row has another state than the one before.
 
-        The first one has: it has heard the meter.
+        The first one counts as risen: the meter was observed.
         """
         before = None
         rises = {}

@@ -87,7 +87,7 @@ class _Rises:
         self._newest_first = rows.order_by(Statistics.start_ts.desc())
 
     def begin(self, since: int) -> int:
-        """Return since when an outage lasts that goes on at a time, or the time."""
+        """Return the begin of the outage that includes a time, or the time itself."""
         before = self._last_before(since)
         if before is None:
             return since
@@ -95,7 +95,7 @@ class _Rises:
         return since if before == since - HOUR and has_risen else before
 
     def end(self, until: int) -> int:
-        """Return until when an outage lasts that goes on at a time, or the time."""
+        """Return the end of the outage that includes a time, or the time itself."""
         if not self._has_row_from(until):
             return until
         after = self._first_from(until)
