@@ -48,6 +48,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--meters", type=int, default=5, help="(default: 5)")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6)
     parser.add_argument(
+        "--patience",
+        type=float,
+        default=400,
+        help="seconds until the owner restarts a meter that does not come back from an"
+        " update (default: 400, Home Assistant gives up first)",
+    )
+    parser.add_argument(
         "database", nargs="?", help="address of a server (default: SQLite)"
     )
     return parser.parse_args()
@@ -63,7 +70,7 @@ async def _chaos(arguments: argparse.Namespace, folder: Path) -> None:
         home_assistant = HomeAssistant(
             session, folder, own_port(8323), configuration, PROGRAM, quiet=True
         )
-        site = Site(home_assistant, meters, random)
+        site = Site(home_assistant, meters, random, arguments.patience)
         try:
             await _live_and_die(site, random, arguments.minutes * 60)
             await _live_on(site, random, arguments.minutes * 60 / 3)

@@ -8,13 +8,14 @@ from datetime import UTC, datetime, timedelta
 import json
 from random import Random
 import signal
+import time
 from typing import Any, Final
 
 from aiohttp import ClientError
 
 from processes.home_assistant import HomeAssistant
 from processes.owner import DOMAIN, OwnerError
-from simulator.images import Trait, signed_image
+from simulator.images import Trait, signed_image, trait_of
 
 from .exactness import Row, violations
 from .meters import HISTORY, SimulatedMeter
@@ -23,6 +24,8 @@ PASSWORD: Final = "chaos-proof"
 CALM: Final = 600
 """Seconds after which everything must be well again; a trial ends after minutes."""
 TRAITS: Final = (*[Trait.GOOD] * 4, *Trait)
+UNFIT: Final = (Trait.NO_UPDATER, Trait.NO_WEB_PAGE)
+"""Such firmware runs, and only a restart ends its trial, or Home Assistant does."""
 
 _EXPECTED: Final = (
     # What an action that was refused tells its caller
@@ -47,13 +50,20 @@ class Site:
         home_assistant: HomeAssistant,
         meters: list[SimulatedMeter],
         random: Random,
+        patience: float,
     ) -> None:
-        """Know them; nothing runs yet."""
+        """Know them; nothing runs yet.
+
+        `patience` is for how many seconds a meter may run a firmware that serves no
+        updates or no web page until its owner restarts it on its display.
+        """
         self.meters = meters
         self.starts = 0
         self._home_assistant = home_assistant
         self._owner = home_assistant.owner
         self._random = random
+        self._patience = patience
+        self._unfit_since: dict[str, float] = {}
         self._entries: dict[str, str] = {}
         self._told: dict[str, str] = {}
         self._firmware = 17
@@ -199,6 +209,7 @@ class Site:
                 while unrest:
                     await self._follow_moved()
                     await self._keep_or_revert()
+                    await self._restart_unfit()
                     await asyncio.sleep(1)
                     unrest = await self._unrest()
         except TimeoutError:
@@ -240,6 +251,18 @@ class Site:
                 choice = self._random.choice(("confirm_firmware", "revert_firmware"))
                 with suppress(OwnerError):
                     await self._owner.fix(issue_id, next_step_id=choice)
+
+    async def _restart_unfit(self) -> None:
+        for meter in self.meters:
+            running = meter.updater.bootloader.running
+            if running is None or trait_of(running) not in UNFIT:
+                self._unfit_since.pop(meter.serial_number, None)
+                continue
+            now = time.monotonic()
+            since = self._unfit_since.setdefault(meter.serial_number, now)
+            if now - since > self._patience:
+                self.done["restart on the display"] += 1
+                await meter.updater.power_cut()
 
     async def census(self, process: asyncio.subprocess.Process) -> Census:
         """Return what Home Assistant holds, see `census.py`."""
