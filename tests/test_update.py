@@ -564,6 +564,31 @@ async def test_interrupted_on_trial(
     assert updater.running == "1.0.17"
 
 
+@pytest.mark.parametrize("key", ["firmware_on_trial", "firmware_pending"])
+async def test_killed_at_the_beginning_of_another_update(
+    hass: HomeAssistant,
+    world_time: None,
+    entry: MockConfigEntry,
+    updater: UpdaterServer,
+    hass_storage: dict[str, Any],
+    fix: Fix,
+    key: str,
+) -> None:
+    """An update that is not over is offered, though another one is noted."""
+    interrupted(hass_storage, entry, signed_image("1.0.18"))
+    updater.bootloader.write(0, NEW)
+    updater.bootloader.mark_pending()
+    if key == "firmware_on_trial":
+        updater.bootloader.power_cycle()
+    await set_up(hass, entry)
+    assert issues(hass) == {key}
+    steps = {"firmware_on_trial": "confirm_firmware"}
+    step = steps.get(key, "finish_firmware")
+    shown = await fix(f"{key}_{entry.entry_id}", {"next_step_id": step})
+    assert shown["type"] == "create_entry"
+    assert (updater.running, updater.bootloader.swap) == ("1.0.17", Swap.NONE)
+
+
 async def test_revert(
     hass: HomeAssistant,
     world_time: None,

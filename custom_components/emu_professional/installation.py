@@ -34,8 +34,6 @@ from .emu.update import (
     Update,
     UpdateFailed,
     active_slot,
-    hash_on_trial,
-    is_pending,
 )
 from .failures import failure
 from .firmware import firmware_store
@@ -303,15 +301,11 @@ class Installation:
             return
         if (slots := await self._async_slots_at_last()) is None:
             return
-        new = bytes.fromhex(begun["hash"])
-        if hash_on_trial(slots) == new:
-            self._offer("firmware_on_trial", begun["version"])
-        elif is_pending(slots, new):
-            self._offer("firmware_pending", begun["version"])
-        else:
+        active = active_slot(slots)
+        assert active
+        pending = next((slot for slot in slots if slot.pending), None)
+        if (left := pending if active.confirmed else active) is None:
             await self._async_forget()
-            active = active_slot(slots)
-            assert active
             LOGGER.warning(
                 "%s: the update to %s was interrupted; firmware %s runs and is there"
                 " to stay",
@@ -319,6 +313,14 @@ class Installation:
                 begun["version"],
                 active.version,
             )
+            return
+        # Not always the noted one: Home Assistant may have been killed just after it
+        # noted another update, which the meter refuses while this one is not over.
+        if left.hash.hex() not in ("", begun["hash"]):
+            found = {"hash": left.hash.hex(), "version": str(left.version)}
+            await self._async_remember(found)
+        key = "firmware_on_trial" if left is active else "firmware_pending"
+        self._offer(key, str(left.version))
 
     async def _async_slots_at_last(self) -> tuple[Slot, ...] | None:
         """Return what is in the slots once the meter answers, while it is wanted."""
