@@ -43,6 +43,7 @@ ENABLED = {
     "ntp_server",
     "online_update",
     "restart",
+    "tariff",
 }
 
 pytestmark = pytest.mark.usefixtures("impatient")
@@ -81,7 +82,7 @@ async def test_every_value_of_the_manual_is_an_entity(
         *("clock", "clock_offset", "ip_address", "modbus_port", "ntp_server"),
         *("dhcp", "modbus", "ntp", "online_update"),
         *("backfill", "backfill_progress", "fill_statistics"),
-        *("firmware", "restart", "delete_firmware"),
+        *("firmware", "restart", "delete_firmware", "tariff"),
     }
     assert unique_ids([e for e in entities if not e.disabled]) == ENABLED
 
@@ -298,6 +299,27 @@ async def test_clock_offset(
     server.meter.set_clock_offset(-3600)
     await pass_time(5)
     assert state_of(hass, entity_id).state == "-3600"
+
+
+async def test_tariff(
+    hass: HomeAssistant, loaded: MockConfigEntry, server: MeterServer, pass_time: Pass
+) -> None:
+    """The tariff is unknown until a register moves, also after a restart."""
+    frozen = dict(server.meter.meter_data())
+    for tariff in ("T1", "T2"):
+        server.faults.set(faults.ReplacedValues(dict(frozen)), path="/meterdata.json")
+        await pass_time(5)
+        assert state_of(hass, f"{PREFIX}tariff").state == STATE_UNKNOWN
+        key = f"wpulse_cnt_L123_{tariff}_e"
+        frozen[key] = f"{float(str(frozen[key])) + 0.01:.3f}"
+        server.faults.clear()
+        server.faults.set(faults.ReplacedValues(dict(frozen)), path="/meterdata.json")
+        await pass_time(5)
+        assert state_of(hass, f"{PREFIX}tariff").state == tariff.lower()
+        await hass.config_entries.async_reload(loaded.entry_id)
+        await hass.async_block_till_done()
+    options = state_of(hass, f"{PREFIX}tariff").attributes["options"]
+    assert options == ["t1", "t2"]
 
 
 async def test_clock_that_is_not_set(

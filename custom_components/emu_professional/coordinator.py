@@ -19,7 +19,9 @@ from .const import DOMAIN, LOGGER, POLL_INTERVAL, STATUS_INTERVAL
 from .emu.client import MeterClient
 from .emu.errors import MeterDifferent, MeterError, MeterUnauthorized
 from .emu.readings import HOLD, Continuity, Readings, Status, clock_offset
+from .emu.registers import Tariff
 from .emu.serial_number import is_same_meter
+from .emu.tariff import TariffWatch
 from .failures import failure
 from .installation import installation_of
 from .password import password_watch_of
@@ -51,6 +53,8 @@ class MeterData:
     status: Status
     clock_offset: timedelta | None
     """How far the meter's clock is ahead of Home Assistant's."""
+    tariff: Tariff | None
+    """The one whose register moved last, None before any did."""
 
 
 class Silence(NamedTuple):
@@ -97,6 +101,7 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
         self._password_watch = password_watch_of(hass, entry)
         self._password_watch.async_set_up()
         self._continuity = Continuity()
+        self._tariffs = TariffWatch()
         self._rejected: set[str] = set()
         self._heard: datetime | None = None
         self._complete: datetime | None = None
@@ -213,7 +218,12 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
         readings = self._continuity.accept(answer, now)
         self._warn_of_rejected(readings.rejected)
         shown = self.data.clock_offset if self.data else None
-        return MeterData(readings, status, clock_offset(readings.clock, now, shown))
+        return MeterData(
+            readings,
+            status,
+            clock_offset(readings.clock, now, shown),
+            self._tariffs.accept(readings.values, now),
+        )
 
     async def _async_status(self) -> Status:
         """Return the configuration, read again only when it may have changed."""

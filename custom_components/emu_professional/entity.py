@@ -27,6 +27,15 @@ class EmuEntityDescription(EntityDescription):
 
     value_fn: Callable[[MeterData], Any]
     """Returns the value, or None while the meter reports none."""
+    reported_fn: Callable[[MeterData], Any] | None = None
+    """Returns None while the meter does not report what the value is made of.
+
+    By default that is the value itself.
+    """
+
+    def is_reported(self, data: MeterData) -> bool:
+        """Return whether the entity has something to show, be it later."""
+        return (self.reported_fn or self.value_fn)(data) is not None
 
 
 class MeterEntity[CoordinatorT: DataUpdateCoordinator[Any]](
@@ -146,9 +155,7 @@ def add_when_reported[DescriptionT: EmuEntityDescription](
     def add() -> None:
         data = coordinator.data
         reported = [
-            description
-            for description in missing
-            if description.value_fn(data) is not None
+            description for description in missing if description.is_reported(data)
         ]
         if not reported:
             return

@@ -28,7 +28,7 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .backfill.coordinator import BackfillProgress, BackfillState
 from .coordinator import MeterData
-from .emu.registers import BY_JSON_KEY, Kind, Measurand, Phase, Quantity
+from .emu.registers import BY_JSON_KEY, Kind, Measurand, Phase, Quantity, Tariff
 from .entity import BackfillEntity, EmuEntity, EmuEntityDescription, add_when_reported
 from .runtime import EmuConfigEntry
 
@@ -122,6 +122,10 @@ def _describe(quantity: Quantity) -> EmuSensorDescription:
     )
 
 
+def _tariff(data: MeterData) -> str | None:
+    return data.tariff and data.tariff.lower()
+
+
 def _clock_offset(data: MeterData) -> int | None:
     offset = data.clock_offset
     return None if offset is None else int(offset.total_seconds())
@@ -129,6 +133,14 @@ def _clock_offset(data: MeterData) -> int | None:
 
 SENSORS = (
     *(_describe(quantity) for quantity in BY_JSON_KEY.values()),
+    EmuSensorDescription(
+        key="tariff",
+        translation_key="tariff",
+        device_class=SensorDeviceClass.ENUM,
+        options=[tariff.lower() for tariff in Tariff],
+        value_fn=_tariff,
+        reported_fn=lambda data: data.readings.values.get("energy_import_t2"),
+    ),
     EmuSensorDescription(
         key="clock",
         translation_key="clock",
