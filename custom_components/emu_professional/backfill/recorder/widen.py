@@ -38,7 +38,8 @@ async def async_last_rise(
     """Return the start of the last row before a time from which the register has risen.
 
     It is less than that of the row before the time, and may have risen at any time
-    since, also in hours that have no row.
+    since, also in hours that have no row. 0 if it has not risen in any row, None if
+    there is no row.
     """
     return await async_query(
         hass, lambda session: _last_rise(session, hass, statistic, before)
@@ -107,9 +108,15 @@ class _Rises:
         return self.end(after + HOUR)
 
     def risen_since(self, at: int) -> int | None:
-        """Return since when the register of the row before a time may have risen."""
+        """Return since when the register of the row before a time may have risen.
+
+        0 if no row shows that: how old the first state is, nobody knows. Rows before it
+        may be lost, for instance with a database that was put back.
+        """
+        if not self._has_row_before(at):
+            return None
         lower = self._lower_before(at)
-        return lower[0] if lower else self._last_before(at)
+        return lower[0] if lower else 0
 
     def _lower_before(self, at: int) -> tuple[int, float | None] | None:
         """Return the last row that has another state than the one before a time."""
@@ -134,6 +141,10 @@ class _Rises:
             after = after.where(Statistics.state != before[1])
         first = self._first(after)
         return first and first[0]
+
+    def _has_row_before(self, at: int) -> bool:
+        before = self._newest_first.where(Statistics.start_ts < at)
+        return self._first(before) is not None
 
     def _has_row_from(self, at: int) -> bool:
         return (
