@@ -386,6 +386,13 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
             *(Live(13), Compare(False)),
         ),
     ),
+    "no row shows when the register rose, for those before are lost": (
+        {"depth": 400, "interval": 7, "days": 2},
+        (
+            *(Off(TO_THE_CLOCK_CHANGE, 240, 25, heard=False), PutBack(3), Live(1)),
+            *(Off(TO_THE_CLOCK_CHANGE, 240, 25, heard=False), PutBack(2)),
+        ),
+    ),
     "a window before the first hour, which ends with the begin of an outage": (
         {"keys": ["energy_export"], "depth": 400},
         (Live(1), Off(9 * HOUR, 0, 25), Live(1), Fill(since=300, hours=24)),
