@@ -15,7 +15,11 @@ from custom_components.emu_professional.binary_sensor import (
 )
 from custom_components.emu_professional.button import BUTTONS
 from custom_components.emu_professional.event import LOGBOOK
-from custom_components.emu_professional.sensor import BACKFILL_SENSORS, SENSORS
+from custom_components.emu_professional.sensor import (
+    BACKFILL_SENSORS,
+    DEMAND_SENSORS,
+    SENSORS,
+)
 from custom_components.emu_professional.update import FIRMWARE
 from homeassistant.helpers.entity import EntityDescription
 
@@ -24,7 +28,7 @@ README = ROOT / "README.md"
 TEXTS = ROOT / "custom_components/emu_professional/translations/en.json"
 
 PLATFORMS: dict[str, Sequence[EntityDescription]] = {
-    "sensor": (*SENSORS, *BACKFILL_SENSORS),
+    "sensor": (*SENSORS, *DEMAND_SENSORS, *BACKFILL_SENSORS),
     "binary_sensor": (*BINARY_SENSORS, *LOGGER_BINARY_SENSORS),
     "button": BUTTONS,
     "event": (LOGBOOK,),

@@ -30,6 +30,8 @@ from .conftest import NOON, SERIAL_NUMBER, Pass, state_of
 PREFIX = f"sensor.emu_professional_ii_{SERIAL_NUMBER}_"
 BINARY_PREFIX = f"binary_sensor.emu_professional_ii_{SERIAL_NUMBER}_"
 
+MONTHS = ("this_month", "last_month")
+
 ENABLED = {
     "active_power",
     *(f"active_power_l{phase}" for phase in (1, 2, 3)),
@@ -44,6 +46,8 @@ ENABLED = {
     "online_update",
     "restart",
     "tariff",
+    "demand",
+    *(f"peak_demand_{month}{time}" for month in MONTHS for time in ("", "_time")),
 }
 
 pytestmark = pytest.mark.usefixtures("impatient")
@@ -83,6 +87,8 @@ async def test_every_value_of_the_manual_is_an_entity(
         *("dhcp", "modbus", "ntp", "online_update"),
         *("backfill", "backfill_progress", "fill_statistics"),
         *("firmware", "restart", "delete_firmware", "tariff"),
+        *("demand", "expected_demand"),
+        *(f"peak_demand_{month}{time}" for month in MONTHS for time in ("", "_time")),
     }
     assert unique_ids([e for e in entities if not e.disabled]) == ENABLED
 

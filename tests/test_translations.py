@@ -19,13 +19,17 @@ from custom_components.emu_professional.config_flow import _ERRORS
 from custom_components.emu_professional.emu.update import Reason
 from custom_components.emu_professional.event import LOGBOOK
 from custom_components.emu_professional.failures import _KEYS
-from custom_components.emu_professional.sensor import BACKFILL_SENSORS, SENSORS
+from custom_components.emu_professional.sensor import (
+    BACKFILL_SENSORS,
+    DEMAND_SENSORS,
+    SENSORS,
+)
 from custom_components.emu_professional.update import FIRMWARE
 from homeassistant.helpers.entity import EntityDescription
 
 INTEGRATION = Path(__file__).parent.parent / "custom_components" / "emu_professional"
 DESCRIPTIONS: dict[str, tuple[EntityDescription, ...]] = {
-    "sensor": (*SENSORS, *BACKFILL_SENSORS),
+    "sensor": (*SENSORS, *DEMAND_SENSORS, *BACKFILL_SENSORS),
     "binary_sensor": (*BINARY_SENSORS, *LOGGER_BINARY_SENSORS),
     "button": BUTTONS,
     "event": (LOGBOOK,),

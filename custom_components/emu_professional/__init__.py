@@ -9,6 +9,7 @@ from . import issues
 from .backfill.coordinator import BackfillCoordinator, backfill_store
 from .const import DOMAIN
 from .coordinator import EmuCoordinator, registers_store
+from .demand_coordinator import DemandCoordinator, demand_store
 from .firmware import firmware_store
 from .installation import installation_of
 from .lost_hours import async_forget as async_forget_lost_hours, lost_hours_store
@@ -44,7 +45,10 @@ async def async_setup_entry(hass: HomeAssistant, entry: EmuConfigEntry) -> bool:
     await meter.async_config_entry_first_refresh()
     backfill = BackfillCoordinator(hass, entry, meter)
     logbook = LogbookCoordinator(hass, entry, meter)
-    entry.runtime_data = EmuRuntime(meter, backfill, logbook)
+    demand = DemandCoordinator(hass, entry, meter, logbook)
+    entry.runtime_data = EmuRuntime(meter, backfill, logbook, demand)
+    # Before the entities, which follow the same polls.
+    await demand.async_start()
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
     await backfill.async_start()
     await logbook.async_start()
@@ -63,6 +67,7 @@ async def async_remove_entry(hass: HomeAssistant, entry: EmuConfigEntry) -> None
     await registers_store(hass, entry).async_remove()
     await backfill_store(hass, entry).async_remove()
     await logbook_store(hass, entry).async_remove()
+    await demand_store(hass, entry).async_remove()
     await fingerprint_store(hass, entry).async_remove()
     async_forget_password(hass, entry)
     await lost_hours_store(hass, entry).async_remove()

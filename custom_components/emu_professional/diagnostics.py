@@ -108,6 +108,7 @@ async def async_get_config_entry_diagnostics(
         "pages": _pages(coordinator.client.pace),
         "backfill": await runtime.backfill.async_diagnostics(),
         "logs": runtime.logbook.diagnostics(),
+        "demand": runtime.demand.diagnostics(),
     }
 
 

@@ -129,7 +129,10 @@ class LogbookCoordinator(DataUpdateCoordinator[Remembered]):
         self._empty_since: int | None = None
         """When the meter was first seen without a logbook, by its own clock."""
         self._looks_without_logbook = 0
-        self._newest: Record | None = None
+        self.newest_record: Record | None = None
+        """Of the data logger, as of the last look that was answered."""
+        self.logger_records: deque[Record] = deque(maxlen=LOGGER_SIZE)
+        """New ones of this meter, until somebody takes them."""
         self._logger_interval = _USUAL_INTERVAL
         self._store = logbook_store(hass, entry)
         self._stored = self._to_store()
@@ -172,6 +175,7 @@ class LogbookCoordinator(DataUpdateCoordinator[Remembered]):
             logger = await _newest(client.newest_records)
             await self._async_follow(client, logbook, logger)
             self._learn_interval(logger)
+            self._plan_next_look()
         except MeterError as err:
             # The meter's own coordinator says so; here what was known stays.
             LOGGER.debug("%s: %s", self.name, err)
@@ -189,15 +193,32 @@ class LogbookCoordinator(DataUpdateCoordinator[Remembered]):
 
         What is in the logbook also shows in the status of the next logger record.
         """
-        if self._newest is None or self._meter.client.pace.fixed < _SLOW:
+        if self._meter.client.pace.fixed < _SLOW:
             return False
-        due = self._newest.at + self._logger_interval + _LATENCY
+        return (due := self._seconds_until_due()) is not None and due > 0
+
+    def _seconds_until_due(self) -> float | None:
+        """Return when the next record of the data logger must be there."""
+        if self.newest_record is None:
+            return None
+        due = self.newest_record.at + self._logger_interval + _LATENCY
         ahead = self._meter.data.clock_offset or timedelta()
-        return (dt_util.utcnow() + ahead).timestamp() < due
+        return due - (dt_util.utcnow() + ahead).timestamp()
+
+    def _plan_next_look(self) -> None:
+        """Look again after the usual time, or once the next record is there.
+
+        Of many meters not all at once.
+        """
+        due = self._seconds_until_due()
+        look = _INTERVAL
+        if due is not None and due > 0:
+            look = min(look, timedelta(seconds=due) + self._meter.place * _SPREAD)
+        self.update_interval = look
 
     def _learn_interval(self, newest: Record | None) -> None:
         """Learn how often the logger writes, from the newest records that were seen."""
-        before, self._newest = self._newest, newest
+        before, self.newest_record = self.newest_record, newest
         if newest is None or before is None or newest.index <= before.index:
             return
         interval = (newest.at - before.at) // (newest.index - before.index)
@@ -234,11 +255,11 @@ class LogbookCoordinator(DataUpdateCoordinator[Remembered]):
         )
         new_logger = await _read_new(client.records, told.logger, logger, LOGGER_SIZE)
         serial_number = normalized(self._meter.serial_number)
+        own = [r for r in new_logger if r.serial_number == serial_number]
         self.events += new_events(
-            told,
-            [r for r in new_logbook if r.serial_number == serial_number],
-            [r for r in new_logger if r.serial_number == serial_number],
+            told, [r for r in new_logbook if r.serial_number == serial_number], own
         )
+        self.logger_records += own
         self._told = told
         if self._has_no_listener():
             self.events.clear()

@@ -1,8 +1,8 @@
 """Sensors of a meter."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import override
 
@@ -23,14 +23,22 @@ from homeassistant.const import (
     UnitOfReactivePower,
     UnitOfTime,
 )
-from homeassistant.core import HomeAssistant
+from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .backfill.coordinator import BackfillProgress, BackfillState
 from .coordinator import MeterData
+from .demand import Interval
+from .demand_coordinator import DemandCoordinator, DemandData
 from .emu.registers import BY_JSON_KEY, Kind, Measurand, Phase, Quantity, Tariff
-from .entity import BackfillEntity, EmuEntity, EmuEntityDescription, add_when_reported
-from .runtime import EmuConfigEntry
+from .entity import (
+    BackfillEntity,
+    EmuEntity,
+    EmuEntityDescription,
+    MeterEntity,
+    add_when_reported,
+)
+from .runtime import EmuConfigEntry, EmuRuntime
 
 # The coordinator does the polling.
 PARALLEL_UPDATES = 0
@@ -183,6 +191,65 @@ SENSORS = (
 
 
 @dataclass(frozen=True, kw_only=True)
+class DemandSensorDescription(SensorEntityDescription):
+    """Describes a sensor of the demand: a power, unless it says otherwise."""
+
+    value_fn: Callable[[DemandCoordinator], float | datetime | None]
+    follows_polls: bool = False
+    """Whether the value changes at each poll, and not per interval."""
+    device_class: SensorDeviceClass | None = SensorDeviceClass.POWER
+    native_unit_of_measurement: str | None = UnitOfPower.KILO_WATT
+    suggested_display_precision: int | None = 3
+
+
+def _demand(interval: Interval | None) -> float | None:
+    return interval and interval.demand
+
+
+def _peak(
+    key: str, peak: Callable[[DemandData], Interval | None]
+) -> Iterator[DemandSensorDescription]:
+    """Yield the sensors of a peak, and of the end of its interval."""
+
+    def time(demand: DemandCoordinator) -> datetime | None:
+        interval = peak(demand.data)
+        return interval and datetime.fromtimestamp(interval.end, UTC)
+
+    yield DemandSensorDescription(
+        key=key,
+        translation_key=key,
+        value_fn=lambda demand: _demand(peak(demand.data)),
+    )
+    yield DemandSensorDescription(
+        key=f"{key}_time",
+        translation_key=f"{key}_time",
+        device_class=SensorDeviceClass.TIMESTAMP,
+        native_unit_of_measurement=None,
+        suggested_display_precision=None,
+        value_fn=time,
+    )
+
+
+DEMAND_SENSORS = (
+    DemandSensorDescription(
+        key="demand",
+        translation_key="demand",
+        state_class=SensorStateClass.MEASUREMENT,
+        value_fn=lambda demand: _demand(demand.data.last),
+    ),
+    DemandSensorDescription(
+        key="expected_demand",
+        translation_key="expected_demand",
+        entity_registry_enabled_default=False,
+        value_fn=lambda demand: demand.expected,
+        follows_polls=True,
+    ),
+    *_peak("peak_demand_this_month", lambda data: data.this_month),
+    *_peak("peak_demand_last_month", lambda data: data.last_month),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
 class BackfillSensorDescription(SensorEntityDescription):
     """Describes a sensor of the back-fill."""
 
@@ -217,6 +284,9 @@ async def async_setup_entry(
     """Set up the sensors of a meter."""
     add_when_reported(entry, async_add_entities, EmuSensor, SENSORS)
     async_add_entities(
+        DemandSensor(entry.runtime_data, description) for description in DEMAND_SENSORS
+    )
+    async_add_entities(
         BackfillSensor(entry.runtime_data, description)
         for description in BACKFILL_SENSORS
     )
@@ -230,6 +300,47 @@ class EmuSensor(EmuEntity, SensorEntity):
     @override
     def _show(self, value: Decimal | datetime | str | int | None) -> None:
         self._attr_native_value = value
+
+
+class DemandSensor(MeterEntity[DemandCoordinator], SensorEntity):
+    """Shows something of the demand."""
+
+    entity_description: DemandSensorDescription
+
+    def __init__(
+        self, runtime: EmuRuntime, description: DemandSensorDescription
+    ) -> None:
+        """Initialize the entity with the value that is known already."""
+        super().__init__(runtime.demand, runtime.meter, description)
+        self._meter = runtime.meter
+        self._attr_native_value = description.value_fn(self.coordinator)
+        self._was_available = self.available
+
+    @property
+    @override
+    def available(self) -> bool:
+        """Return whether the meter answers."""
+        return self._meter.last_update_success
+
+    @override
+    async def async_added_to_hass(self) -> None:
+        """Follow the polls as well, if the value does."""
+        await super().async_added_to_hass()
+        if self.entity_description.follows_polls:
+            listen = self._meter.async_add_listener
+            self.async_on_remove(listen(self._handle_coordinator_update))
+
+    @callback
+    @override
+    def _handle_coordinator_update(self) -> None:
+        """Write the state if it changed."""
+        value = self.entity_description.value_fn(self.coordinator)
+        available = self.available
+        if value == self._attr_native_value and available is self._was_available:
+            return
+        self._attr_native_value = value
+        self._was_available = available
+        self.async_write_ha_state()
 
 
 class BackfillSensor(BackfillEntity, SensorEntity):

@@ -1,0 +1,302 @@
+"""Follows the demand of a meter: from its data logger, or from live readings."""
+
+from dataclasses import dataclass
+from datetime import tzinfo
+from decimal import Decimal
+from typing import Any, Final, override
+
+import voluptuous as vol
+
+from homeassistant.config_entries import ConfigEntry
+from homeassistant.core import CoreState, HomeAssistant, callback
+from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
+from homeassistant.util import dt as dt_util
+
+from .backfill.pages import LoggerReader
+from .backfill.times import HOUR
+from .const import LOGGER
+from .coordinator import EmuCoordinator
+from .demand import (
+    LOGGED,
+    PEAKS,
+    Interval,
+    LiveIntervals,
+    LoggedDemand,
+    Peaks,
+    expected,
+    imported,
+    month_begin,
+    month_of,
+    next_month,
+    peaks_as_dict,
+    peaks_from_dict,
+)
+from .emu.errors import MeterError
+from .emu.logs import Record
+from .emu.readings import Readings
+from .meter_log import LOGGER_SIZE, LogbookCoordinator
+from .storage import EntryStore, entry_store, shape
+
+_STORE_DELAY: Final = 60
+_TOLERANCE: Final = 60
+"""Seconds by which a record may be from the future, as clocks are compared."""
+_LATE: Final = 600
+"""Seconds after which the interval after the last one should be known as well."""
+_WATT_HOURS: Final = 1000
+_REGISTER: Final = "energy_import"
+_POWER: Final = "active_power"
+
+
+@dataclass(frozen=True, slots=True)
+class DemandData:
+    """What is known of a meter's demand; None where nothing is."""
+
+    last: Interval | None = None
+    """The last interval that is complete."""
+    this_month: Interval | None = None
+    """The one with the highest demand of this month, and of the last one."""
+    last_month: Interval | None = None
+
+
+class DemandCoordinator(DataUpdateCoordinator[DemandData]):
+    """Knows the last interval's demand and the peaks of this month and the last one.
+
+    A data logger is looked at once for both months; then each new record comes from
+    `LogbookCoordinator`, which reads it anyway. Live readings tell what the running
+    interval will come to, and count for themselves where there is no logger.
+    """
+
+    config_entry: ConfigEntry
+
+    def __init__(
+        self,
+        hass: HomeAssistant,
+        entry: ConfigEntry,
+        meter: EmuCoordinator,
+        logbook: LogbookCoordinator,
+    ) -> None:
+        """Initialize the coordinator of a config entry."""
+        super().__init__(hass, LOGGER, config_entry=entry, name=f"{entry.title} demand")
+        self.data = DemandData()
+        self._meter = meter
+        self._logbook = logbook
+        self._live = LiveIntervals()
+        self._readings = Readings(clock=None, values={})
+        self._read_at = 0
+        """When these were read, by the meter's clock."""
+        self._was_available = True
+        self._changes_at = 0.0
+        """When what is known changes without another interval, by the meter's clock."""
+        self._is_reading = False
+        self._is_loaded = False
+        self._store = demand_store(hass, entry)
+        self._begin(dt_util.get_default_time_zone())
+
+    def _begin(self, zone: tzinfo) -> None:
+        """Begin without knowing anything of the months of a time zone."""
+        self._zone = zone
+        self._logged = LoggedDemand(self._meter.serial_number, zone)
+        self._observed = Peaks(zone)
+        self._last_observed: Interval | None = None
+
+    async def async_start(self) -> None:
+        """Recall what was known, and follow the meter."""
+        if stored := await self._store.async_load():
+            self._logged = LoggedDemand.from_dict(
+                stored["logged"], self._meter.serial_number, self._zone
+            )
+            self._observed = peaks_from_dict(stored["observed"], self._zone)
+        self._is_loaded = True
+        entry = self.config_entry
+        self._follow_readings()
+        self._show()
+        entry.async_on_unload(self._meter.async_add_listener(self._follow_readings))
+        entry.async_on_unload(self._logbook.async_add_listener(self._follow_logger))
+
+    @property
+    def expected(self) -> float | None:
+        """What the running interval will come to, in kW."""
+        readings, at = self._readings, self._read_at
+        register, power = (readings.values.get(key) for key in (_REGISTER, _POWER))
+        begin = self._running_since(self._live.begin_of(at))
+        if (
+            begin is None
+            or _REGISTER in readings.rejected
+            or not isinstance(register, Decimal)
+            or not isinstance(power, Decimal)
+        ):
+            return None
+        energy = float(register) * _WATT_HOURS
+        return expected(begin, self._live.seconds, at, energy, float(power))
+
+    @callback
+    def _follow_readings(self) -> None:
+        """Follow the running interval at each poll."""
+        meter = self._meter
+        readings = meter.data.readings
+        if readings is not self._readings:
+            self._readings = readings
+            self._follow_register(readings)
+        if meter.last_update_success is not self._was_available:
+            self._was_available = meter.last_update_success
+            self.async_update_listeners()
+
+    def _follow_register(self, readings: Readings) -> None:
+        clock = readings.clock or dt_util.utcnow()
+        self._read_at = at = int(clock.timestamp())
+        register = readings.values.get(_REGISTER)
+        if isinstance(register, Decimal) and _REGISTER not in readings.rejected:
+            interval = self._live.feed(
+                at, self.hass.loop.time(), float(register) * _WATT_HOURS
+            )
+            if interval is not None:
+                self._last_observed = interval
+                self._observed.add(interval)
+                self._save_soon()
+                self._show()
+        if at >= self._changes_at:
+            self._show()
+
+    def _running_since(self, begin: int) -> tuple[int, float] | None:
+        """Return the begin of the running interval and the register there, in Wh."""
+        record = self._logged.record
+        if record is not None and record.at == begin:
+            return begin, imported(record)
+        observed = self._live.begin
+        return observed if observed and observed[0] == begin else None
+
+    @callback
+    def _follow_logger(self) -> None:
+        """Take new records, and read those that nobody else has read."""
+        if self._is_reading:
+            return
+        if (zone := dt_util.get_default_time_zone()) != self._zone:
+            self._begin(zone)
+        records = [*self._logbook.logger_records]
+        self._logbook.logger_records.clear()
+        newest = self._logbook.newest_record
+        if newest is not None:
+            position = self._logged.position
+            if position is not None and newest.index < position:
+                self._logged.restart()
+            if position is not None and records and records[0].index <= position + 1:
+                self._feed(records)
+            if self._logged.position is None or self._logged.position < newest.index:
+                self._read_soon(newest)
+        self._show()
+
+    @callback
+    def _read_soon(self, newest: Record) -> None:
+        is_running = self.hass.state is CoreState.running
+        if is_running and not self._meter.installation.is_busy:
+            self._is_reading = True
+            self.config_entry.async_create_background_task(
+                self.hass, self._async_read(newest), f"{self.name} look"
+            )
+
+    async def _async_read(self, newest: Record) -> None:
+        """Read what is not known of this month and the last one.
+
+        Where reading fails in the middle, the next look goes on from there.
+        """
+        try:
+            await self._async_read_until(newest.index)
+        except MeterError as err:
+            # The meter's own coordinator says so.
+            LOGGER.debug("%s: %s", self.name, err)
+        finally:
+            self._is_reading = False
+        self._show()
+
+    async def _async_read_until(self, last: int) -> None:
+        reader = LoggerReader(self._meter.client)
+        newest = await reader.newest()
+        if newest is None:
+            return
+        last = max(last, newest.index)
+        position = self._logged.position
+        first = 0 if position is None else position + 1
+        if last - first >= LOGGER_SIZE:
+            months = next_month(month_of(self._meter_time(), self._zone), -1)
+            since = month_begin(months, self._zone) - HOUR
+            first = max(first, await reader.first_after(since, newest) - 1)
+        async for page in reader.pages(first, last):
+            # 3000 records take a tenth of a second, which live polls must not wait for.
+            self._logged = await self.hass.async_add_executor_job(
+                self._logged.fed, page.records, self._latest()
+            )
+        self._logged.read_until(last)
+        self._save_soon()
+
+    def _feed(self, records: list[Record]) -> None:
+        self._logged.feed(records, self._latest())
+        self._save_soon()
+
+    def _latest(self) -> int:
+        return int(self._meter_time()) + _TOLERANCE
+
+    def _meter_time(self) -> float:
+        """Return what the meter's clock shows, as far as that is known."""
+        ahead = self._meter.data.clock_offset
+        now = dt_util.utcnow().timestamp()
+        return now if ahead is None else now + ahead.total_seconds()
+
+    @callback
+    def _show(self) -> None:
+        """Show what is known now."""
+        now = self._meter_time()
+        month = month_of(now, self._zone)
+        last, peaks = self._last_observed, self._observed
+        if self._logged.position is not None:
+            last, peaks = self._logged.last, self._logged.peaks
+        if (record := self._logged.record) is not None:
+            self._live.follow(record.at, self._logged.seconds)
+        self._changes_at = month_begin(next_month(month), self._zone)
+        if last is not None:
+            fresh_until = last.end + 2 * last.seconds + _LATE
+            if now >= fresh_until:
+                last = None
+            else:
+                self._changes_at = min(self._changes_at, fresh_until)
+        data = DemandData(
+            last,
+            peaks.by_month.get(month),
+            peaks.by_month.get(next_month(month, -1)),
+        )
+        if data != self.data:
+            self.async_set_updated_data(data)
+
+    @callback
+    def diagnostics(self) -> dict[str, Any]:
+        """Return what is known; nothing in it names the meter."""
+        return {
+            "has_logger": self._logged.position is not None,
+            "interval": self._live.seconds,
+            "peaks": peaks_as_dict(self._logged.peaks),
+            "observed_peaks": peaks_as_dict(self._observed),
+        }
+
+    @callback
+    def _save_soon(self) -> None:
+        self._store.async_delay_save(self._to_store, _STORE_DELAY)
+
+    def _to_store(self) -> dict[str, Any]:
+        return {
+            "logged": self._logged.as_dict(),
+            "observed": peaks_as_dict(self._observed),
+        }
+
+    @override
+    async def async_shutdown(self) -> None:
+        """Keep what is known, unless it was never recalled."""
+        await super().async_shutdown()
+        if self._is_loaded:
+            await self._store.async_save(self._to_store())
+
+
+@callback
+def demand_store(hass: HomeAssistant, entry: ConfigEntry) -> EntryStore:
+    """Return the store of a meter's demand."""
+    return entry_store(
+        hass, entry, "demand", vol.Schema(shape(logged=LOGGED, observed=PEAKS))
+    )

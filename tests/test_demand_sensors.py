@@ -1,0 +1,316 @@
+"""From what the meter logs to the demand that its owner sees."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+import re
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import pytest
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    async_fire_time_changed,
+)
+
+from custom_components.emu_professional.const import DOMAIN
+from homeassistant.const import STATE_UNAVAILABLE, STATE_UNKNOWN
+from homeassistant.core import HomeAssistant
+from simulator import faults
+from simulator.clock import ManualClock
+from simulator.history import ClockSet, IntervalChange, PowerFailure
+from simulator.meter import Meter, MeterConfig
+from simulator.web import MeterServer
+
+from .conftest import COUNTED, NOON, SERIAL_NUMBER, Pass, state_of
+
+PREFIX: Final = f"sensor.emu_professional_ii_{SERIAL_NUMBER}_"
+ZURICH: Final = ZoneInfo("Europe/Zurich")
+QUARTER: Final = timedelta(minutes=15)
+INSTALLED: Final = NOON - timedelta(days=50)
+
+type Look = Callable[..., Awaitable[None]]
+
+pytestmark = pytest.mark.usefixtures("impatient")
+
+
+@pytest.fixture
+def config() -> MeterConfig:
+    """Return a meter that has logged more than a month."""
+    return MeterConfig(serial_number=SERIAL_NUMBER, installed=INSTALLED, logger=COUNTED)
+
+
+@pytest.fixture(autouse=True)
+async def zone(hass: HomeAssistant, all_enabled: None) -> None:
+    """Let the owner live in Zurich."""
+    await hass.config.async_set_time_zone("Europe/Zurich")
+
+
+@pytest.fixture
+def look(hass: HomeAssistant, clock: ManualClock) -> Look:
+    """Return a function that lets time pass, and looks at the logs."""
+
+    async def look(**passed: float) -> None:
+        clock.advance(timedelta(**passed).total_seconds())
+        for _ in range(2):
+            async_fire_time_changed(hass, datetime.now(UTC) + timedelta(seconds=400))
+            await hass.async_block_till_done(wait_background_tasks=True)
+
+    return look
+
+
+def shown(hass: HomeAssistant, key: str) -> str:
+    """Return the state of a sensor."""
+    return state_of(hass, PREFIX + key).state
+
+
+def energy(meter: Meter, end: datetime, length: timedelta = QUARTER) -> int:
+    """Return the import of an interval that ends at a time, in Wh."""
+    begin = meter.registers(end - length).active_import
+    return meter.registers(end).active_import - begin
+
+
+def demand(meter: Meter, end: datetime, length: timedelta = QUARTER) -> float:
+    """Return the demand of an interval that ends at a time, in kW."""
+    return energy(meter, end, length) / 1000 / (length / timedelta(hours=1))
+
+
+def peak(meter: Meter, month: int, until: datetime) -> tuple[float, datetime]:
+    """Return the highest demand of a month until a time, and when it was."""
+    highest: tuple[float, datetime] | None = None
+    end = INSTALLED + 2 * QUARTER
+    while end <= until:
+        if (end - QUARTER).astimezone(ZURICH).month == month:
+            found = demand(meter, end), end
+            if highest is None or found[0] > highest[0]:
+                highest = found
+        end += QUARTER
+    assert highest
+    return highest
+
+
+def check_peaks(hass: HomeAssistant, meter: Meter, until: datetime) -> None:
+    """Check what is shown of this month, and of the last one."""
+    this_month = until.astimezone(ZURICH).month
+    for key, month in (("this_month", this_month), ("last_month", this_month - 1)):
+        power, at = peak(meter, month, until)
+        assert float(shown(hass, f"peak_demand_{key}")) == power
+        assert shown(hass, f"peak_demand_{key}_time") == at.isoformat()
+
+
+def records_read(server: MeterServer) -> list[tuple[int, int]]:
+    """Return which records were asked for by their index, and forget it."""
+    spans = [re.search(r"/data/\?from=(\d+)&to=(\d+)", r.path) for r in server.requests]
+    server.requests.clear()
+    return [(int(span[1]), int(span[2])) for span in spans if span]
+
+
+@pytest.mark.usefixtures("loaded")
+async def test_logger(
+    hass: HomeAssistant,
+    entry: MockConfigEntry,
+    server: MeterServer,
+    look: Look,
+    pass_time: Pass,
+) -> None:
+    """Both months are looked at once; then each new record is read once, also later."""
+    meter = server.meter
+    assert shown(hass, "demand") == STATE_UNKNOWN
+    await look()
+    assert float(shown(hass, "demand")) == demand(meter, NOON)
+    check_peaks(hass, meter, NOON)
+    records_read(server)
+
+    for number in range(1, 4):
+        await look(minutes=15)
+        until = NOON + number * QUARTER
+        assert float(shown(hass, "demand")) == demand(meter, until)
+        check_peaks(hass, meter, until)
+    newest = meter.newest_index
+    assert records_read(server) == [(newest - n, newest - n) for n in (2, 1, 0)]
+
+    # While Home Assistant is off, the logger goes on, over the end of the month.
+    assert await hass.config_entries.async_unload(entry.entry_id)
+    await look(days=30, minutes=1)
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done()
+    assert shown(hass, "demand") == STATE_UNKNOWN
+    until = NOON + timedelta(days=30) + 3 * QUARTER
+    await look()
+    assert float(shown(hass, "demand")) == demand(meter, until)
+    check_peaks(hass, meter, until)
+    asked = [
+        index for span in records_read(server) for index in range(span[0], span[1] + 1)
+    ]
+    assert sorted(set(asked)) == [*range(newest + 1, meter.newest_index + 1)]
+    assert len(asked) == len(set(asked))
+
+    # What was known is there at once, and nothing is read for it.
+    await hass.config_entries.async_reload(entry.entry_id)
+    await hass.async_block_till_done()
+    assert float(shown(hass, "demand")) == demand(meter, until)
+    check_peaks(hass, meter, until)
+    await look()
+    assert records_read(server) == []
+    classes = state_of(hass, f"{PREFIX}demand").attributes
+    assert classes["device_class"] == "power"
+    assert classes["state_class"] == "measurement"
+    assert classes["unit_of_measurement"] == "kW"
+
+
+@pytest.mark.usefixtures("world_time")
+async def test_expected_demand(
+    hass: HomeAssistant,
+    entry: MockConfigEntry,
+    server: MeterServer,
+    clock: ManualClock,
+    look: Look,
+    pass_time: Pass,
+) -> None:
+    """It is known once the register at the begin is, and comes true at the end."""
+    clock.advance(60)
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done()
+    meter = server.meter
+    assert shown(hass, "expected_demand") == STATE_UNKNOWN
+    await look()
+    await pass_time(240)
+    power = float(str(meter.meter_data()["p_L123_act_e"]))
+    so_far = energy(meter, NOON + timedelta(minutes=5), timedelta(minutes=5)) / 1000
+    assert float(shown(hass, "expected_demand")) == pytest.approx(
+        4 * (so_far + max(power, 0) / 6), abs=0.02
+    )
+    await pass_time(595)
+    assert float(shown(hass, "expected_demand")) == pytest.approx(
+        demand(meter, NOON + QUARTER), abs=0.05
+    )
+    # The next interval begins before its record is there.
+    await pass_time(10)
+    assert shown(hass, "expected_demand") != STATE_UNKNOWN
+    server.faults.set(faults.ReplacedValues({"wpulse_cnt_L123_e": "0.001"}))
+    await pass_time(5)
+    assert shown(hass, "expected_demand") == STATE_UNKNOWN
+
+
+@pytest.mark.parametrize(
+    "config",
+    [MeterConfig(serial_number=SERIAL_NUMBER, installed=INSTALLED, logger=None)],
+)
+async def test_without_logger(
+    hass: HomeAssistant,
+    loaded: MockConfigEntry,
+    server: MeterServer,
+    look: Look,
+    pass_time: Pass,
+) -> None:
+    """Live readings count, for intervals that were observed completely."""
+    meter = server.meter
+    await look()
+    await pass_time(300)
+    assert shown(hass, "demand") == STATE_UNKNOWN
+    await pass_time(605)
+    # Home Assistant has begun with the interval.
+    assert float(shown(hass, "demand")) == demand(meter, NOON + QUARTER)
+    assert shown(hass, "peak_demand_this_month_time") == (NOON + QUARTER).isoformat()
+    await pass_time(300)
+    await server.stop()
+    await pass_time(120)
+    assert shown(hass, "demand") == STATE_UNAVAILABLE
+    await server.start()
+    await pass_time(480)
+    assert float(shown(hass, "demand")) == demand(meter, NOON + QUARTER)
+    await pass_time(900)
+    assert float(shown(hass, "demand")) == demand(meter, NOON + 3 * QUARTER)
+    highest = max(demand(meter, NOON + n * QUARTER) for n in (1, 3))
+    assert float(shown(hass, "peak_demand_this_month")) == highest
+    await hass.config_entries.async_reload(loaded.entry_id)
+    await hass.async_block_till_done()
+    assert float(shown(hass, "peak_demand_this_month")) == highest
+    assert shown(hass, "demand") == STATE_UNKNOWN
+
+
+@pytest.mark.usefixtures("loaded")
+async def test_end_of_month(
+    hass: HomeAssistant,
+    server: MeterServer,
+    clock: ManualClock,
+    look: Look,
+    pass_time: Pass,
+) -> None:
+    """At midnight this month's peak becomes last month's, to the second."""
+    midnight = datetime(2026, 7, 1, tzinfo=ZURICH).astimezone(UTC)
+    clock.advance((midnight - NOON).total_seconds() - 30)
+    await look()
+    before = shown(hass, "peak_demand_this_month")
+    assert float(before) == peak(server.meter, 6, midnight - QUARTER)[0]
+    await pass_time(25)
+    assert shown(hass, "peak_demand_this_month") == before
+    await pass_time(10)
+    assert shown(hass, "peak_demand_this_month") == STATE_UNKNOWN
+    assert shown(hass, "peak_demand_last_month") == before
+    await look(minutes=1)
+    expected, at = peak(server.meter, 6, midnight)
+    assert float(shown(hass, "peak_demand_last_month")) == expected
+    assert shown(hass, "peak_demand_last_month_time") == at.isoformat()
+    await look(minutes=15)
+    assert float(shown(hass, "peak_demand_this_month")) == demand(
+        server.meter, midnight + QUARTER
+    )
+
+
+@pytest.mark.usefixtures("loaded")
+async def test_outage_of_the_house_and_other_interval(
+    hass: HomeAssistant, server: MeterServer, look: Look
+) -> None:
+    """Nothing is shown that lies long ago; an interval that was changed is learned."""
+    meter = server.meter
+    await look()
+    failure = PowerFailure(NOON + timedelta(minutes=16), NOON + timedelta(minutes=50))
+    later = NOON + timedelta(hours=1)
+    meter.happens(failure, IntervalChange(later, 5))
+    await look(minutes=49)
+    assert shown(hass, "demand") == STATE_UNAVAILABLE
+    await look(minutes=11)
+    assert shown(hass, "demand") == STATE_UNKNOWN
+    five = timedelta(minutes=5)
+    await look(minutes=5)
+    await look(minutes=5)
+    assert float(shown(hass, "demand")) == demand(meter, later + 2 * five, five)
+    # The clock is an hour ahead from now on, and so is what it stamps.
+    meter.happens(ClockSet(later + 2 * five, 3600))
+    await look(minutes=10)
+    end = later + 4 * five
+    assert float(shown(hass, "demand")) == demand(meter, end, five)
+
+
+@pytest.mark.usefixtures("loaded")
+async def test_logger_that_fails_or_begins_again(
+    hass: HomeAssistant,
+    entry: MockConfigEntry,
+    server: MeterServer,
+    clock: ManualClock,
+    look: Look,
+) -> None:
+    """What could not be read is read later; peaks outlive the logger."""
+    server.faults.set(faults.Status(500), path="/data/")
+    await look()
+    assert shown(hass, "peak_demand_this_month") == STATE_UNKNOWN
+    server.faults.clear()
+    await look(minutes=5)
+    until = NOON
+    check_peaks(hass, server.meter, until)
+    before = shown(hass, "peak_demand_last_month")
+    # Another logger, which begins with index 1 again.
+    config = server.meter.config
+    server.meter.__init__(  # type: ignore[misc]
+        replace(config, installed=NOON), clock
+    )
+    await look(minutes=41)
+    assert shown(hass, "peak_demand_last_month") == before
+    assert float(shown(hass, "demand")) == demand(server.meter, NOON + 3 * QUARTER)
+    # Where months begin at other times, they are looked at again.
+    await hass.config.async_set_time_zone("Asia/Tokyo")
+    await look(minutes=1)
+    assert shown(hass, "peak_demand_last_month") == STATE_UNKNOWN
+    assert shown(hass, "peak_demand_this_month") != STATE_UNKNOWN
+    assert entry.domain == DOMAIN
