@@ -133,6 +133,10 @@ CASES: Final[dict[str, tuple[list[Row], list[tuple[int, int, float]]]]] = {
         [(0, 100, 0), (15, 110, 0), (30, 7, 0), (45, 17, 0), (60, 29, 0), (75, 30, 0)],
         [(15, 15, 10), (60, 15, 12), (75, 15, 1)],
     ),
+    "two power failures in a row": (
+        [(0, 100, 0), (30, 140, FAILURE), (60, 180, FAILURE), (75, 190, 0)],
+        [(75, 15, 10)],
+    ),
     "more than any installation takes": (
         [(0, 100, 0), (15, 10**12 - 1, 0), (30, 10**12 - 1, 0)],
         [(30, 15, 0)],
@@ -170,6 +174,20 @@ def test_lost_line_and_another_meter() -> None:
     demand.feed([one, two, foreign, four, five], EVER)
     assert demand.peaks.by_month[2026, 6].energy == 10
     assert demand.position == five.index
+
+
+def test_every_other_line_is_lost() -> None:
+    """Records that do not follow each other are no longer interval."""
+    demand = LoggedDemand(SERIAL_NUMBER, ZURICH)
+    demand.feed(every_15([100, 110, 120, 130, 140, 150, 160])[::2], EVER)
+    assert (demand.last, demand.seconds) == (None, 900)
+
+
+def test_first_interval_of_another_length() -> None:
+    """It counts as well, once the second one shows that the length was changed."""
+    demand = LoggedDemand(SERIAL_NUMBER, ZURICH)
+    demand.feed(records([(0, 0, 0), (15, 10, 0), (20, 90, 0), (25, 95, 0)]), EVER)
+    assert demand.peaks.by_month[2026, 6] == Interval(START + 1200, 300, 80)
 
 
 def test_each_record_once() -> None:
@@ -244,7 +262,6 @@ def test_quarter(quarter: str, data: st.DataObject) -> None:
     begin = QUARTERS[quarter]
     end = begin + timedelta(days=91)
     hours = st.floats(0, 91 * 24)
-    failures = [PowerFailure(begin.replace(day=28), begin.replace(day=28))]
     month_end = next_month((begin.year, begin.month))
     last = datetime.fromtimestamp(month_begin(month_end, ZURICH), UTC)
     failures = [PowerFailure(last - timedelta(hours=5), last + timedelta(minutes=20))]
