@@ -52,9 +52,10 @@ class Automatic(BackfillCoordinator):
         """Ask the meter's logger on a line."""
         self._readings.client = line
 
-    def clock_is_ahead(self, seconds: int) -> None:
-        """Let the readings have this clock."""
-        self._readings.data.clock_offset = timedelta(seconds=seconds)
+    def clock_is_ahead(self, seconds: int | None) -> None:
+        """Let the readings have this clock, or none."""
+        offset = None if seconds is None else timedelta(seconds=seconds)
+        self._readings.data.clock_offset = offset
 
     def note(self, since: int, until: int) -> None:
         """Note a time in which the meter was not observed."""

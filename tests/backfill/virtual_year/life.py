@@ -99,11 +99,14 @@ class Life:
         units: int = 0,
         rounds: bool = False,
         delay: int = 0,
+        latency: float = 0,
+        has_clock: bool = True,
     ) -> None:
         """Install a meter some days before Home Assistant hears of it.
 
         `rounds` says that it rounds a total and its tariffs each, `delay` after how
-        many seconds at most a record can be read.
+        many seconds at most a record can be read, `latency` how many seconds each
+        request takes, `has_clock` whether its readings have its clock.
         """
         self.world = world
         self.name = f"life_{next(world.lives)}"
@@ -126,6 +129,8 @@ class Life:
         """Whether rows have changed that were settled."""
         self.units = units
         self.rounds = rounds
+        self.latency = latency
+        self.has_clock = has_clock
         self.clock = ManualClock(BIRTH)
         installed = BIRTH - days * DAY - 1000
         config = MeterConfig(
@@ -488,8 +493,7 @@ class Life:
         self._note_filled(contract, after)
 
     async def _compare(self, is_daily: bool) -> None:
-        self.automatic.reach(Line(self.meter, Hitch(None, 0, self._period)))
-        self.automatic.clock_is_ahead(self.offset)
+        self._reach(Hitch(None, 0, self._period))
         with patch.object(coordinator, "TARGETS", self.targets):
             try:
                 await self.automatic.async_compare(self.targets, is_daily=is_daily)
@@ -523,8 +527,7 @@ class Life:
         hitch: Hitch | None = None,
     ) -> Report:
         hitch = hitch or Hitch(None, 0, self._period)
-        self.automatic.reach(Line(self.meter, hitch))
-        self.automatic.clock_is_ahead(self.offset)
+        self._reach(hitch)
         imports, adjusts = (
             Recorder.async_import_statistics,
             Recorder.async_adjust_statistics,
@@ -550,6 +553,11 @@ class Life:
                     raise err.__cause__ from err
                 self._check_owner(err)
                 return Report()
+
+    def _reach(self, hitch: Hitch) -> None:
+        """Connect the back-fill with the meter."""
+        self.automatic.reach(Line(self.meter, hitch, self.latency))
+        self.automatic.clock_is_ahead(self.offset if self.has_clock else None)
 
     def _check_owner(self, err: HomeAssistantError) -> None:
         """Raise an error, unless only another meter has logged anything."""

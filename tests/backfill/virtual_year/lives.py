@@ -355,6 +355,13 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
             *(Live(13), Compare()),
         ),
     ),
+    "each request takes 12 s, and only the status has the clock": (
+        {"keys": ["active_power"], "depth": 1500, "latency": 12, "has_clock": False},
+        (
+            *(Live(14), Fill(), Off(30 * HOUR), Live(13), Fill(hitch="cut", days=1)),
+            *(Clock(4000), Live(13), Fill(), Clock(0), Live(25)),
+        ),
+    ),
     "answers are empty, cut, lost or a 404 in the middle of a run": (
         {"keys": ["active_power"], "depth": 400},
         (
@@ -466,5 +473,7 @@ LIVES = st.fixed_dictionaries(
         "units": st.integers(0, 2),
         "rounds": st.booleans(),
         "delay": st.sampled_from([0, 84]),
+        "latency": st.sampled_from([0, 0, 12]),
+        "has_clock": st.booleans(),
     }
 )

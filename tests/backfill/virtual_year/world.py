@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
+from types import SimpleNamespace
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -14,7 +15,12 @@ from custom_components.emu_professional.emu.errors import (
     MeterUnreachable,
     MeterWithoutLogger,
 )
-from custom_components.emu_professional.emu.logs import Page, Record, RecordReader
+from custom_components.emu_professional.emu.logs import (
+    Page,
+    Record,
+    RecordReader,
+    Timing,
+)
 from custom_components.emu_professional.emu.pace import Pace
 from homeassistant.components.recorder.core import Recorder
 from homeassistant.components.recorder.db_schema import (
@@ -37,6 +43,7 @@ from homeassistant.components.recorder.tasks import (
 )
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.recorder import get_instance, session_scope
+from homeassistant.util import dt as dt_util
 from simulator.meter import Meter
 
 from .steps import DAY, PERIOD
@@ -125,6 +132,9 @@ class Stored:
 type Copy = Mapping[type[Any], Sequence[dict[str, Any]]]
 """The rows of all tables in which something changes."""
 
+_EACH: Final = 0.002
+"""Seconds that a record takes on the line."""
+
 _TABLES: Final = (StatisticsRuns, Statistics, StatisticsShortTerm, States)
 
 
@@ -179,11 +189,17 @@ class Hitch:
 class Line:
     """The meter's client, without a network."""
 
-    def __init__(self, meter: Meter, hitch: Hitch) -> None:
-        """Read a meter's logger."""
+    def __init__(self, meter: Meter, hitch: Hitch, latency: float = 0) -> None:
+        """Read a meter's logger; each request takes some seconds more than its records."""
         self.pace = Pace()
         self._meter = meter
         self._hitch = hitch
+        self._latency = latency
+
+    async def status(self) -> SimpleNamespace:
+        """Return what the meter's clock shows now."""
+        ahead = timedelta(seconds=self._meter.meter_time() - self._meter.now())
+        return SimpleNamespace(clock=dt_util.utcnow() + ahead)
 
     async def newest_records(self, number: int, *_: object) -> Page:
         """Return the newest records."""
@@ -200,7 +216,8 @@ class Line:
         assert not reader.refusals
         if page.records and page.records[0].index > page.records[-1].index:
             page = replace(page, records=page.records[::-1])
-        return page
+        timing = Timing(self._latency, self._latency + len(records) * _EACH)
+        return replace(page, timing=timing)
 
 
 class World:
