@@ -203,6 +203,7 @@ class Site:
         """Wait until every meter is well and nothing is going on."""
         # What a Home Assistant was told that was killed, it may not remember.
         self._told.clear()
+        since = datetime.now(UTC)
         unrest = ["everything"]
         try:
             async with asyncio.timeout(CALM):
@@ -211,11 +212,12 @@ class Site:
                     await self._keep_or_revert()
                     await self._restart_unfit()
                     await asyncio.sleep(1)
-                    unrest = await self._unrest()
+                    unrest = await self._unrest(since)
         except TimeoutError:
             raise ChaosError(f"after {CALM} s: {unrest}") from None
 
-    async def _unrest(self) -> list[str]:
+    async def _unrest(self, since: datetime) -> list[str]:
+        """Return what is not well; a meter is if it was read after a time."""
         states = {
             state["entity_id"]: state for state in await self._owner.get("/api/states")
         }
@@ -233,7 +235,11 @@ class Site:
             # There is one from the first look into the logbook on.
             if self._entity_id(meter, "binary_sensor", "logbook_full") not in states:
                 unrest.append(f"{meter.serial_number}: logbook")
-            power = states[self._entity_id(meter, "sensor", "active_power")]["state"]
+            shown = states[self._entity_id(meter, "sensor", "active_power")]
+            power = shown["state"]
+            if datetime.fromisoformat(shown["last_reported"]) < since:
+                # A value from before stays while a few polls fail.
+                power = "unavailable"
             fill = states[self._entity_id(meter, "sensor", "statistics_fill")]["state"]
             update = states[self._entity_id(meter, "update", "firmware")]
             if power in {"unavailable", "unknown"} or fill in {
