@@ -679,7 +679,7 @@ MODULES: Final = st.fixed_dictionaries(
 )
 
 
-@pytest.mark.timeout(0 if UPDATES else 120)
+@pytest.mark.timeout(0 if UPDATES else 600)
 async def test_whatever_happens(server: MeterServer) -> None:
     """No network, no loss of power and no image leaves the meter without firmware.
 
