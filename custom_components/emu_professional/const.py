@@ -15,3 +15,4 @@ POLL_INTERVAL: Final = timedelta(seconds=5)
 STATUS_INTERVAL: Final = timedelta(minutes=15)
 
 CONF_AUTOMATIC: Final = "automatic_backfill"
+CONF_COSTS: Final = "costs_follow_statistics"

@@ -189,7 +189,7 @@ class House:
                 {statistic_id},
                 period,
                 {"energy": "Wh", "reactive_energy": "varh"},
-                {"change", "mean", "min", "max", "state", "sum"},
+                {"change", "last_reset", "mean", "min", "max", "state", "sum"},
             )
         )
         return {int(row["start"]): row for row in found.get(statistic_id, [])}

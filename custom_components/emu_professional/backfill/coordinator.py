@@ -1,7 +1,7 @@
 """When a meter's statistics are filled, and how far that is."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -19,12 +19,13 @@ from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
 from homeassistant.util import dt as dt_util, slugify
 from homeassistant.util.hass_dict import HassKey
 
-from ..const import CONF_AUTOMATIC, DOMAIN, LOGGER
+from ..const import CONF_AUTOMATIC, CONF_COSTS, DOMAIN, LOGGER
 from ..coordinator import EmuCoordinator
 from ..emu.errors import LoggerOfAnotherMeter, MeterError, MeterWithoutLogger
 from ..lost_hours import LostHours
 from ..storage import EntryStore, entry_store
 from .ledger import SEALED, Ledger, Outage, Seal, is_long, lost
+from .prices import CostSource, async_cost_sources
 from .recorder import (
     Statistic,
     async_caught_up,
@@ -368,7 +369,7 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
             target
             for target in targets
             if (statistic := self._statistic_of(target)) is not None
-            and statistic.statistic_id not in report.failed
+            and statistic.statistic_id not in report.failed.keys() | report.unpriced
         ]
         if window.until == EVERYTHING.until:
             open_since = {t.key: self._ledger.settled.get(t.key, 0) for t in done}
@@ -456,6 +457,7 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
             self._statistic_of,
             latest=int(latest.timestamp()),
             outages=self._ledger.outages,
+            costs=await self._async_costs(),
             mode=mode,
             dry_run=dry_run,
             on_progress=self._show_progress,
@@ -464,6 +466,12 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
         if not dry_run:
             self._log(backfill.report, self.hass.loop.time() - begin)
         return backfill.report
+
+    async def _async_costs(self) -> Mapping[str, Sequence[CostSource]]:
+        """Return what the energy dashboard prices, if costs are to follow."""
+        if not self.config_entry.options.get(CONF_COSTS, True):
+            return {}
+        return await async_cost_sources(self.hass)
 
     async def _async_clock_offset(self) -> timedelta:
         """Return how far the meter's clock is ahead.

@@ -1,7 +1,7 @@
 """What a run is asked for, and what it reports."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf
@@ -9,8 +9,9 @@ from typing import Final
 
 from homeassistant.exceptions import HomeAssistantError
 
+from .costs import DECIMALS as COST_DECIMALS, wrong_costs
 from .means import MeansPlan, StoredMeans
-from .series import Plan, Row, changed
+from .series import Plan, Row, changed, changes
 
 _DIGITS: Final = 3
 """Of an energy after the last digit of its register; floating point loses later ones."""
@@ -93,13 +94,46 @@ class Outcome:
 
 
 @dataclass(slots=True)
+class CostOutcome:
+    """What became of a cost statistic.
+
+    `hours` whose cost was written or corrected; `before` and `after` are what the
+    hours with a price have cost together, in the `unit` of the currency.
+    """
+
+    unit: str
+    hours: int = 0
+    hours_without_price: int = 0
+    before: float = 0
+    after: float = 0
+
+    def count(
+        self,
+        starts: Collection[int],
+        costs: Mapping[int, float],
+        rows: Sequence[Row],
+        until: float = inf,
+    ) -> None:
+        """Count hours before a time; `costs` are what those with a price cost."""
+        counted = changes({row.start: row for row in rows})
+        now = {start: cost for start, cost in costs.items() if start < until}
+        self.hours += len(wrong_costs(now, rows))
+        self.hours_without_price += sum(at < until and at not in now for at in starts)
+        per_unit = 10.0**COST_DECIMALS
+        # A run rounds elsewhere than a dry run, and must not report something else.
+        self.before += sum(round(counted.get(at, 0)) for at in now) / per_unit
+        self.after += sum(round(cost) for cost in now.values()) / per_unit
+
+
+@dataclass(slots=True)
 class Report:
     """What a run read and did.
 
     `first` and `last` are the stamps of the records read, in seconds since
     1970-01-01 UTC; `logger_begins` is that of the oldest one, where the window
     began before it. `until` is up to when the logger was read. `failed` has the
-    error of each statistic that could not be filled, by its id.
+    error of each statistic that could not be filled, by its id; `unpriced` are the
+    energies whose cost is one of those. `costs` are the cost statistics.
     """
 
     records: int = 0
@@ -111,3 +145,5 @@ class Report:
     until: int | None = None
     statistics: dict[str, Outcome] = field(default_factory=dict)
     failed: dict[str, HomeAssistantError] = field(default_factory=dict)
+    costs: dict[str, CostOutcome] = field(default_factory=dict)
+    unpriced: set[str] = field(default_factory=set)

@@ -12,7 +12,7 @@ knows them, best exactly at the full hour: `_border` looks for one near the plan
 place. What the parts have in common (a shift of later rows) is `series.reconcile`'s.
 """
 
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Final
@@ -25,9 +25,11 @@ from ..emu.client import MeterClient
 from ..emu.errors import LoggerOfAnotherMeter
 from ..emu.logs import Page, Record
 from ..emu.serial_number import is_same_meter
+from .follow_costs import CostFollower
 from .hours import Folding, Hour
 from .means import Outages, plan_means
 from .pages import LoggerReader
+from .prices import CostSource
 from .recorder import (
     Statistic,
     Stored,
@@ -108,8 +110,9 @@ class Backfill:
 
     `statistic_of` returns a target's statistic, or None if it has none now; `latest`
     is the latest time stamp that can be right, and `outages` are the times when Home
-    Assistant did not observe the meter. `report` grows meanwhile. Raises what the
-    meter's client raises; a statistic that can't be filled stops no other.
+    Assistant did not observe the meter; `costs` are what the energy dashboard prices,
+    by the energy's statistic. `report` grows meanwhile. Raises what the meter's client
+    raises; a statistic that can't be filled stops no other.
     """
 
     def __init__(
@@ -121,6 +124,7 @@ class Backfill:
         *,
         latest: int,
         outages: Iterable[tuple[int, int]] = (),
+        costs: Mapping[str, Sequence[CostSource]] | None = None,
         mode: Mode = Mode.FILL,
         dry_run: bool = False,
         on_progress: Callable[[float], None] = lambda share: None,
@@ -135,6 +139,7 @@ class Backfill:
         self._outages = Outages(outages)
         self._rebuild = mode is Mode.REBUILD
         self._dry_run = dry_run
+        self._costs = CostFollower(hass, costs or {}, self.report, dry_run=dry_run)
         self._on_progress = on_progress
         self._window = Window(0, 0)
         self._oldest: Record | None = None
@@ -318,19 +323,30 @@ class Backfill:
         is_counted = statistic.statistic_id in self._counted
         if part.hours or plan.rows or plan.shift_from is not None:
             self._counted.add(statistic.statistic_id)
+        counted_until = part.until if is_counted else inf
+        logged = [hour.start for hour in part.known]
         await self._hass.async_add_executor_job(
             self._outcome(statistic).count_register,
-            [hour.start for hour in part.known],
+            logged,
             stored.rows,
             plan,
             statistic.decimals,
-            part.until if is_counted else inf,
+            counted_until,
+        )
+        # The cost comes first: an hour whose energy is to be written still tells a run
+        # after an interruption that its cost may be missing as well.
+        await self._costs.async_follow(
+            *(statistic, stored, plan, self._outages, logged),
+            counted_until=counted_until,
         )
         if not self._dry_run:
             await async_apply_plan(self._hass, statistic, stored, plan)
             if plan.rows and stored.is_newest:
                 # A row may have been compiled meanwhile, from what was before.
                 stored, again = await self._async_plan(part, target, statistic)
+                await self._costs.async_follow(
+                    *(statistic, stored, again, self._outages, ()), counted_until=0
+                )
                 await async_apply_plan(self._hass, statistic, stored, again)
         return plan.wrong
 

@@ -69,11 +69,15 @@ _KNOWN_HOURS: Final = 24
 
 
 class Row(NamedTuple):
-    """A row of a register's statistic; `state` is None where none was stored."""
+    """A row of a statistic with a sum; `state` is None where none was stored.
+
+    `last_reset` is when the state began at 0: None for a register, which never does.
+    """
 
     start: int
     state: float | None
     sum: float
+    last_reset: float | None = None
 
 
 class Reading(NamedTuple):
@@ -121,6 +125,7 @@ class Plan:
     rows too; then `rows` are written, over those of their hours if there are any, and
     `anchor`, the short-term row that Home Assistant continues from. `wrong` has the
     logged hours that were missing or wrong by more than what a live row can lack.
+    Rows of hours in `bound` are written together with the row before.
     """
 
     rows: tuple[Row, ...] = ()
@@ -128,6 +133,7 @@ class Plan:
     shift: float = 0
     anchor: Row | None = None
     wrong: frozenset[int] = frozenset()
+    bound: frozenset[int] = frozenset()
 
 
 def reconcile(
@@ -183,13 +189,8 @@ def changed(rows: Sequence[Row], plan: Plan, until: float = inf) -> dict[int, fl
     whose sum only follows a shift. `rows` are those that the plan was made from.
     """
     before = {row.start: row for row in rows}
-    after = {
-        row.start: shifted
-        for row in rows
-        if (shifted := _shifted(row, plan.shift_from, plan.shift))
-    }
-    after |= {row.start: row for row in plan.rows}
-    old, new = _energies(before), _energies(after)
+    after = carried_out(rows, plan)
+    old, new = changes(before), changes(after)
     more = {start: new[start] - old.get(start, 0) for start in new if start < until}
     return {
         start: energy
@@ -198,6 +199,26 @@ def changed(rows: Sequence[Row], plan: Plan, until: float = inf) -> dict[int, fl
         or abs(energy) > EQUAL
         or not _is_same(before[start].state, after[start].state, EQUAL)
     }
+
+
+def carried_out(rows: Sequence[Row], plan: Plan) -> dict[int, Row]:
+    """Return rows as they are after a plan, by their start."""
+    after = {
+        row.start: shifted
+        for row in rows
+        if (shifted := _shifted(row, plan.shift_from, plan.shift))
+    }
+    return after | {row.start: row for row in plan.rows}
+
+
+def changes(rows: Mapping[int, Row]) -> dict[int, float]:
+    """Return what each row counts, the first one everything before as well."""
+    total = 0.0
+    counted = {}
+    for start, row in sorted(rows.items()):
+        counted[start] = row.sum - total
+        total = row.sum
+    return counted
 
 
 class _Hour(NamedTuple):
@@ -468,7 +489,7 @@ class _Continuation:
         return Row(start, state, state + self._last.lift + self._offset)
 
     def _anchor_at(self, short_term: Row, *, is_live: bool) -> Row:
-        start, state, _ = short_term
+        start, state = short_term.start, short_term.state
         assert state is not None
         if start < self._last.start + HOUR:
             has_restarted = (
@@ -538,12 +559,3 @@ def _is_same(state: float | None, other: float | None, tolerance: float) -> bool
     if state is None or other is None:
         return state is other
     return abs(state - other) <= tolerance
-
-
-def _energies(rows: Mapping[int, Row]) -> dict[int, float]:
-    total = 0.0
-    energies = {}
-    for start, row in sorted(rows.items()):
-        energies[start] = row.sum - total
-        total = row.sum
-    return energies

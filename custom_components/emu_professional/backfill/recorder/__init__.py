@@ -1,6 +1,6 @@
 """The one door to Home Assistant's recorder.
 
-Reads statistics as rows of `series.py` and `means.py`, and writes them. A statistic
+Reads statistics as rows of `series.py` and `means.py`, and writes them; reads prices. A statistic
 keeps the unit that it has; rows are in the last digit of their quantity. Times are
 seconds since 1970-01-01 UTC. All calls need a Home Assistant that has started:
 before, the recorder still catches up with the time it was off, and meets what is
@@ -8,6 +8,7 @@ written meanwhile as an error.
 """
 
 from ..means import StoredMeans
+from .prices import async_began, async_hourly_means, async_states
 from .read import (
     Stored,
     async_caught_up,
@@ -30,13 +31,16 @@ __all__ = [
     "StoredMeans",
     "UnitNotConvertible",
     "async_apply_plan",
+    "async_began",
     "async_caught_up",
     "async_compiled_until",
     "async_has_rows",
+    "async_hourly_means",
     "async_is_recorded",
     "async_last_rise",
     "async_periods_kept_since",
     "async_seals",
+    "async_states",
     "async_stored",
     "async_stored_means",
     "async_stored_units",

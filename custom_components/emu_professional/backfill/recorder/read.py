@@ -29,7 +29,7 @@ from ..times import HOUR, PERIOD
 from .units import Statistic, UnitNotConvertible, last_digits_per
 
 type Table = type[Statistics | StatisticsShortTerm]
-type _Columns = tuple[float | None, float | None, float | None]
+type _Columns = tuple[float | None, float | None, float | None, float | None]
 
 _NEVER: Final = 1 << 40
 _A_WHILE: Final = 30 * 24 * HOUR
@@ -37,7 +37,7 @@ _A_WHILE: Final = 30 * 24 * HOUR
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The stored rows of a register's statistic.
+    """The stored rows of a statistic with a sum.
 
     `rows` are its long-term rows as `series.reconcile` wants them, `short_term` its
     newest short-term one; `unit` is the unit of the statistic. `is_newest` says that
@@ -99,12 +99,13 @@ async def async_stored(
     statistic: Statistic,
     since: int,
     until: int,
-    register: float = 0,
+    register: float | None = 0,
 ) -> Stored:
     """Return the rows of a window, the last one before it and some after it.
 
     Those after it end with the second one whose state has reached `register`, which
-    is the register at the end of the window. Raises UnitNotConvertible.
+    is the register at the end of the window; with the second one at all, if it is
+    None. Raises UnitNotConvertible.
     """
     return await async_query(
         hass,
@@ -217,7 +218,7 @@ def _stored(
     statistic: Statistic,
     since: int,
     until: int,
-    register: float,
+    register: float | None,
 ) -> Stored:
     manager = get_instance(hass).statistics_meta_manager
     found = manager.get(session, statistic.statistic_id)
@@ -233,7 +234,9 @@ def _stored(
         table.start_ts
     )
     after = of_hours.where(table.start_ts >= until).order_by(table.start_ts)
-    reached = after.where(table.state >= (register - ROUNDING) / per_unit)
+    reached = after
+    if register is not None:
+        reached = after.where(table.state >= (register - ROUNDING) / per_unit)
     short_term = _sums_of(StatisticsShortTerm, metadata_id).order_by(
         StatisticsShortTerm.start_ts.desc()
     )
@@ -377,16 +380,21 @@ def _is_written(
 
 
 def _sums_of(table: Table, metadata_id: int) -> Select[_Columns]:
-    return select(table.start_ts, table.state, table.sum).where(
+    return select(table.start_ts, table.state, table.sum, table.last_reset_ts).where(
         table.metadata_id == metadata_id
     )
 
 
 def _row(
-    start: float | None, state: float | None, total: float | None, per_unit: float
+    start: float | None,
+    state: float | None,
+    total: float | None,
+    last_reset: float | None,
+    per_unit: float,
 ) -> Row:
     return Row(
         start=int(start or 0),
         state=None if state is None else state * per_unit,
         sum=(total or 0) * per_unit,
+        last_reset=last_reset,
     )

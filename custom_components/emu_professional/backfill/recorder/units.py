@@ -54,12 +54,14 @@ def last_digits_per(unit: str | None, statistic: Statistic) -> float:
     own = statistic.unit or None
     if unit == own:
         return last_digits
-    converter = STATISTIC_UNIT_TO_UNIT_CONVERTER[own]
-    if unit not in converter.VALID_UNITS:
+    # A currency has no converter.
+    converter = STATISTIC_UNIT_TO_UNIT_CONVERTER.get(own)
+    if converter is None or unit not in converter.VALID_UNITS:
         raise UnitNotConvertible(statistic, unit)
     return converter.convert(1, unit, own) * last_digits
 
 
 def unit_class(statistic: Statistic) -> str | None:
     """Return the recorder's name for the units into which a statistic converts."""
-    return STATISTIC_UNIT_TO_UNIT_CONVERTER[statistic.unit or None].UNIT_CLASS
+    converter = STATISTIC_UNIT_TO_UNIT_CONVERTER.get(statistic.unit or None)
+    return None if converter is None else converter.UNIT_CLASS

@@ -1,7 +1,7 @@
 """Writes statistics, in batches that leave the recorder time for its own work."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
@@ -62,7 +62,13 @@ async def async_apply_plan(
     metadata = _metadata(statistic, stored.unit)
     await _async_adjust(hass, statistic, stored, plan)
     try:
-        await _async_write(hass, metadata, plan.rows, lambda row: _data(row, per_unit))
+        await _async_write(
+            hass,
+            metadata,
+            plan.rows,
+            lambda row: _data(row, per_unit),
+            bound=plan.bound,
+        )
     except HomeAssistantError:
         await _async_revert_shift(hass, statistic, stored, plan)
         raise
@@ -133,12 +139,17 @@ async def _async_write[R: Row | Mean](
     rows: Sequence[R],
     data_of: Callable[[R], StatisticData],
     table: Table = Statistics,
+    bound: Container[int] = (),
 ) -> None:
-    """Write rows, the newest first: people look at them first."""
+    """Write rows, the newest first: people look at them first.
+
+    A row of an hour in `bound` is in one batch, which is written or not, with the
+    older one.
+    """
     instance = get_instance(hass)
     throttle = _throttle(hass)
     rows = sorted(rows, reverse=True)
-    for batch in _batches(throttle, rows):
+    for batch in _batches(throttle, rows, bound):
         async with throttle.lock:
             data = [data_of(row) for row in batch]
             begin = hass.loop.time()
@@ -149,12 +160,16 @@ async def _async_write[R: Row | Mean](
             await _async_check(hass, metadata, table, data[-1])
 
 
-def _batches[R](throttle: _Throttle, rows: Sequence[R]) -> Iterator[Sequence[R]]:
+def _batches[R: Row | Mean](
+    throttle: _Throttle, rows: Sequence[R], bound: Container[int]
+) -> Iterator[Sequence[R]]:
     begin = 0
     while begin < len(rows):
-        size = throttle.size
-        yield rows[begin : begin + size]
-        begin += size
+        end = begin + throttle.size
+        while end < len(rows) and rows[end - 1].start in bound:
+            end += 1
+        yield rows[begin:end]
+        begin = end
 
 
 async def _async_check(
@@ -201,10 +216,13 @@ def _metadata(statistic: Statistic, unit: str | None) -> StatisticMetaData:
 
 
 def _data(row: Row, per_unit: float) -> StatisticData:
-    start, state, total = row
-    if state is None:
-        return {"start": _time(start), "sum": total / per_unit}
-    return {"start": _time(start), "state": state / per_unit, "sum": total / per_unit}
+    start, state, total, last_reset = row
+    data: StatisticData = {"start": _time(start), "sum": total / per_unit}
+    if state is not None:
+        data["state"] = state / per_unit
+    if last_reset is not None:
+        data["last_reset"] = datetime.fromtimestamp(last_reset, UTC)
+    return data
 
 
 def _mean_data(row: Mean, per_unit: float) -> StatisticData:

@@ -1,0 +1,135 @@
+"""Lets the costs of the energy dashboard follow the energy that a run writes."""
+
+from collections.abc import Mapping, Sequence
+from math import inf
+
+from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
+
+from ..const import LOGGER
+from .costs import hourly_costs, plan_costs
+from .means import Outages
+from .prices import CostSource, async_prices
+from .recorder import (
+    Statistic,
+    Stored,
+    UnitNotConvertible,
+    async_apply_plan,
+    async_began,
+    async_stored,
+)
+from .report import CostOutcome, Report
+from .series import Plan, Row, carried_out, changed, changes
+from .times import HOUR
+
+
+class CostFollower:
+    """Gives hours of energy their costs, before their energy is written.
+
+    `sources` are the cost entities by the statistic of their energy. `report` grows
+    meanwhile.
+    """
+
+    def __init__(
+        self,
+        hass: HomeAssistant,
+        sources: Mapping[str, Sequence[CostSource]],
+        report: Report,
+        *,
+        dry_run: bool,
+    ) -> None:
+        """Begin with nothing followed."""
+        self._hass = hass
+        self._sources = sources
+        self._report = report
+        self._dry_run = dry_run
+
+    async def async_follow(
+        self,
+        energy: Statistic,
+        stored: Stored,
+        plan: Plan,
+        outages: Outages,
+        logged: Sequence[int],
+        *,
+        counted_until: float = inf,
+    ) -> None:
+        """Give the hours that a plan writes or corrects their costs.
+
+        So it does those of the `logged` hours that touch an outage: the one in which
+        it ends has the cost of all of it, or none, even where its energy is right.
+        Hours are reported up to a time. Raises HomeAssistantError if a cost statistic
+        was written in part: then the energy must not be written either, which tells
+        the next run what is still to do.
+        """
+        if not (sources := self._sources.get(energy.statistic_id)):
+            return
+
+        def energies() -> dict[int, float]:
+            hours = set(changed(stored.rows, plan))
+            hours.update(at for at in logged if outages.within(at, at + HOUR))
+            counted = changes(carried_out(stored.rows, plan))
+            return {start: counted[start] for start in hours if start in counted}
+
+        of_hours = await self._hass.async_add_executor_job(energies)
+        for source in sources:
+            began = await async_began(self._hass, source.statistic)
+            if began is None:
+                continue
+            since = {at: counts for at, counts in of_hours.items() if at >= began}
+            try:
+                await self.async_price(energy, since, source, counted_until)
+            except UnitNotConvertible as err:
+                # Home Assistant itself tells its owner that the currency has changed.
+                LOGGER.debug("%s", err)
+                outcome = self._outcome(source.statistic)
+                outcome.hours_without_price += sum(at < counted_until for at in since)
+
+    async def async_price(
+        self,
+        energy: Statistic,
+        energies: Mapping[int, float],
+        source: CostSource,
+        counted_until: float = inf,
+    ) -> None:
+        """Give hours their costs, in the last digits of their energy.
+
+        Raises UnitNotConvertible for a cost in another currency, and what
+        `async_follow` raises.
+        """
+        if not energies:
+            return
+        hass, statistic = self._hass, source.statistic
+        since, until = min(energies), max(energies) + HOUR
+        stored = await async_stored(hass, statistic, since, until, register=None)
+        prices = await async_prices(hass, source.price, energies.keys())
+        costs = hourly_costs(energies, prices, energy.decimals)
+        plans = await hass.async_add_executor_job(
+            lambda: plan_costs(
+                costs, stored.rows, stored.short_term, is_newest=stored.is_newest
+            )
+        )
+        outcome = self._outcome(statistic)
+        outcome.count(energies.keys(), costs, stored.rows, counted_until)
+        if self._dry_run:
+            return
+        try:
+            for plan in plans:
+                await async_apply_plan(hass, statistic, stored, plan)
+        except HomeAssistantError as err:
+            self._report.failed[statistic.statistic_id] = err
+            self._report.unpriced.add(energy.statistic_id)
+            now = await async_stored(hass, statistic, since, until, register=None)
+            if _counts(now.rows) != _counts(stored.rows):
+                raise
+
+    def _outcome(self, statistic: Statistic) -> CostOutcome:
+        return self._report.costs.setdefault(
+            statistic.statistic_id, CostOutcome(statistic.unit)
+        )
+
+
+def _counts(rows: Sequence[Row]) -> dict[int, int]:
+    """Return what each row counts, without what floating point loses."""
+    counted = changes({row.start: row for row in rows})
+    return {start: round(cost) for start, cost in counted.items()}

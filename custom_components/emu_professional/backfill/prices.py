@@ -1,0 +1,152 @@
+"""What the energy dashboard prices, and how."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from homeassistant.const import ATTR_UNIT_OF_MEASUREMENT, UnitOfEnergy
+from homeassistant.core import HomeAssistant, State
+from homeassistant.helpers import entity_registry as er
+from homeassistant.util.unit_conversion import EnergyConverter
+
+from .costs import DECIMALS, mean_price
+from .recorder import Statistic, async_hourly_means, async_is_recorded, async_states
+from .times import HOUR
+
+_ENERGY: Final = "energy"
+_GRID: Final = (
+    (
+        *("stat_energy_from", "stat_cost", "cost"),
+        *("entity_energy_price", "number_energy_price"),
+    ),
+    (
+        *("stat_energy_to", "stat_compensation", "compensation"),
+        *("entity_energy_price_export", "number_energy_price_export"),
+    ),
+)
+"""Keys of a grid connection: its energy, a cost of the owner's own, the suffix of Home
+Assistant's cost entity, and its prices."""
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """A fixed price per kWh, or the entity that shows it."""
+
+    number: float | None = None
+    entity_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CostSource:
+    """A cost entity that Home Assistant has made of an energy statistic."""
+
+    statistic: Statistic
+    price: Price
+
+
+async def async_cost_sources(hass: HomeAssistant) -> dict[str, list[CostSource]]:
+    """Return what the energy dashboard prices itself, by the energy's statistic.
+
+    Only cost entities that exist, are enabled and recorded.
+    """
+    if _ENERGY not in hass.config.components:
+        return {}
+    from homeassistant.components.energy.data import async_get_manager
+
+    manager = await async_get_manager(hass)
+    if manager.data is None:
+        return {}
+    sources: dict[str, list[CostSource]] = {}
+    seen: set[str] = set()
+    for source in manager.data["energy_sources"]:
+        for energy_id, cost_id, price in _priced(hass, source):
+            # Of two connections with one statistic the first one's price counts.
+            if cost_id not in seen:
+                seen.add(cost_id)
+                currency = hass.config.currency
+                statistic = Statistic(cost_id, currency, DECIMALS, has_sum=True)
+                sources.setdefault(energy_id, []).append(CostSource(statistic, price))
+    return sources
+
+
+def _priced(
+    hass: HomeAssistant, source: Mapping[str, Any]
+) -> Iterator[tuple[str, str, Price]]:
+    """Yield the energy and cost statistics of a source that has prices."""
+    if source.get("type") != "grid":
+        return
+    for energy_key, own_cost_key, suffix, entity_key, number_key in _GRID:
+        energy_id = source.get(energy_key)
+        price = Price(source.get(number_key), source.get(entity_key))
+        if (
+            energy_id is None
+            or source.get(own_cost_key) is not None
+            or price == Price()
+        ):
+            continue
+        if cost_id := _cost_entity_id(hass, energy_id, suffix):
+            yield energy_id, cost_id, price
+
+
+def _cost_entity_id(hass: HomeAssistant, energy_id: str, suffix: str) -> str | None:
+    """Return the entity ID of a cost entity, also of one that was renamed."""
+    registry = er.async_get(hass)
+    if (energy := registry.async_get(energy_id)) is None:
+        return None
+    unique_id = f"{energy.id}_grid_{suffix}"
+    cost_id = registry.async_get_entity_id("sensor", _ENERGY, unique_id)
+    if cost_id is None or registry.entities[cost_id].disabled:
+        return None
+    return cost_id if async_is_recorded(hass, cost_id) else None
+
+
+async def async_prices(
+    hass: HomeAssistant, price: Price, hours: Collection[int]
+) -> dict[int, float]:
+    """Return the price per kWh of each hour that has one.
+
+    That of an entity is the mean of its statistic, or of its states in hours without
+    a row there.
+    """
+    if price.entity_id is None:
+        return {} if price.number is None else dict.fromkeys(hours, price.number)
+    if not hours:
+        return {}
+    since, until = min(hours), max(hours) + HOUR
+    unit, means = await async_hourly_means(hass, price.entity_id, since, until)
+    found = {start: _per_kwh(means[start], unit) for start in hours if start in means}
+    if others := hours - found.keys():
+        found |= await _async_prices_of_states(hass, price.entity_id, others)
+    return found
+
+
+async def _async_prices_of_states(
+    hass: HomeAssistant, entity_id: str, hours: Collection[int]
+) -> dict[int, float]:
+    states = await async_states(hass, entity_id, min(hours), max(hours) + HOUR)
+    unit = None
+    if current := hass.states.get(entity_id):
+        unit = current.attributes.get(ATTR_UNIT_OF_MEASUREMENT)
+        # A price that stays the same for long is purged from the recorder.
+        states.append(current)
+    prices = [(state.last_changed.timestamp(), _number(state)) for state in states]
+    return {
+        start: _per_kwh(mean, unit)
+        for start in hours
+        if (mean := mean_price(prices, start, start + HOUR)) is not None
+    }
+
+
+def _number(state: State) -> float | None:
+    try:
+        return float(state.state)
+    except ValueError:
+        return None
+
+
+def _per_kwh(price: float, unit: str | None) -> float:
+    """Return a price per kWh, as Home Assistant understands the unit of a price."""
+    energy = (unit or "").partition("/")[2]
+    if energy not in set(UnitOfEnergy):
+        energy = UnitOfEnergy.KILO_WATT_HOUR
+    return EnergyConverter.convert(price, UnitOfEnergy.KILO_WATT_HOUR, energy)

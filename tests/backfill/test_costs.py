@@ -1,0 +1,237 @@
+"""Costs that follow energy, against a model of the recorder that can be interrupted."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Self
+
+from hypothesis import given, strategies as st
+import pytest
+
+from custom_components.emu_professional.backfill.costs import (
+    DECIMALS,
+    hourly_costs,
+    mean_price,
+    plan_costs,
+    wrong_costs,
+)
+from custom_components.emu_professional.backfill.recorder.write import (
+    _batches,
+    _Throttle,
+)
+from custom_components.emu_professional.backfill.report import CostOutcome
+from custom_components.emu_professional.backfill.series import Plan, Row, changes
+from custom_components.emu_professional.backfill.times import HOUR, PERIOD
+
+START = 1_780_300_800
+EXACT = 1e-4 * 10**DECIMALS
+RESET = START - 1234.5
+
+
+@dataclass
+class Recorder:
+    """Long-term rows by hour, and the newest short-term one, of a cost entity."""
+
+    hours: dict[int, Row]
+    short_term: Row | None
+
+    def plans(self, costs: Mapping[int, float]) -> tuple[Plan, ...]:
+        """Return what is to be written."""
+        first, last = min(costs), max(costs)
+        older = [start for start in self.hours if start < first]
+        newer = sorted(start for start in self.hours if start > last)
+        stored = [
+            self.hours[start]
+            for start in sorted(self.hours)
+            if start >= max(older, default=0) and start <= max((*newer[:2], last))
+        ]
+        is_newest = len(newer) < 3
+        short_term = self.short_term if is_newest else None
+        return plan_costs(costs, stored, short_term, is_newest=is_newest)
+
+    def carry_out(self, plan: Plan, batch: int) -> Iterator[None]:
+        """Carry a plan out, one transaction after the other."""
+        if plan.shift_from is not None:
+            for start, row in self.hours.items():
+                if start >= plan.shift_from:
+                    self.hours[start] = row._replace(sum=row.sum + plan.shift)
+            if self.short_term and self.short_term.start >= plan.shift_from:
+                total = self.short_term.sum + plan.shift
+                self.short_term = self.short_term._replace(sum=total)
+            yield
+        throttle = _Throttle()
+        throttle.size = batch
+        rows = sorted(plan.rows, reverse=True)
+        for rows_of_batch in _batches(throttle, rows, plan.bound):
+            self.hours |= {row.start: row for row in rows_of_batch}
+            yield
+        if plan.anchor:
+            self.short_term = plan.anchor
+            yield
+
+    def counts(self) -> dict[int, float]:
+        """Return what each hour counts."""
+        return changes(self.hours)
+
+    def copy(self) -> Self:
+        """Return the same."""
+        return replace(self, hours=dict(self.hours))
+
+
+@st.composite
+def recorders(draw: st.DrawFn) -> Recorder:
+    """Return any rows of a cost entity, whose state begins at 0 now and then."""
+    starts = draw(st.sets(st.integers(0, 70), min_size=1, max_size=60))
+    total = float(draw(st.integers(-(10**9), 10**9)))
+    hours = {}
+    for number in sorted(starts):
+        total += draw(st.integers(-2_000_000, 9_000_000)) / 7
+        start = START + number * HOUR
+        hours[start] = Row(start, draw(st.integers(0, 99)) * 1e5, total, RESET)
+    newest = max(hours)
+    lag = draw(st.sampled_from((None, 0, 0, 0, PERIOD, 30 * HOUR)))
+    if lag is None:
+        return Recorder(hours, None)
+    row = hours[newest]
+    at = newest + HOUR - PERIOD - lag
+    short_term = Row(at, 4321.0, row.sum + 77, RESET + 1)
+    return Recorder(hours, short_term)
+
+
+COSTS = st.dictionaries(
+    st.integers(-9, 80).map(lambda number: START + number * HOUR),
+    st.floats(-5e6, 5e7),
+    min_size=1,
+    max_size=60,
+)
+
+
+def assert_contract(
+    before: Recorder, after: Recorder, costs: Mapping[int, float]
+) -> None:
+    """See that hours have their cost, and the others what they had."""
+    old, new = before.counts(), after.counts()
+    assert new.keys() == old.keys() | costs.keys()
+    for start, counted in new.items():
+        assert counted == pytest.approx(costs.get(start, old.get(start)), abs=EXACT)
+    for start, row in before.hours.items():
+        now = after.hours[start]
+        assert (now.state, now.last_reset) == (row.state, row.last_reset)
+
+
+@given(recorders(), COSTS, st.integers(1, 30))
+def test_hours_have_their_costs(
+    before: Recorder, costs: dict[int, float], batch: int
+) -> None:
+    """Hours get their cost, all others keep theirs, and twice is once."""
+    after = before.copy()
+    for plan in after.plans(costs):
+        list(after.carry_out(plan, batch))
+    assert_contract(before, after, costs)
+    assert after.plans(costs) == ()
+
+
+@given(recorders(), COSTS, st.integers(1, 5))
+def test_interrupted_is_resumed(
+    before: Recorder, costs: dict[int, float], batch: int
+) -> None:
+    """Wherever Home Assistant ends, the next run finds in the rows what to do."""
+    stops = 0
+    while True:
+        after = before.copy()
+        writes = (
+            w for plan in after.plans(costs) for w in after.carry_out(plan, batch)
+        )
+        done = sum(1 for _, _ in zip(range(stops), writes, strict=False))
+        resumed = after.copy()
+        for plan in resumed.plans(costs):
+            list(resumed.carry_out(plan, batch))
+        assert_contract(before, resumed, costs)
+        if done < stops:
+            return
+        stops += 1
+
+
+@given(recorders(), COSTS)
+def test_live_rows_continue(before: Recorder, costs: dict[int, float]) -> None:
+    """The next live row counts what it would have: no jump, no negative bar."""
+    after = before.copy()
+    if not (plans := after.plans(costs)):
+        return
+    for plan in plans:
+        list(after.carry_out(plan, 30))
+    newest = after.hours[max(after.hours)]
+    if before.short_term and before.short_term.start >= newest.start:
+        # It stays as far ahead of the newest hour as it was.
+        assert after.short_term
+        ahead = after.short_term.sum - newest.sum
+        assert ahead == pytest.approx(77, abs=EXACT)
+        assert after.short_term._replace(sum=0) == before.short_term._replace(sum=0)
+    elif len([start for start in before.hours if start > max(costs)]) < 3:
+        assert after.short_term
+        assert after.short_term.sum == pytest.approx(newest.sum, abs=EXACT)
+        assert after.short_term.start == newest.start + HOUR - PERIOD
+        shown = before.short_term or newest
+        assert after.short_term.state == shown.state
+        assert after.short_term.last_reset == shown.last_reset
+
+
+def test_what_is_far_apart_is_not_rewritten() -> None:
+    """Rows between two outages are shifted, and those that are right are left."""
+    rows = {
+        START + n * HOUR: Row(START + n * HOUR, 1, n * 100.0, RESET) for n in range(99)
+    }
+    first, last = START + 5 * HOUR, START + 95 * HOUR
+    recorder = Recorder(rows, None)
+    newer, older = recorder.plans({first: 500, last: 700, START + 7 * HOUR: 100})
+    assert (newer.shift_from, newer.shift, newer.rows) == (last, 600, ())
+    assert (older.shift_from, older.shift, older.rows) == (first, 400, ())
+
+
+def test_before_the_first_row() -> None:
+    """A cost entity has counted nothing then, and its first hour keeps its cost."""
+    row = Row(START, 3e5, 3e5, RESET)
+    recorder = Recorder({START: row}, row._replace(start=START + HOUR - PERIOD))
+    costs = {START - HOUR: 2e5, START - 2 * HOUR: 1e5}
+    for plan in recorder.plans(costs):
+        list(recorder.carry_out(plan, 30))
+    assert recorder.counts() == {**costs, START: 3e5}
+    assert [recorder.hours[at].state for at in sorted(costs)] == [0, 0]
+
+
+def test_costs_of_energies() -> None:
+    """Without a price there is no cost; a negative price is one."""
+    energies = {0: 1500.0, HOUR: 2000.0, 2 * HOUR: 700.0}
+    costs = hourly_costs(energies, {0: 0.3, HOUR: -0.05}, 3)
+    assert costs == pytest.approx({0: 450_000, HOUR: -100_000})
+    assert wrong_costs(costs, [Row(0, 0, 450_000.4)]) == [HOUR]
+
+
+def test_outcome() -> None:
+    """It has what the hours with a price have cost, up to a time."""
+    outcome = CostOutcome("CHF")
+    rows = [Row(0, 0, 1e6), Row(HOUR, 0, 3e6), Row(2 * HOUR, 0, 3e6)]
+    hours = [HOUR, 2 * HOUR, 3 * HOUR, 4 * HOUR]
+    costs = {HOUR: 2e6, 2 * HOUR: 5e5, 4 * HOUR: 9e6}
+    outcome.count(hours, costs, rows, until=4 * HOUR)
+    assert outcome == CostOutcome("CHF", 1, 1, before=2.0, after=2.5)
+
+
+PRICES = st.lists(
+    st.tuples(st.floats(-50, 150), st.none() | st.integers(-100, 100)), max_size=9
+).map(lambda prices: sorted(prices, key=lambda price: price[0]))
+
+
+@given(PRICES)
+def test_mean_price(prices: list[tuple[float, float | None]]) -> None:
+    """It is weighted with time, over the time in which it was known."""
+    prices = [(round(at * 4) / 4, price) for at, price in prices]
+    quarters = []
+    for quarter in range(400):
+        valid = [price for at, price in prices if at <= quarter / 4]
+        if valid and valid[-1] is not None:
+            quarters.append(valid[-1])
+    mean = mean_price(prices, 0, 100)
+    if quarters:
+        assert mean == pytest.approx(sum(quarters) / len(quarters))
+    else:
+        assert mean is None
