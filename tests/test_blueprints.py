@@ -127,6 +127,7 @@ async def test_logbook_message(
     assert "- ct primary: 500 → 600 A" in message
 
 
+PEAK: Final = f"sensor.emu_professional_ii_{SERIAL_NUMBER}_peak_demand_this_month"
 LOAD: Final = "input_boolean.boiler"
 SHED: Final = "input_boolean.boiler_is_shed"
 
@@ -135,12 +136,17 @@ class House:
     """A Home Assistant with a boiler and an automation that sheds it."""
 
     def __init__(
-        self, hass: HomeAssistant, storage: dict[str, Any], freezer: Any
+        self,
+        hass: HomeAssistant,
+        storage: dict[str, Any],
+        freezer: Any,
+        inputs: dict[str, Any],
     ) -> None:
         """Begin with a Home Assistant that runs, without the automation."""
         self.hass = hass
         self._storage = storage
         self.power = "10"
+        self.peak = "unknown"
         self._freezer = freezer
         self._automation: dict[str, Any] = {
             "id": "shave",
@@ -153,6 +159,7 @@ class House:
                     "resume": 12,
                     "load": LOAD,
                     "shed": SHED,
+                    **inputs,
                 },
             },
         }
@@ -175,6 +182,7 @@ class House:
     def _show_power(self) -> None:
         unit = {"unit_of_measurement": "kW", "device_class": "power"}
         self.hass.states.async_set(POWER, self.power, unit)
+        self.hass.states.async_set(PEAK, self.peak, unit)
 
     async def passes(self, minutes: int, power: str | None = None) -> None:
         """Let minutes pass with a power that stays."""
@@ -245,10 +253,13 @@ OFF: Final = False, False
 
 @pytest.fixture
 async def house(
-    hass: HomeAssistant, hass_storage: dict[str, Any], freezer: Any
+    hass: HomeAssistant,
+    hass_storage: dict[str, Any],
+    freezer: Any,
+    request: pytest.FixtureRequest,
 ) -> AsyncGenerator[House]:
     """Return a house whose boiler is on."""
-    house = House(hass, hass_storage, freezer)
+    house = House(hass, hass_storage, freezer, getattr(request, "param", {}))
     await house.set_up()
     await house.switch(LOAD, on=True)
     yield house
@@ -331,6 +342,39 @@ async def test_peak_shaving_of_what_can_not_be_reached(house: House) -> None:
     house.hass.states.async_set(LOAD, "off")
     await house.passes(2)
     assert house.switched == ON
+
+
+@pytest.mark.parametrize("house", [{"peak": PEAK}], indirect=True)
+async def test_peak_shaving_below_the_peak_of_the_month(house: House) -> None:
+    """Only what would raise the month's peak is shed, and what is above the limit."""
+    house.peak = "20"
+    await house.passes(12, "19.9")
+    assert house.switched == ON
+    await house.passes(2, "20.1")
+    assert house.switched == IS_SHED
+    # 20 kW less the 3 kW between limit and "on again below".
+    await house.passes(12, "17.1")
+    assert house.switched == IS_SHED
+    await house.passes(2, "unavailable")
+    assert house.switched == IS_SHED
+    await house.passes(2, "16.9")
+    assert house.switched == ON
+    await house.passes(3, "20.1")
+    await house.passes(8, "16.9")
+    assert house.switched == IS_SHED
+    await house.passes(5)
+    assert house.switched == ON
+    # Another month begins, whose peak is not known or low yet.
+    for peak in ("unknown", "1"):
+        house.peak = peak
+        await house.passes(5, "14.9")
+        assert house.switched == ON
+        await house.passes(3, "15.1")
+        assert house.switched == IS_SHED
+        await house.passes(11, "12.1")
+        assert house.switched == IS_SHED
+        await house.passes(11, "11.9")
+        assert house.switched == ON
 
 
 @pytest.fixture
