@@ -18,11 +18,12 @@ from simulator import faults
 from simulator.web import MeterServer
 from tests.conftest import SERIAL_NUMBER
 
-READING: Final = {
+READING: Final[dict[str, dict[str, object]]] = {
     "get_data_logger": {"first_index": 959},
     "get_logbook": {},
+    "get_consumption": {"start": "2026-06-01T09:00:00Z"},
 }
-WRITING: Final = {
+WRITING: Final[dict[str, dict[str, object]]] = {
     "export_data_logger": {"path": "/media/meter.csv"},
     "backfill_statistics": {},
     "firmware_slots": {},
@@ -35,15 +36,24 @@ READ: Final = {"read": True}
 POLICIES: Final[dict[str, tuple[dict[str, Any], set[str]]]] = {
     "nothing": ({}, set()),
     "only to control": ({"all": {"control": True}}, set()),
-    "to read everything": ({"all": READ}, {"get_data_logger", "get_logbook"}),
-    "everything": ({"all": True}, {"get_data_logger", "get_logbook"}),
-    "to read sensors": ({"domains": {"sensor": READ}}, {"get_data_logger"}),
+    "to read everything": (
+        {"all": READ},
+        {"get_data_logger", "get_logbook", "get_consumption"},
+    ),
+    "everything": (
+        {"all": True},
+        {"get_data_logger", "get_logbook", "get_consumption"},
+    ),
+    "to read sensors": (
+        {"domains": {"sensor": READ}},
+        {"get_data_logger", "get_consumption"},
+    ),
     "to read events": ({"domains": {"event": READ}}, set()),
     "to read one sensor": ({"entity_ids": {SENSOR: READ}}, set()),
     "to read lights": ({"domains": {"light": True}}, set()),
     "to read this meter": (
         {"device_ids": {"its device": READ}},
-        {"get_data_logger", "get_logbook"},
+        {"get_data_logger", "get_logbook", "get_consumption"},
     ),
     "to read another meter": ({"device_ids": {"4711": READ}}, set()),
 }

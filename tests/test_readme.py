@@ -15,6 +15,7 @@ ACTIONS = {
     services.SERVICE_BACKFILL: services._BACKFILL_SCHEMA,
     services.SERVICE_GET: services._GET_SCHEMA,
     services.SERVICE_EXPORT: services._EXPORT_SCHEMA,
+    services.SERVICE_CONSUMPTION: services._CONSUMPTION_SCHEMA,
     services.SERVICE_LOGBOOK: services._LOGBOOK_SCHEMA,
     services.SERVICE_SLOTS: services._SLOTS_SCHEMA,
 }

@@ -1,4 +1,4 @@
-"""Actions: fill statistics, read data logger, logbook and firmware slots.
+"""Actions: fill statistics, read data logger, consumption, logbook, firmware slots.
 
 Chapters "Read-Out Data Logger", "Read-Out Logbook" and "Firmware-Update". A time without a time zone is meant in that of Home
 Assistant; every time that is returned is in it, with its offset from UTC.
@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import MINYEAR, UTC, datetime
 from functools import partial
+from itertools import product
 from math import isfinite
 import os
 from pathlib import Path
@@ -54,9 +55,11 @@ from .backfill.pages import LoggerReader
 from .backfill.report import EVERYTHING, Mode, Outcome, Window
 from .backfill.times import HOUR
 from .const import DOMAIN
+from .consumption import Consumption, Per, borders, count as count_periods
+from .consumption_reader import async_read as async_read_consumption
 from .emu.errors import MeterError
 from .emu.logs import COLUMNS, LoggerStatus, Record
-from .emu.registers import Quantity
+from .emu.registers import Direction, Measurand, Quantity, Tariff
 from .emu.request_queue import Priority
 from .emu.serial_number import is_same_meter
 from .meter_log import described, shown
@@ -69,8 +72,10 @@ ATTR_FIRST_INDEX: Final = "first_index"
 ATTR_LAST_INDEX: Final = "last_index"
 ATTR_MODE: Final = "mode"
 ATTR_PATH: Final = "path"
+ATTR_PER: Final = "per"
 ATTR_START: Final = "start"
 
+SERVICE_CONSUMPTION: Final = "get_consumption"
 SERVICE_BACKFILL: Final = "backfill_statistics"
 SERVICE_EXPORT: Final = "export_data_logger"
 SERVICE_GET: Final = "get_data_logger"
@@ -79,6 +84,9 @@ SERVICE_SLOTS: Final = "firmware_slots"
 
 MOST_RECORDS: Final = 1000
 """In a response: Home Assistant keeps all of it in memory and in traces."""
+
+MOST_PERIODS: Final = 400
+"""In a response: the days of a year, the hours of two weeks."""
 
 _MARGIN: Final = 2 * HOUR
 """What is read around a window, in case that the meter's clock was set there."""
@@ -93,6 +101,9 @@ _SENSORS: Final = frozenset({Platform.SENSOR})
 """The entities that show what a record of the data logger holds."""
 _SENSORS_AND_EVENTS: Final = frozenset({Platform.SENSOR, Platform.EVENT})
 """The entities that show what a record of the logbook holds."""
+_ENERGIES: Final = (Measurand.ENERGY, Measurand.REACTIVE_ENERGY)
+_COSTS: Final = {Direction.IMPORT: "cost", Direction.EXPORT: "compensation"}
+_LATEST: Final = 1 << 32
 _FLAGS: Final = ("active", "confirmed", "pending", "permanent")
 _FOREIGN: Final = "another serial number"
 
@@ -146,6 +157,14 @@ _BACKFILL_SCHEMA: Final = vol.Schema(
 )
 _GET_SCHEMA: Final = vol.Schema(_SELECTION)
 _LOGBOOK_SCHEMA: Final = vol.Schema({**_METER, **_WINDOW})
+_CONSUMPTION_SCHEMA: Final = vol.Schema(
+    {
+        **_METER,
+        vol.Required(ATTR_START): _TIME,
+        vol.Optional(ATTR_END): _TIME,
+        vol.Optional(ATTR_PER, default=Per.PERIOD): vol.Coerce(Per),
+    }
+)
 _SLOTS_SCHEMA: Final = vol.Schema(_METER)
 _EXPORT_SCHEMA: Final = vol.Schema({**_SELECTION, vol.Required(ATTR_PATH): cv.string})
 
@@ -228,6 +247,103 @@ async def _async_get_logbook(call: ServiceCall) -> ServiceResponse:
         "records": [described(record) for record in own],
         "refused": refused,
     }
+
+
+async def _async_get_consumption(call: ServiceCall) -> ServiceResponse:
+    """Return what was counted in periods; values are in the unit of their quantity."""
+    entry = await _async_readable_entry(call, _SENSORS)
+    per: Per = call.data[ATTR_PER]
+    ends = _borders(call, per)
+    read = partial(async_read_consumption, call.hass, entry, ends)
+    reading = await _async_while_loaded(
+        call.hass, entry, _async_in_turn(call, entry, read)
+    )
+    response: JsonObjectType = {
+        "serial_number": entry.runtime_data.meter.serial_number,
+        "per": str(per),
+        "refused": dict(reading.refused),
+        "periods": [
+            _described(period)
+            | {
+                _COSTS[direction]: _rounded(costs[number])
+                for direction, costs in reading.costs.items()
+            }
+            for number, period in enumerate(reading.periods)
+        ],
+    }
+    if reading.costs:
+        response["currency"] = call.hass.config.currency
+    return response
+
+
+def _borders(call: ServiceCall, per: Per) -> list[int]:
+    """Return the borders of the periods that a call wants; by default until now.
+
+    Raises ServiceValidationError for more than a response should hold.
+    """
+    window = _window(call)
+    now = int(dt_util.utcnow().timestamp())
+    since = max(window.since, 0)
+    until = min(window.until, _LATEST) if ATTR_END in call.data else now
+    if until <= since:
+        raise _invalid("window_reversed")
+    zone = dt_util.get_default_time_zone()
+    ends = borders(since, until, per, zone, MOST_PERIODS)
+    if len(ends) > MOST_PERIODS + 1:
+        periods = count_periods(since, until, per)
+        raise _invalid("too_many_periods", count=str(periods), most=str(MOST_PERIODS))
+    return ends
+
+
+def _described(period: Consumption) -> JsonObjectType:
+    """Return a period as an answer; what nothing is known of is None."""
+    answer: JsonObjectType = {
+        "start": shown(period.begin),
+        "end": shown(period.end),
+        "source": period.source and str(period.source),
+    }
+    for name, at, registers in (
+        ("start", period.begin, period.at_begin),
+        ("end", period.end, period.at_end),
+    ):
+        stamps = {known.at for known in registers.values()}
+        answer[f"{name}_logged"] = _maybe_shown(max(stamps, default=None))
+        answer[f"{name}_is_exact"] = stamps == {at}
+        values = {key: known.value for key, known in registers.items()}
+        answer[f"registers_at_{name}"] = _energies(values.get)
+    peak = period.peak
+    return (
+        answer
+        | _energies(period.energy)
+        | {
+            "peak_demand": peak and peak.demand,
+            "peak_demand_time": peak and shown(peak.end),
+            "power_failures": period.power_failures,
+            "changed_ratios": period.changed_ratios,
+            "hours_without_record": period.hours_without_record,
+        }
+    )
+
+
+def _energies(energy: Callable[[str], float | None]) -> JsonObjectType:
+    """Return energies in kWh and kvarh by register; a total may come from its tariffs."""
+    energies: JsonObjectType = {}
+    for measurand, direction in product(_ENERGIES, Direction):
+        total = f"{measurand}_{direction}"
+        tariffs = [energy(f"{total}_{tariff.lower()}") for tariff in Tariff]
+        known = [each for each in tariffs if each is not None]
+        both = sum(known) if len(known) == len(tariffs) else None
+        for key, value in zip(
+            (total, *(f"{total}_{tariff.lower()}" for tariff in Tariff)),
+            (both if (own := energy(total)) is None else own, *tariffs),
+            strict=True,
+        ):
+            energies[key] = None if value is None else round(value / 1000, 3)
+    return energies
+
+
+def _rounded(cost: float | None) -> float | None:
+    return None if cost is None else round(cost, 4)
 
 
 async def _async_firmware_slots(call: ServiceCall) -> ServiceResponse:
@@ -729,6 +845,12 @@ ACTIONS: Final = {
     SERVICE_GET: _Action(
         _GET_SCHEMA,
         _async_get_data_logger,
+        SupportsResponse.ONLY,
+        only_administrators=False,
+    ),
+    SERVICE_CONSUMPTION: _Action(
+        _CONSUMPTION_SCHEMA,
+        _async_get_consumption,
         SupportsResponse.ONLY,
         only_administrators=False,
     ),

@@ -556,6 +556,15 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
             statistic_id, quantity.unit, quantity.decimals, target.is_register, name
         )
 
+    @callback
+    def register_statistics(self) -> dict[str, Statistic]:
+        """Return the statistics of registers that there are now, by quantity."""
+        return {
+            target.key: statistic
+            for target in TARGETS
+            if target.is_register and (statistic := self._statistic_of(target))
+        }
+
     async def async_diagnostics(self) -> dict[str, Any]:
         """Return what helps to understand the back-fill, and names no meter.
 

@@ -21,7 +21,8 @@ from .read import (
     async_stored_means,
     async_stored_units,
 )
-from .units import Statistic, UnitNotConvertible
+from .totals import Total, async_totals
+from .units import Statistic, UnitNotConvertible, last_digits_per
 from .widen import async_last_rise, async_widened
 from .write import async_apply_plan, async_write_means
 
@@ -29,6 +30,7 @@ __all__ = [
     "Statistic",
     "Stored",
     "StoredMeans",
+    "Total",
     "UnitNotConvertible",
     "async_apply_plan",
     "async_began",
@@ -44,6 +46,8 @@ __all__ = [
     "async_stored",
     "async_stored_means",
     "async_stored_units",
+    "async_totals",
     "async_widened",
     "async_write_means",
+    "last_digits_per",
 ]

@@ -1,0 +1,232 @@
+"""What a meter counted in periods that follow each other, from registers.
+
+Pure: no I/O, no clock. Times are seconds since 1970-01-01 UTC, energies the last
+digit of their registers (Wh, varh). The registers at the border of two periods end
+one and begin the next, so that periods add up:
+
+    border        1                  2                  3
+    records   x   |x  x  x  x     (no power)  x  x  x   x
+              known at 1      known at 2, earlier      known at 3, exactly
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, tzinfo
+from enum import StrEnum
+from itertools import pairwise
+from typing import Final, NamedTuple
+
+from .backfill.records import Believed, RecordFilter
+from .backfill.times import HOUR
+from .demand import Interval, LoggedIntervals, month_begin, month_of, next_month
+from .emu.logs import COLUMNS, REGISTERS, LoggerStatus, Record
+
+REGISTER_KEYS: Final = tuple(quantity.key for quantity in COLUMNS[:REGISTERS])
+"""The registers of a record, in its order."""
+
+_RATIO: Final = (
+    LoggerStatus.CURRENT_TRANSFORMER_CHANGED | LoggerStatus.VOLTAGE_TRANSFORMER_CHANGED
+)
+_USUAL: Final = {"hour": HOUR, "day": 24 * HOUR, "month": 730 * HOUR}
+
+
+class Per(StrEnum):
+    """How long a period is."""
+
+    PERIOD = "period"
+    """All of the time asked for is one."""
+    MONTH = "month"
+    DAY = "day"
+    HOUR = "hour"
+
+
+class Source(StrEnum):
+    """Where the registers of a period come from."""
+
+    LOGGER = "logger"
+    STATISTICS = "statistics"
+
+
+class Known(NamedTuple):
+    """A register as it was last known at a time.
+
+    `at` is the stamp, `value` the register, `counted` what the register has counted
+    since some begin, restarts left out: only differences of it mean something.
+    """
+
+    at: int
+    value: float
+    counted: float
+
+
+type Registers = Mapping[str, Known]
+"""Registers by the key of their quantity, as far as they are known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Consumption:
+    """What is known of a period.
+
+    `source` is None where nothing knows its registers. What only the logger tells is
+    None from any other source: the highest demand, and how many records say that
+    power failed, or a transformer ratio was changed, and whole hours have none.
+    """
+
+    begin: int
+    end: int
+    source: Source | None = None
+    at_begin: Registers = field(default_factory=dict)
+    at_end: Registers = field(default_factory=dict)
+    peak: Interval | None = None
+    power_failures: int | None = None
+    changed_ratios: int | None = None
+    hours_without_record: int | None = None
+
+    def energy(self, key: str) -> float | None:
+        """Return what a register counted."""
+        begin, end = self.at_begin.get(key), self.at_end.get(key)
+        return end.counted - begin.counted if begin and end else None
+
+
+def borders(begin: int, end: int, per: Per, zone: tzinfo, most: int) -> list[int]:
+    """Return the borders of periods, in order, of at most so many periods.
+
+    Months and days are those of a time zone; the first and the last are cut off.
+    """
+    found = [begin]
+    for border in _borders_after(begin, per, zone):
+        if border >= end or len(found) > most:
+            break
+        found.append(border)
+    return [*found, end]
+
+
+def count(begin: int, end: int, per: Per) -> int:
+    """Return about how many periods there are."""
+    return 1 if per is Per.PERIOD else -(-(end - begin) // _USUAL[per])
+
+
+def _borders_after(begin: int, per: Per, zone: tzinfo) -> Iterator[int]:
+    match per:
+        case Per.HOUR:
+            border = begin // HOUR * HOUR
+            while True:
+                yield (border := border + HOUR)
+        case Per.DAY:
+            day = datetime.fromtimestamp(begin, zone).date()
+            while True:
+                day += timedelta(days=1)
+                midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
+                yield int(midnight.timestamp())
+        case Per.MONTH:
+            month = month_of(begin, zone)
+            while True:
+                month = next_month(month)
+                yield month_begin(month, zone)
+
+
+class LoadProfile:
+    """Collects what the records of a data logger say of periods.
+
+    The records must begin with one before the first border, and some more around
+    both ends, so that it is clear which of them can be believed.
+    """
+
+    def __init__(self, borders: Sequence[int], serial_number: str, latest: int) -> None:
+        """Begin without a record; no stamp can be later than `latest`."""
+        self.filter = RecordFilter(serial_number, latest)
+        self.newest: int | None = None
+        """Stamp of the newest record that can be believed."""
+        self._borders = borders
+        self._intervals = LoggedIntervals()
+        self._known: list[Believed | None] = [None] * len(borders)
+        self._first: Believed | None = None
+        self._peaks: dict[int, Interval] = {}
+        self._failures: dict[int, int] = {}
+        self._ratios: dict[int, int] = {}
+        self._hours: set[int] = set()
+
+    def feed(self, records: Iterable[Record]) -> None:
+        """Take records, in the order of their index."""
+        for record in records:
+            for believed in self.filter.feed(record):
+                self._take(believed)
+
+    def close(self) -> None:
+        """Take what still waits for records that do not come."""
+        for believed in self.filter.close():
+            self._take(believed)
+
+    def _take(self, believed: Believed) -> None:
+        record = believed.record
+        self._first = self._first or believed
+        self.newest = max(record.at, self.newest or 0)
+        # A record at a border is the end of the period before it. Where the clock was
+        # set back, the last one counts.
+        number = bisect_left(self._borders, record.at)
+        if number < len(self._borders):
+            self._known[number] = believed
+        if 0 < number < len(self._borders):
+            self._hours.add((record.at - 1) // HOUR * HOUR)
+            _count(self._failures, number, record.status & LoggerStatus.POWER_FAILURE)
+            _count(self._ratios, number, record.status & _RATIO)
+        for interval in self._intervals.feed(record):
+            self._look_at(interval)
+
+    def _look_at(self, interval: Interval) -> None:
+        """Note the highest interval of the period in which it begins."""
+        number = bisect_left(self._borders, interval.begin + 1)
+        if not 0 < number < len(self._borders) or interval.end > self._borders[-1]:
+            return
+        highest = self._peaks.get(number)
+        if highest is None or interval.demand > highest.demand:
+            self._peaks[number] = interval
+
+    def periods(self, now: int) -> Iterator[Consumption]:
+        """Yield the periods, of which the source may be None, after `close`."""
+        known: Believed | None = None
+        registers: list[Registers] = []
+        for believed in self._known:
+            known = believed or known
+            registers.append({} if known is None else _registers(known))
+        for number, (begin, end) in enumerate(pairwise(self._borders), 1):
+            at_begin, at_end = registers[number - 1 : number + 1]
+            if not at_begin and at_end and self._first:
+                # The logger begins in this period.
+                at_begin = _registers(self._first)
+            if not at_end or (self.newest or 0) <= begin:
+                yield Consumption(begin, end)
+                continue
+            hours = range(-(-begin // HOUR) * HOUR, min(end, now) - HOUR + 1, HOUR)
+            yield Consumption(
+                begin,
+                end,
+                Source.LOGGER,
+                at_begin,
+                at_end,
+                self._peaks.get(number),
+                self._failures.get(number, 0),
+                self._ratios.get(number, 0),
+                sum(hour not in self._hours for hour in hours),
+            )
+
+
+def _count(counts: dict[int, int], number: int, bit: int) -> None:
+    if bit:
+        counts[number] = counts.get(number, 0) + 1
+
+
+def _registers(believed: Believed) -> Registers:
+    record, lift = believed
+    return {
+        key: Known(record.at, record.values[position], record.values[position] + lost)
+        for position, (key, lost) in enumerate(zip(REGISTER_KEYS, lift, strict=True))
+    }
+
+
+def reaches_back(period: Consumption) -> bool:
+    """Return whether the registers are known where a period begins, or before."""
+    return bool(period.at_begin) and all(
+        known.at <= period.begin for known in period.at_begin.values()
+    )

@@ -1,0 +1,176 @@
+"""Reads what a meter counted in periods: from its logger, else from the statistics."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import pairwise
+from typing import Final
+
+from homeassistant.core import HomeAssistant
+from homeassistant.util import dt as dt_util
+
+from .backfill.pages import LoggerReader
+from .backfill.recorder import (
+    Statistic,
+    Total,
+    UnitNotConvertible,
+    async_totals,
+    last_digits_per,
+)
+from .backfill.times import HOUR
+from .consumption import (
+    Consumption,
+    Known,
+    LoadProfile,
+    Registers,
+    Source,
+    reaches_back,
+)
+from .emu.errors import MeterWithoutLogger
+from .emu.registers import Direction
+from .emu.request_queue import Priority
+from .runtime import EmuConfigEntry
+
+_MARGIN: Final = 2 * HOUR
+"""Read around the periods: it may take some records to know which are damaged."""
+_BEFORE: Final = 2
+"""Records read before that, in case that none was logged for long."""
+_TOLERANCE: Final = 60
+
+
+@dataclass(slots=True)
+class Reading:
+    """What is known of some periods."""
+
+    periods: list[Consumption]
+    refused: Counter[str] = field(default_factory=Counter)
+    """Lines and records of the logger, by the reason against them."""
+    costs: Mapping[Direction, list[float | None]] = field(default_factory=dict)
+    """Cost of import and compensation of export of each, if the dashboard has any."""
+
+
+async def async_read(
+    hass: HomeAssistant, entry: EmuConfigEntry, borders: Sequence[int]
+) -> Reading:
+    """Return what is known of the periods between borders.
+
+    Raises what the meter's client raises, and HomeAssistantError if the database
+    does not answer.
+    """
+    has_recorder = "recorder" in hass.config.components
+    try:
+        reading = await _async_read_logger(hass, entry, borders)
+    except MeterWithoutLogger:
+        if not has_recorder:
+            raise
+        reading = Reading([Consumption(*period) for period in pairwise(borders)])
+    if not has_recorder:
+        return reading
+    statistics = entry.runtime_data.backfill.register_statistics()
+    if not all(map(reaches_back, reading.periods)):
+        counted = await _async_read_statistics(hass, statistics, borders)
+        reading.periods = list(map(_better, reading.periods, counted))
+    reading.costs = await _async_costs(hass, statistics, borders)
+    return reading
+
+
+def _better(logged: Consumption, counted: Consumption) -> Consumption:
+    """Return what reaches back to the begin of a period, or at least into it."""
+    return logged if reaches_back(logged) or not counted.source else counted
+
+
+async def _async_read_logger(
+    hass: HomeAssistant, entry: EmuConfigEntry, borders: Sequence[int]
+) -> Reading:
+    meter = entry.runtime_data.meter
+    reader = LoggerReader(meter.client, Priority.ACTION)
+    ahead = meter.data.clock_offset or timedelta()
+    now = int((dt_util.utcnow() + ahead).timestamp())
+    profile = LoadProfile(borders, meter.serial_number, now + _TOLERANCE)
+    refused: Counter[str] = Counter()
+    newest = await reader.newest()
+    if newest is not None:
+        first = await reader.first_after(borders[0] - _MARGIN, newest)
+        async for page in reader.pages(
+            max(first - _BEFORE, 0), newest.index, borders[-1] + _MARGIN
+        ):
+            refused.update(refusal.reason for refusal in page.refusals)
+            await hass.async_add_executor_job(profile.feed, page.records)
+    profile.close()
+    refused += profile.filter.refused
+    return Reading(list(profile.periods(now)), refused)
+
+
+async def _async_read_statistics(
+    hass: HomeAssistant, statistics: Mapping[str, Statistic], borders: Sequence[int]
+) -> list[Consumption]:
+    """Return what the statistics of the registers say."""
+    ids = [statistic.statistic_id for statistic in statistics.values()]
+    found = await async_totals(hass, ids, borders)
+    known: list[dict[str, Known]] = [{} for _ in borders]
+    for key, statistic in statistics.items():
+        if (of_statistic := found.get(statistic.statistic_id)) is None:
+            continue
+        try:
+            per_unit = last_digits_per(of_statistic.unit, statistic)
+        except UnitNotConvertible:
+            # An older sensor's; the meter's own have other units.
+            continue
+        for registers, total in zip(known, of_statistic.totals, strict=True):
+            if total is not None and total.state is not None:
+                registers[key] = Known(
+                    total.at, total.state * per_unit, total.sum * per_unit
+                )
+    return [
+        Consumption(begin, end, _source(at_begin, at_end, begin), at_begin, at_end)
+        for (begin, end), (at_begin, at_end) in zip(
+            pairwise(borders), pairwise(known), strict=True
+        )
+    ]
+
+
+def _source(at_begin: Registers, at_end: Registers, begin: int) -> Source | None:
+    """Return what the registers come from, if they say something of a period."""
+    is_known = at_begin and any(known.at > begin for known in at_end.values())
+    return Source.STATISTICS if is_known else None
+
+
+async def _async_costs(
+    hass: HomeAssistant, statistics: Mapping[str, Statistic], borders: Sequence[int]
+) -> dict[Direction, list[float | None]]:
+    """Return the cost of import and the compensation of export of each period."""
+    priced: Mapping[str, str] = hass.data.get("energy", {}).get("cost_sensors", {})
+    ids = {
+        direction: [
+            priced[statistic.statistic_id]
+            for key, statistic in statistics.items()
+            if key.startswith(f"energy_{direction}")
+            and statistic.statistic_id in priced
+        ]
+        for direction in Direction
+    }
+    found = await async_totals(
+        hass, [i for each in ids.values() for i in each], borders
+    )
+    return {
+        direction: [
+            _cost(
+                begin,
+                [found[i].totals[number : number + 2] for i in each if i in found],
+            )
+            for number, begin in enumerate(borders[:-1])
+        ]
+        for direction, each in ids.items()
+        if each
+    }
+
+
+def _cost(begin: int, totals: list[list[Total | None]]) -> float | None:
+    """Return what statistics of costs have counted in a period, with those that have."""
+    counted = [
+        after.sum - (before.sum if before else 0)
+        for before, after in totals
+        if after is not None and after.at > begin
+    ]
+    return sum(counted) if counted else None

@@ -1,0 +1,142 @@
+"""What was counted where the logger does not reach, and what it has cost."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from custom_components.emu_professional.const import DOMAIN
+from homeassistant.components.recorder.models import (
+    StatisticData,
+    StatisticMeanType,
+    StatisticMetaData,
+)
+from homeassistant.components.recorder.statistics import async_import_statistics
+from simulator.meter import Meter
+
+from .house import DEVICE, IMPORT, INSTALLED, NOW, House
+
+COST = f"{IMPORT}_cost"
+COMPENSATION = f"{DEVICE}_energy_export_compensation"
+BORDER = NOW.replace(hour=0, minute=0)
+
+pytestmark = pytest.mark.usefixtures("all_statistics")
+
+
+async def get(house: House, **data: Any) -> dict[str, Any]:
+    """Call the action and return its response."""
+    response = await house.hass.services.async_call(
+        DOMAIN,
+        "get_consumption",
+        {"config_entry_id": house.entry.entry_id, **data},
+        blocking=True,
+        return_response=True,
+    )
+    assert response
+    return response
+
+
+def energy(house: House, register: str, begin: datetime, end: datetime) -> float:
+    """Return what a register has counted, in kWh."""
+    meter = house.server.meter
+    begin_wh, end_wh = (getattr(meter.registers(at), register) for at in (begin, end))
+    return float((end_wh - begin_wh) / 1000)
+
+
+async def has_cost(house: House, statistic_id: str, costs: list[float]) -> None:
+    """Let a statistic have costs of the hours before the last full one."""
+    metadata = StatisticMetaData(
+        mean_type=StatisticMeanType.NONE,
+        has_sum=True,
+        name=None,
+        source="recorder",
+        statistic_id=statistic_id,
+        unit_class=None,
+        unit_of_measurement="CHF",
+    )
+    first = NOW.replace(minute=0) - timedelta(hours=len(costs))
+    rows = [
+        StatisticData(
+            start=first + timedelta(hours=number),
+            state=sum(costs[: number + 1]),
+            sum=sum(costs[: number + 1]),
+        )
+        for number in range(len(costs))
+    ]
+    async_import_statistics(house.hass, metadata, rows)
+    await house.settle()
+
+
+async def test_statistics_and_costs(house: House) -> None:
+    """Where the logger does not reach back, the statistics do; costs are theirs."""
+    await house.hass.config.async_set_time_zone("UTC")
+    house.hass.config.currency = "CHF"
+    await house.load()
+    await house.live(1)
+    await house.fill()
+    config = house.server.meter.config
+    assert config.logger
+    logger = replace(config.logger, depth=60)
+    house.server.meter = Meter(replace(config, logger=logger), house.clock)
+    start = INSTALLED.replace(minute=0) + timedelta(hours=2)
+    await has_cost(house, COST, [0.25] * 20)
+    await has_cost(house, f"{IMPORT}_t1_cost", [1.0] * 20)
+    await has_cost(house, COMPENSATION, [-0.125] * 5)
+    house.hass.data["energy"] = {
+        "cost_sensors": {
+            IMPORT: COST,
+            f"{IMPORT}_t1": f"{IMPORT}_t1_cost",
+            f"{DEVICE}_energy_export": COMPENSATION,
+        }
+    }
+    try:
+        answer = await get(house, start=start.isoformat(), per="day")
+    finally:
+        house.hass.data.pop("energy")
+    first, middle, last = answer["periods"]
+    assert answer["currency"] == "CHF"
+    assert [day["source"] for day in answer["periods"]] == [
+        "statistics",
+        "statistics",
+        "logger",
+    ]
+    for day in (first, middle):
+        begin, end = (datetime.fromisoformat(day[key]) for key in ("start", "end"))
+        assert day["start_is_exact"]
+        assert day["end_is_exact"]
+        assert day["end_logged"] == day["end"]
+        for key, register in (
+            ("energy_import", "active_import"),
+            ("energy_export_t1", "active_export_t1"),
+            ("reactive_energy_import_t1", "reactive_import_t1"),
+        ):
+            assert day[key] == energy(house, register, begin, end)
+            at_end = getattr(house.server.meter.registers(end), register) / 1000
+            assert day["registers_at_end"][key] == at_end
+        assert day["peak_demand"] is None
+        assert day["power_failures"] is None
+        assert day["hours_without_record"] is None
+    assert last["energy_import"] == energy(
+        house, "active_import", BORDER, NOW.replace(minute=45)
+    )
+    # 11 of the 20 hours lie before midnight; two tariffs cost together.
+    assert [day["cost"] for day in answer["periods"]] == [None, 11 * 1.25, 9 * 1.25]
+    compensations = [day["compensation"] for day in answer["periods"]]
+    assert compensations == [None, None, -0.625]
+
+
+async def test_meter_without_logger(house: House) -> None:
+    """The statistics are asked alone; without any, the meter is told to have no logger."""
+    await house.load()
+    await house.live(1)
+    config = replace(house.server.meter.config, logger=None)
+    house.server.meter = Meter(config, house.clock)
+    start = (NOW - timedelta(hours=6)).isoformat()
+    (period,) = (await get(house, start=start))["periods"]
+    assert period["source"] == "statistics"
+    assert period["energy_import"] > 0
+    long_ago = {"start": "2050-01-01T00:00:00", "end": "2050-01-02T00:00:00"}
+    (period,) = (await get(house, **long_ago))["periods"]
+    assert period["source"] is None
+    assert period["energy_import"] is None
