@@ -984,6 +984,7 @@ async def test_actions_are_there_without_a_meter(
         GET,
         EXPORT,
         BACKFILL,
+        "get_consumption",
         "get_logbook",
         "firmware_slots",
     }
@@ -1004,6 +1005,7 @@ async def test_descriptions(
         GET: services._GET_SCHEMA,
         EXPORT: services._EXPORT_SCHEMA,
         BACKFILL: services._BACKFILL_SCHEMA,
+        "get_consumption": services._CONSUMPTION_SCHEMA,
         "get_logbook": services._LOGBOOK_SCHEMA,
         "firmware_slots": services._SLOTS_SCHEMA,
     }
@@ -1019,7 +1021,10 @@ async def test_descriptions(
             }
     assert texts.keys() == expected
     options = await async_get_translations(hass, language, "selector", {DOMAIN})
-    for action, field in ((GET, "columns"), (EXPORT, "columns"), (BACKFILL, "mode")):
+    for action, field in (
+        *((GET, "columns"), (EXPORT, "columns"), (BACKFILL, "mode")),
+        ("get_consumption", "per"),
+    ):
         select = described[action]["fields"][field]["selector"]["select"]
         for option in select["options"]:
             key = f"{select['translation_key']}.options.{option}"
