@@ -19,14 +19,16 @@ from pytest_homeassistant_custom_component.common import (
 
 from custom_components.emu_professional import meter_log
 from custom_components.emu_professional.backfill import pages
+from custom_components.emu_professional.const import DOMAIN
 from homeassistant.core import CoreState, HomeAssistant, ServiceCall, State, callback
 from homeassistant.helpers import restore_state
 from homeassistant.helpers.json import json_dumps
 from homeassistant.setup import async_setup_component
 from homeassistant.util import dt as dt_util
 from homeassistant.util.json import json_loads_object
+from simulator import faults
 from simulator.clock import ManualClock
-from simulator.history import CurrentRatioChange, VoltageRatioChange
+from simulator.history import CurrentRatioChange, PowerFailure, VoltageRatioChange
 from simulator.web import MeterServer
 from tests.conftest import SERIAL_NUMBER, state_of
 
@@ -78,7 +80,10 @@ async def restore(hass: HomeAssistant, storage: dict[str, Any]) -> None:
 def test_all_are_tested() -> None:
     """No blueprint is left out here."""
     names = {path.stem for path in BLUEPRINTS.glob("*/*.yaml")}
-    assert names == {"logbook_message", "peak_shaving", "monthly_export"}
+    assert names == {
+        *("logbook_message", "peak_shaving"),
+        *("monthly_export", "monthly_report"),
+    }
 
 
 async def test_logbook_message(
@@ -509,3 +514,157 @@ async def test_monthly_export_into_a_folder_that_does_not_exist(
     assert exported(folder / "meter-2026-06.csv")
     assert said.empty()
     await stop(hass, "monthly_export")
+
+
+def figures(server: MeterServer, since: datetime, until: datetime) -> list[str]:
+    """Return what a report must say of a time without trouble."""
+    begin, end = (server.meter.registers(at) for at in (since, until))
+    imported = (end.active_import - begin.active_import) / 1000
+    exported = (end.active_export - begin.active_export) / 1000
+    at_end = end.active_import / 1000, end.active_export / 1000
+    return [
+        f"- Import: {imported} kWh (T1 ",
+        f"- Export: {exported} kWh (T1 ",
+        f"import {at_end[0]} kWh, export {at_end[1]} kWh",
+        "- Peak demand: ",
+    ]
+
+
+JUNE: Final = (
+    datetime(2026, 5, 31, 22, tzinfo=UTC),
+    datetime(2026, 6, 30, 22, tzinfo=UTC),
+)
+
+
+async def test_monthly_report(
+    hass: HomeAssistant,
+    loaded: MockConfigEntry,
+    server: MeterServer,
+    july: July,
+    tmp_path: Path,
+) -> None:
+    """On the first of the month its figures are said, once; the file is there."""
+    said = async_mock_service(hass, "persistent_notification", "create")
+    await july(timedelta(hours=3, minutes=29, seconds=59))
+    await use(hass, "monthly_report", meter=loaded.entry_id, folder=str(tmp_path))
+    await july(timedelta(hours=3, minutes=30, seconds=1))
+    (call,) = said
+    message = call.data["message"]
+    assert call.data["title"] == "Consumption of 2026-06"
+    for figure in figures(server, *JUNE):
+        assert figure in message
+    assert f"- Load profile: {tmp_path}/meter-2026-06.csv" in message
+    assert exported(tmp_path / "meter-2026-06.csv")[1] == JUNE[1]
+    assert "Cost" not in message
+    assert "logged" not in message
+    assert "Power failures" not in message
+    assert [line[:2] for line in message.splitlines()] == 5 * ["- "]
+    await july(timedelta(days=1, hours=3, minutes=30, seconds=1))
+    assert len(said) == 1
+    await stop(hass, "monthly_report")
+
+
+async def test_monthly_report_at_the_next_start(
+    hass: HomeAssistant,
+    loaded: MockConfigEntry,
+    server: MeterServer,
+    july: July,
+    hass_storage: dict[str, Any],
+) -> None:
+    """Each month that was missed is said, with what is not as it should be in it."""
+    said = async_mock_service(hass, "persistent_notification", "create")
+    server.meter.happens(
+        PowerFailure(JUNE[0] - timedelta(minutes=20), JUNE[0] + timedelta(hours=3))
+    )
+    await july(timedelta(days=9))
+    state = State(
+        "automation.monthly_report",
+        "on",
+        {"last_triggered": "2026-05-01T03:30:00+02:00"},
+    )
+    stored = restore_state.StoredState(state, None, dt_util.utcnow())
+    hass_storage[restore_state.STORAGE_KEY] = {
+        "version": restore_state.STORAGE_VERSION,
+        "data": [json_loads_object(json_dumps(stored.as_dict()))],
+    }
+    await restore(hass, hass_storage)
+    hass.set_state(CoreState.not_running)
+    await use(hass, "monthly_report", meter=loaded.entry_id)
+    await hass.async_start()
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert [call.data["title"][-7:] for call in said] == ["2026-05", "2026-06"]
+    may, june = (call.data["message"] for call in said)
+    # The logger begins in May, and the failure was over the end of it.
+    assert "- The first register is of 2026-05-22T" in may
+    assert "kWh, logged 2026-05-31T23:30:00+02:00" in may
+    assert "- The first register is of 2026-05-31T23:30:00+02:00." in june
+    assert "Power failures: 1, changed transformer ratios: 0" in june
+    assert "Load profile" not in june
+    await stop(hass, "monthly_report")
+
+
+async def test_monthly_report_of_a_meter_that_is_away(
+    hass: HomeAssistant,
+    loaded: MockConfigEntry,
+    server: MeterServer,
+    july: July,
+    tmp_path: Path,
+) -> None:
+    """The owner is told at once, and of a file that can't be written in the report."""
+    said: asyncio.Queue[str] = asyncio.Queue()
+
+    @callback
+    def say(call: ServiceCall) -> None:
+        said.put_nowait(call.data["message"])
+
+    hass.services.async_register("persistent_notification", "create", say)
+    await july(timedelta(hours=2))
+    folder = tmp_path / "profiles"
+    await use(hass, "monthly_report", meter=loaded.entry_id, folder=str(folder))
+    server.faults.set(faults.Status(500), path="/data/")
+    # Nothing that waits for an hour is waited for.
+    passing = asyncio.create_task(july(timedelta(hours=3, minutes=30, seconds=1)))
+    assert "does not answer" in await said.get()
+    server.faults.clear()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    await july(timedelta(hours=4, minutes=30, seconds=2))
+    message = await said.get()
+    assert figures(server, *JUNE)[0] in message
+    assert f"could not be written to {folder}" in message
+    await passing
+    assert said.empty()
+    await stop(hass, "monthly_report")
+
+
+async def test_monthly_report_with_costs(
+    hass: HomeAssistant, loaded: MockConfigEntry, july: July
+) -> None:
+    """Costs are said where the dashboard has any, and nothing that is unknown."""
+    said = async_mock_service(hass, "persistent_notification", "create")
+    energy: dict[str, Any] = {
+        f"energy_{key}": 1.5 for key in ("import", "import_t1", "export", "export_t1")
+    }
+    energy |= {"energy_import_t2": 0, "energy_export_t2": 0}
+    unknown = ("peak_demand", "power_failures", "changed_ratios")
+    period = {
+        "source": "statistics",
+        "start_is_exact": True,
+        "end_is_exact": True,
+        "registers_at_end": energy,
+        **energy,
+        **dict.fromkeys((*unknown, "hours_without_record")),
+        "cost": 121.387,
+        "compensation": -0.5,
+    }
+    answer = {"periods": [period], "currency": "CHF"}
+    async_mock_service(hass, DOMAIN, "get_consumption", response=answer)
+    await july(timedelta(hours=3))
+    await use(hass, "monthly_report", meter=loaded.entry_id)
+    await july(timedelta(hours=3, minutes=30, seconds=1))
+    (call,) = said
+    assert call.data["message"].splitlines()[3:] == [
+        "- Cost: 121.39 CHF",
+        "- Compensation: -0.5 CHF",
+    ]
+    await stop(hass, "monthly_report")
