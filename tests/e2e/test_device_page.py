@@ -1,7 +1,9 @@
 """The page of a meter in Home Assistant."""
 
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from playwright.async_api import Page, ViewportSize, expect
 import pytest
@@ -12,7 +14,8 @@ from simulator.meter import Meter
 from .conftest import VIEWPORT, Install, Shot
 from .pages import row, rows, statistics_are_filled, until
 
-TALL: ViewportSize = {"width": 1280, "height": 2030}
+TALL: ViewportSize = {"width": 1280, "height": 2330}
+ZURICH = ZoneInfo("Europe/Zurich")
 LIVE = {
     "Energy import": ("wpulse_cnt_L123_e", "kWh"),
     "Energy import T1": ("wpulse_cnt_L123_T1_e", "kWh"),
@@ -68,7 +71,19 @@ async def test_live_values(
     # Readings go before logs: what the logbook says may come later.
     await expect(row(page, "Logbook")).to_be_visible(timeout=60_000)
     await expect(row(page, "Time not synchronized")).to_be_visible()
+
+    async def demand_is_right() -> bool:
+        shown = await rows(page)
+        expected = _demand(updater.meter)
+        return {name: shown.get(name) for name in expected} == expected
+
+    await until(demand_is_right, seconds=120)
     others = {n: t for n, t in (await rows(page)).items() if n not in LIVE}
+    assert others.pop("Tariff") in {"T1", "T2"}
+    for name, shown in _demand(updater.meter).items():
+        others.pop(name)
+        time = others.pop(f"{name} time", shown)
+        assert (time == "Unknown") is (shown == "Unknown")
     assert others.pop("Clock offset") in {"0 s", "-1 s", "1 s"}
     assert others == SETTINGS | dict.fromkeys(PRESS, "Press") | NEVER_HAPPENED
     await page.set_viewport_size(TALL)
@@ -92,3 +107,26 @@ def _shown_lately(meter: Meter) -> list[dict[str, str]]:
 def _grouped(number: Any) -> str:
     """Return a number as British pages show it, with all its digits."""
     return f"{Decimal(number):,}"
+
+
+def _demand(meter: Meter) -> dict[str, str]:
+    """Return what a page must show of the demand, from the house's registers."""
+    stamps = [record.stamp for record in meter.records()]
+    registers = [meter.registers(at).active_import for at in stamps]
+    now = datetime.fromtimestamp(meter.now(), ZURICH)
+    last_month = now.replace(day=1) - timedelta(days=1)
+    peaks: dict[str, float] = {}
+    demand = 0.0
+    for begin, before, register in zip(stamps, registers, registers[1:], strict=False):
+        demand = (register - before) / 250
+        month = f"{datetime.fromtimestamp(begin, ZURICH):%Y-%m}"
+        peaks[month] = max(peaks.get(month, 0), demand)
+    names = {
+        "Demand": demand,
+        "Peak demand this month": peaks.get(f"{now:%Y-%m}"),
+        "Peak demand last month": peaks.get(f"{last_month:%Y-%m}"),
+    }
+    return {
+        name: "Unknown" if power is None else f"{power:,.3f} kW"
+        for name, power in names.items()
+    }
