@@ -36,7 +36,9 @@ from simulator.images import Trait, signed_image
 from simulator.updater import (
     Age,
     Closed,
+    ImageCommand,
     Moment,
+    Op,
     Rc,
     UpdaterConfig,
     UpdateRequest,
@@ -387,6 +389,53 @@ async def test_test_refused(updater: UpdaterServer, owner: Owner) -> None:
     owner.happens[Step.TEST] = lambda: updater.refusals.append(Rc.BAD_STATE)
     assert await owner.install() is Reason.TEST_REFUSED
     await assert_safe(updater, Reason.TEST_REFUSED)
+
+
+@pytest.mark.parametrize("age", Age)
+async def test_power_lost_with_the_answer_to_test(
+    updater: UpdaterServer, owner: Owner, age: Age
+) -> None:
+    """A module refuses the repeated test of what it runs already: no verdict on it."""
+    updater.config = replace(updater.config, age=age)
+
+    def is_tested(request: UpdateRequest, moment: Moment) -> bool:
+        return moment is Moment.DONE and updater.bootloader.swap is Swap.TEST
+
+    updater.cut_power_when = is_tested
+    assert await owner.install() is SUCCESS
+    await assert_safe(updater, SUCCESS)
+
+
+async def test_nobody_knows_whether_a_refused_test_was_done(
+    updater: UpdaterServer, owner: Owner
+) -> None:
+    """Where the slots can't be looked at after it, the new image may run."""
+
+    def die(request: UpdateRequest, moment: Moment) -> bool:
+        if owner.steps[-1][0] is Step.TEST and request.op == Op.READ:
+            updater.datagrams.answers.loss = 1
+        return False
+
+    updater.cut_power_when = die
+    owner.happens[Step.TEST] = lambda: updater.refusals.append(Rc.BAD_STATE)
+    assert await owner.install() is Reason.TEST_LOST
+
+
+async def test_erase_whose_answer_is_lost(updater: UpdaterServer, owner: Owner) -> None:
+    """The slots tell whether an image that waits for the restart is deleted."""
+    updater.config = replace(updater.config, erases_pending=True)
+    updater.bootloader.write(0, NEW)
+    updater.bootloader.mark_pending()
+
+    def refuse_the_repeated(request: UpdateRequest, moment: Moment) -> bool:
+        if request.command == ImageCommand.ERASE and moment is Moment.DONE:
+            updater.refusals.append(Rc.BAD_STATE)
+            updater.datagrams.answers.lose(1)
+        return False
+
+    updater.cut_power_when = refuse_the_repeated
+    await owner.update.erase()
+    assert len(updater.bootloader.slots) == 1
 
 
 async def test_erase_refused(updater: UpdaterServer, owner: Owner) -> None:

@@ -246,13 +246,18 @@ class Update:
 
     async def _erase_pending(self) -> None:
         """Delete an image that waits for the restart; most modules refuse that."""
+        failed: MeterError | None = None
         try:
             await self._ask(UpdaterSession.erase)
+        except MeterError as err:
+            # Perhaps only the answer was lost: the slots tell.
+            failed = err
+        try:
             slots = await self._look()
         except MeterError as err:
             raise UpdateFailed(Reason.STAYS_PENDING, err) from err
         if any(slot.pending for slot in slots):
-            raise UpdateFailed(Reason.STAYS_PENDING)
+            raise UpdateFailed(Reason.STAYS_PENDING, failed or "") from failed
 
     async def _check_meter(self) -> None:
         status = await self._find().client.status()
@@ -302,9 +307,23 @@ class Update:
         try:
             await self._ask(lambda updater: updater.test(hash))
         except UpdaterRefused as err:
-            raise UpdateFailed(Reason.TEST_REFUSED, err) from err
+            if not await self._has_been_tested(hash):
+                raise UpdateFailed(Reason.TEST_REFUSED, err) from err
         except MeterError as err:
             raise UpdateFailed(Reason.TEST_LOST, err) from err
+
+    async def _has_been_tested(self, hash: bytes) -> bool:
+        """Return whether an image is pending or runs although its *test* was refused.
+
+        Only the repeated request was: the answer to the first one was lost, and the
+        module may have lost power and have restarted since. Raises UpdateFailed where
+        that can't be found out.
+        """
+        try:
+            slots = await self._look()
+        except MeterError as err:
+            raise UpdateFailed(Reason.TEST_LOST, err) from err
+        return _running(slots) == hash or is_pending(slots, hash)
 
     async def _finish(self, hash: bytes) -> None:
         if _is_confirmed(await self._start_trial(hash)):
