@@ -450,13 +450,19 @@ class _ChangedTable(Fault):
 
 @dataclass(frozen=True, slots=True)
 class TruncatedTable(_ChangedTable):
-    """A complete HTTP answer that ends in the middle of the line of a record."""
+    """A complete HTTP answer that ends in the middle of the line of a record.
+
+    `instead` comes instead of the rest, for instance an error page.
+    """
 
     records: Indices = None
+    instead: bytes = b""
 
     @override
     def _changed(self, response: web.Response) -> bytes:
-        return _body(response)[: _middle_of_line(response, self.records)]
+        if (cut := _middle_of_line(response, self.records)) is None:
+            return _body(response)
+        return _body(response)[:cut] + self.instead
 
 
 class _ChangedLines(_ChangedTable):

@@ -24,7 +24,7 @@ from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
 from homeassistant.util import dt as dt_util
 from homeassistant.util.json import JsonValueType
 
-from .backfill.pages import index_after
+from .backfill.pages import followed
 from .const import DOMAIN, LOGGER
 from .coordinator import EmuCoordinator
 from .emu.client import MeterClient
@@ -390,10 +390,11 @@ async def _read[R: Record | LogbookRecord](
         if page.whole and (page.refusals or not page.records):
             page = min(await _page_of(ask(first, end)), page, key=_badness)
         # A meter may answer with others than it was asked for.
+        page, following = followed(page, first)
         found = [record for record in page.records if first <= record.index <= end]
         records += found
         refused.update(refusal.reason for refusal in page.refusals)
-        if (following := index_after(page, first)) > first:
+        if following > first:
             first = following
         elif page.whole:
             first = end + 1

@@ -117,6 +117,21 @@ async def test_what_was_asked_for_is_not_taken_for_what_has_come(
     assert not [r async for page in reader.pages(1, 99) for r in page.refusals]
 
 
+@pytest.mark.parametrize(
+    "line", [b"<p>Internal error</p>", b"2060-09-06T09:40:00+00:00;1;0;22350001"]
+)
+async def test_lines_instead_of_the_rest(
+    reader: LoggerReader, server: MeterServer, line: bytes
+) -> None:
+    """Whatever stands there in place of records, they are asked for and counted once."""
+    last = (await newest(reader)).index
+    cut = faults.TruncatedTable(range(60, 70), b"\n" + b"\n".join([line] * 30))
+    server.faults.set(cut, path="/data/", times=1)
+    read = [page async for page in reader.pages(1, last)]
+    found = [record.index for page in read for record in page.records]
+    assert found == list(range(1, last + 1))
+
+
 async def test_nothing_may_have_been_cut(
     reader: LoggerReader, server: MeterServer
 ) -> None:

@@ -7,11 +7,17 @@ came, and an empty answer that may have been cut is asked for again.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
 from ..emu.client import MeterClient
-from ..emu.errors import MeterUnexpectedAnswer, MeterUnreachable, MeterUnreadable
+from ..emu.errors import (
+    MeterUnexpectedAnswer,
+    MeterUnreachable,
+    MeterUnreadable,
+    line_of_table,
+)
 from ..emu.logs import CUT_OFF, LogbookRecord, Page, Record, Refusal, Timing, locate
 from ..emu.pace import FIRST_PAGE, MOST_RECORDS, SHORT
 from ..emu.request_queue import Priority
@@ -106,7 +112,7 @@ class TablePages[R: Record | LogbookRecord]:
                 page = await self._page(first, min(first + count - 1, last))
                 pause = page.timing.whole * _PAUSE if page.timing else 0
                 await asyncio.sleep(min(pause, _LONGEST_PAUSE))
-            following = index_after(page, first)
+            page, following = followed(page, first)
             if following == first:
                 record = await self._next(first, last)
                 first = last + 1 if record is None else record.index
@@ -366,11 +372,21 @@ class LogbookPages(TablePages[LogbookRecord]):
         )
 
 
-def index_after[R: Record | LogbookRecord](page: Page[R], first: int) -> int:
-    """Return the index after those that came: `first`, if nothing did."""
-    # A line that was refused has come as well, and its index is used up.
-    following = first + len(page.records) + len(page.refusals)
-    return max(following, page.records[-1].index + 1) if page.records else following
+def followed[R: Record | LogbookRecord](
+    page: Page[R], first: int
+) -> tuple[Page[R], int]:
+    """Return a page without what is asked for again, and the index to ask from next.
+
+    That is the one after the last record that came: lines that were refused after it
+    may be damaged records or anything else, such as an error page. Where no record
+    came, damaged lines use up an index each. The index is `first` if nothing came.
+    """
+    if not page.records:
+        damaged = sum(line_of_table(refusal.line) for refusal in page.refusals)
+        return page, first + damaged
+    following = max(page.records[-1].index + 1, first)
+    gaps = max(following - first - len(page.records), 0)
+    return replace(page, refusals=page.refusals[:gaps]), following
 
 
 def _is_nothing[R: Record | LogbookRecord](page: Page[R]) -> bool:
