@@ -16,6 +16,7 @@ from custom_components.emu_professional.demand import (
     Interval,
     LiveIntervals,
     LoggedDemand,
+    Peaks,
     expected,
     month_begin,
     next_month,
@@ -188,6 +189,16 @@ def test_first_interval_of_another_length() -> None:
     demand = LoggedDemand(SERIAL_NUMBER, ZURICH)
     demand.feed(records([(0, 0, 0), (15, 10, 0), (20, 90, 0), (25, 95, 0)]), EVER)
     assert demand.peaks.by_month[2026, 6] == Interval(START + 1200, 300, 80)
+
+
+def test_old_months_are_forgotten() -> None:
+    """The peaks of a year are kept, and those of the month before."""
+    peaks = Peaks(ZURICH)
+    for month in range(20):
+        begin = month_begin(next_month((2025, 1), month), ZURICH)
+        peaks.add(Interval(begin + 900, 900, 1))
+    assert min(peaks.by_month) == (2025, 8)
+    assert len(peaks.by_month) == 13
 
 
 def test_each_record_once() -> None:

@@ -158,6 +158,21 @@ async def test_logger(
     assert classes["unit_of_measurement"] == "kW"
 
 
+@pytest.mark.usefixtures("loaded")
+async def test_next_record_is_read_when_it_is_there(
+    entry: MockConfigEntry, clock: ManualClock, look: Look
+) -> None:
+    """A look comes every five minutes, and 84 s after the next record's stamp."""
+    logbook = entry.runtime_data.logbook
+    await look()
+    assert logbook.update_interval == timedelta(minutes=5)
+    await look(minutes=12)
+    # Both looks are at 10:12.
+    assert logbook.update_interval == timedelta(minutes=4, seconds=24)
+    await look(minutes=4, seconds=24)
+    assert logbook.update_interval == timedelta(minutes=5)
+
+
 @pytest.mark.usefixtures("world_time")
 async def test_expected_demand(
     hass: HomeAssistant,
@@ -206,23 +221,19 @@ async def test_without_logger(
     """Live readings count, for intervals that were observed completely."""
     meter = server.meter
     await look()
-    await pass_time(300)
+    await pass_time(895)
     assert shown(hass, "demand") == STATE_UNKNOWN
-    await pass_time(605)
+    await pass_time(10)
     # Home Assistant has begun with the interval.
-    assert float(shown(hass, "demand")) == demand(meter, NOON + QUARTER)
+    highest = demand(meter, NOON + QUARTER)
+    assert float(shown(hass, "demand")) == highest
     assert shown(hass, "peak_demand_this_month_time") == (NOON + QUARTER).isoformat()
-    await pass_time(300)
     await server.stop()
     await pass_time(120)
     assert shown(hass, "demand") == STATE_UNAVAILABLE
     await server.start()
-    await pass_time(480)
-    assert float(shown(hass, "demand")) == demand(meter, NOON + QUARTER)
-    await pass_time(900)
-    assert float(shown(hass, "demand")) == demand(meter, NOON + 3 * QUARTER)
-    highest = max(demand(meter, NOON + n * QUARTER) for n in (1, 3))
-    assert float(shown(hass, "peak_demand_this_month")) == highest
+    await pass_time(780)
+    assert float(shown(hass, "demand")) == highest
     await hass.config_entries.async_reload(loaded.entry_id)
     await hass.async_block_till_done()
     assert float(shown(hass, "peak_demand_this_month")) == highest
@@ -300,6 +311,15 @@ async def test_logger_that_fails_or_begins_again(
     until = NOON
     check_peaks(hass, server.meter, until)
     before = shown(hass, "peak_demand_last_month")
+    # Where the last lines can't be read, nothing begins again.
+    newest = server.meter.newest_index
+    broken = range(newest - 1, newest + 1)
+    server.faults.set(faults.BrokenLine(20, broken), path="/data/")
+    records_read(server)
+    await look()
+    assert records_read(server) == []
+    server.faults.clear()
+    check_peaks(hass, server.meter, until)
     # Another logger, which begins with index 1 again.
     config = server.meter.config
     server.meter.__init__(  # type: ignore[misc]

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
 from enum import StrEnum
 from itertools import pairwise
+from math import inf
 from typing import Final, NamedTuple
 
 from .backfill.records import Believed, RecordFilter
@@ -225,8 +226,13 @@ def _registers(believed: Believed) -> Registers:
     }
 
 
+def known_since(period: Consumption) -> float:
+    """Return since when all registers that are known of a period are."""
+    if period.source is None:
+        return inf
+    return max(known.at for known in period.at_begin.values())
+
+
 def reaches_back(period: Consumption) -> bool:
     """Return whether the registers are known where a period begins, or before."""
-    return bool(period.at_begin) and all(
-        known.at <= period.begin for known in period.at_begin.values()
-    )
+    return known_since(period) <= period.begin

@@ -25,6 +25,7 @@ from .consumption import (
     LoadProfile,
     Registers,
     Source,
+    known_since,
     reaches_back,
 )
 from .emu.errors import MeterWithoutLogger
@@ -76,8 +77,9 @@ async def async_read(
 
 
 def _better(logged: Consumption, counted: Consumption) -> Consumption:
-    """Return what reaches back to the begin of a period, or at least into it."""
-    return logged if reaches_back(logged) or not counted.source else counted
+    """Return what reaches further back, up to the begin of a period."""
+    since = max(known_since(counted), counted.begin)
+    return counted if since < known_since(logged) else logged
 
 
 async def _async_read_logger(
@@ -109,6 +111,7 @@ async def _async_read_statistics(
     ids = [statistic.statistic_id for statistic in statistics.values()]
     found = await async_totals(hass, ids, borders)
     known: list[dict[str, Known]] = [{} for _ in borders]
+    first: dict[str, Known] = {}
     for key, statistic in statistics.items():
         if (of_statistic := found.get(statistic.statistic_id)) is None:
             continue
@@ -117,23 +120,29 @@ async def _async_read_statistics(
         except UnitNotConvertible:
             # An older sensor's; the meter's own have other units.
             continue
-        for registers, total in zip(known, of_statistic.totals, strict=True):
+        for registers, total in zip(
+            (*known, first), (*of_statistic.totals, of_statistic.first), strict=True
+        ):
             if total is not None and total.state is not None:
                 registers[key] = Known(
                     total.at, total.state * per_unit, total.sum * per_unit
                 )
     return [
-        Consumption(begin, end, _source(at_begin, at_end, begin), at_begin, at_end)
-        for (begin, end), (at_begin, at_end) in zip(
+        _counted(*ends, at_begin, at_end, first)
+        for ends, (at_begin, at_end) in zip(
             pairwise(borders), pairwise(known), strict=True
         )
     ]
 
 
-def _source(at_begin: Registers, at_end: Registers, begin: int) -> Source | None:
-    """Return what the registers come from, if they say something of a period."""
-    is_known = at_begin and any(known.at > begin for known in at_end.values())
-    return Source.STATISTICS if is_known else None
+def _counted(
+    begin: int, end: int, at_begin: Registers, at_end: Registers, first: Registers
+) -> Consumption:
+    """Return a period; a statistic that begins in it counts from its first row on."""
+    if not any(known.at > begin for known in at_end.values()):
+        return Consumption(begin, end)
+    at_begin = {key: at_begin.get(key, first[key]) for key in at_end}
+    return Consumption(begin, end, Source.STATISTICS, at_begin, at_end)
 
 
 async def _async_costs(

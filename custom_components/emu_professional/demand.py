@@ -45,6 +45,8 @@ _TAIL: Final = 2
 """Records before the undecided ones with which a stored state begins."""
 _VALUES: Final = REGISTERS + 1
 """Values of a record that are stored: the registers, and the power beside them."""
+_LATE: Final = 600
+"""Seconds after the end of an interval until its record may be read."""
 _LONGEST_PAUSE: Final = 60.0
 """Seconds between two live readings after which the interval is not fully observed."""
 _CLOCK_JITTER: Final = 2 * CLOCK_RESOLUTION.total_seconds()
@@ -65,6 +67,11 @@ class Interval(NamedTuple):
     def begin(self) -> int:
         """When it began."""
         return self.end - self.seconds
+
+    @property
+    def fresh_until(self) -> int:
+        """Until when it is the last one: then the next one should be known as well."""
+        return self.end + 2 * self.seconds + _LATE
 
     @property
     def demand(self) -> float:

@@ -40,8 +40,6 @@ from .storage import EntryStore, entry_store, shape
 _STORE_DELAY: Final = 60
 _TOLERANCE: Final = 60
 """Seconds by which a record may be from the future, as clocks are compared."""
-_LATE: Final = 600
-"""Seconds after which the interval after the last one should be known as well."""
 _WATT_HOURS: Final = 1000
 _REGISTER: Final = "energy_import"
 _POWER: Final = "active_power"
@@ -177,30 +175,29 @@ class DemandCoordinator(DataUpdateCoordinator[DemandData]):
         newest = self._logbook.newest_record
         if newest is not None:
             position = self._logged.position
-            if position is not None and newest.index < position:
-                self._logged.restart()
             if position is not None and records and records[0].index <= position + 1:
                 self._feed(records)
-            if self._logged.position is None or self._logged.position < newest.index:
-                self._read_soon(newest)
+            if self._logged.position != newest.index:
+                self._read_soon()
         self._show()
 
     @callback
-    def _read_soon(self, newest: Record) -> None:
+    def _read_soon(self) -> None:
+        """Read what is not known in the background, unless that has to wait."""
         is_running = self.hass.state is CoreState.running
         if is_running and not self._meter.installation.is_busy:
             self._is_reading = True
             self.config_entry.async_create_background_task(
-                self.hass, self._async_read(newest), f"{self.name} look"
+                self.hass, self._async_read(), f"{self.name} look"
             )
 
-    async def _async_read(self, newest: Record) -> None:
+    async def _async_read(self) -> None:
         """Read what is not known of this month and the last one.
 
         Where reading fails in the middle, the next look goes on from there.
         """
         try:
-            await self._async_read_until(newest.index)
+            await self._async_read_unknown()
         except MeterError as err:
             # The meter's own coordinator says so.
             LOGGER.debug("%s: %s", self.name, err)
@@ -208,14 +205,17 @@ class DemandCoordinator(DataUpdateCoordinator[DemandData]):
             self._is_reading = False
         self._show()
 
-    async def _async_read_until(self, last: int) -> None:
+    async def _async_read_unknown(self) -> None:
         reader = LoggerReader(self._meter.client)
         newest = await reader.newest()
         if newest is None:
             return
-        last = max(last, newest.index)
-        position = self._logged.position
+        if self._begins_again(newest):
+            self._logged.restart()
+        position, last = self._logged.position, newest.index
         first = 0 if position is None else position + 1
+        if last < first:
+            return
         if last - first >= LOGGER_SIZE:
             months = next_month(month_of(self._meter_time(), self._zone), -1)
             since = month_begin(months, self._zone) - HOUR
@@ -227,6 +227,16 @@ class DemandCoordinator(DataUpdateCoordinator[DemandData]):
             )
         self._logged.read_until(last)
         self._save_soon()
+
+    def _begins_again(self, newest: Record) -> bool:
+        """Return whether the logger was erased: a later record has a lower index.
+
+        Where the last lines of an answer are damaged, an earlier record has.
+        """
+        position, known = self._logged.position, self._logged.record
+        if position is None or newest.index >= position:
+            return False
+        return known is None or newest.at > known.at
 
     def _feed(self, records: list[Record]) -> None:
         self._logged.feed(records, self._latest())
@@ -246,18 +256,16 @@ class DemandCoordinator(DataUpdateCoordinator[DemandData]):
         """Show what is known now."""
         now = self._meter_time()
         month = month_of(now, self._zone)
-        last, peaks = self._last_observed, self._observed
+        known, peaks = [self._last_observed], self._observed
         if self._logged.position is not None:
-            last, peaks = self._logged.last, self._logged.peaks
+            known, peaks = [self._logged.last, *known], self._logged.peaks
         if (record := self._logged.record) is not None:
             self._live.follow(record.at, self._logged.seconds)
         self._changes_at = month_begin(next_month(month), self._zone)
+        fresh = [each for each in known if each and now < each.fresh_until]
+        last = fresh[0] if fresh else None
         if last is not None:
-            fresh_until = last.end + 2 * last.seconds + _LATE
-            if now >= fresh_until:
-                last = None
-            else:
-                self._changes_at = min(self._changes_at, fresh_until)
+            self._changes_at = min(self._changes_at, last.fresh_until)
         data = DemandData(
             last,
             peaks.by_month.get(month),

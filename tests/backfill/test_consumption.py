@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from custom_components.emu_professional.const import DOMAIN
+from custom_components.emu_professional.const import CONF_AUTOMATIC, DOMAIN
 from homeassistant.components.recorder.models import (
     StatisticData,
     StatisticMeanType,
@@ -126,16 +126,26 @@ async def test_statistics_and_costs(house: House) -> None:
     assert compensations == [None, None, -0.625]
 
 
+@pytest.mark.usefixtures("recorder_may_warn")
 async def test_meter_without_logger(house: House) -> None:
-    """The statistics are asked alone; without any, the meter is told to have no logger."""
+    """The statistics are asked alone; one that is missing or another's stops no other."""
+    house.hass.config_entries.async_update_entry(
+        house.entry, options={CONF_AUTOMATIC: False}
+    )
+    await has_cost(house, f"{DEVICE}_energy_export_t2", [0.25] * 9)
     await house.load()
-    await house.live(1)
+    await house.live(5)
     config = replace(house.server.meter.config, logger=None)
     house.server.meter = Meter(config, house.clock)
     start = (NOW - timedelta(hours=6)).isoformat()
     (period,) = (await get(house, start=start))["periods"]
     assert period["source"] == "statistics"
-    assert period["energy_import"] > 0
+    # Home Assistant has observed the meter since the hour that ended at ten.
+    assert period["start_is_exact"] is False
+    assert period["start_logged"] == period["end_logged"]
+    assert period["energy_import"] == 0
+    assert period["energy_export_t2"] is None
+    assert period["reactive_energy_import"] is None
     long_ago = {"start": "2050-01-01T00:00:00", "end": "2050-01-02T00:00:00"}
     (period,) = (await get(house, **long_ago))["periods"]
     assert period["source"] is None

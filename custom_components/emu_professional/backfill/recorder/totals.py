@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from homeassistant.components.recorder.db_schema import Statistics
@@ -28,10 +28,11 @@ class Total(NamedTuple):
 class Totals(NamedTuple):
     """What a statistic had counted at some times, in its own unit.
 
-    None at a time before its first row.
+    None at a time before its first row, which is `first`.
     """
 
     unit: str | None
+    first: Total | None
     totals: list[Total | None]
 
 
@@ -54,19 +55,35 @@ def _totals(
     found = manager.get_many(session, statistic_ids=set(statistic_ids))
     return {
         statistic_id: Totals(
-            metadata["unit_of_measurement"], _totals_of(session, metadata_id, ats)
+            metadata["unit_of_measurement"],
+            _first(session, metadata_id),
+            _totals_of(session, metadata_id, ats),
         )
         for statistic_id, (metadata_id, metadata) in found.items()
     }
+
+
+type _Columns = tuple[float | None, float | None, float | None]
+
+
+def _rows(metadata_id: int) -> Select[_Columns]:
+    table = Statistics
+    return select(table.start_ts, table.state, table.sum).where(
+        table.metadata_id == metadata_id, table.sum.is_not(None)
+    )
+
+
+def _first(session: Session, metadata_id: int) -> Total | None:
+    oldest = _rows(metadata_id).order_by(Statistics.start_ts).limit(1)
+    row = session.execute(oldest).tuples().first()
+    return _total(*row) if row else None
 
 
 def _totals_of(
     session: Session, metadata_id: int, ats: Sequence[int]
 ) -> list[Total | None]:
     table = Statistics
-    rows = select(table.start_ts, table.state, table.sum).where(
-        table.metadata_id == metadata_id, table.sum.is_not(None)
-    )
+    rows = _rows(metadata_id)
     exact: dict[int, Total] = {}
     for first in range(0, len(ats), _AT_ONCE):
         starts = [at - HOUR for at in ats[first : first + _AT_ONCE]]
