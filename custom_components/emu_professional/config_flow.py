@@ -32,7 +32,7 @@ from homeassistant.helpers.selector import (
 )
 from homeassistant.helpers.service_info.dhcp import DhcpServiceInfo
 
-from .const import CONF_AUTOMATIC, DOMAIN, LOGGER, NAME
+from .const import CONF_AUTOMATIC, CONF_COSTS, DOMAIN, LOGGER, NAME
 from .emu.client import MeterClient
 from .emu.errors import (
     FirmwareRefused,
@@ -507,14 +507,17 @@ class EmuOptionsFlow(OptionsFlowWithReload):
     async def async_step_statistics(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Ask whether statistics are to be filled automatically."""
+        """Ask whether statistics are to be filled automatically, and costs follow."""
         if user_input is not None:
             return self._finish(user_input)
-        automatic = self.config_entry.options.get(CONF_AUTOMATIC, True)
+        options = self.config_entry.options
         return self.async_show_form(
             step_id="statistics",
             data_schema=vol.Schema(
-                {vol.Required(CONF_AUTOMATIC, default=automatic): BooleanSelector()}
+                {
+                    vol.Required(key, default=options.get(key, True)): BooleanSelector()
+                    for key in (CONF_AUTOMATIC, CONF_COSTS)
+                }
             ),
         )
 

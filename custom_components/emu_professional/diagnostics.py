@@ -14,7 +14,7 @@ from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import CONF_PASSWORD, CONF_PORT
 from homeassistant.core import HomeAssistant
 
-from .const import CONF_AUTOMATIC
+from .const import CONF_AUTOMATIC, CONF_COSTS
 from .emu.pace import Pace
 from .emu.registers import BY_JSON_KEY
 from .firmware import firmware_store
@@ -126,6 +126,7 @@ def _entry(entry: EmuConfigEntry) -> dict[str, Any]:
         "has_password": bool(entry.data.get(CONF_PASSWORD)),
         "has_default_port": entry.data.get(CONF_PORT) == _HTTP_PORT,
         CONF_AUTOMATIC: entry.options.get(CONF_AUTOMATIC, True) is True,
+        CONF_COSTS: entry.options.get(CONF_COSTS, True) is True,
     }
 
 

@@ -52,7 +52,7 @@ from homeassistant.util.ulid import ulid_now
 
 from .action_queue import MOST_WAITING, QueueFull
 from .backfill.pages import LoggerReader
-from .backfill.report import EVERYTHING, Mode, Outcome, Window
+from .backfill.report import EVERYTHING, Mode, Outcome, Report, Window
 from .backfill.times import HOUR
 from .const import DOMAIN
 from .consumption import Consumption, Per, borders, count as count_periods
@@ -66,6 +66,7 @@ from .meter_log import described, shown
 from .runtime import EmuConfigEntry
 
 ATTR_COLUMNS: Final = "columns"
+ATTR_COSTS: Final = "costs"
 ATTR_DRY_RUN: Final = "dry_run"
 ATTR_END: Final = "end"
 ATTR_FIRST_INDEX: Final = "first_index"
@@ -73,10 +74,12 @@ ATTR_LAST_INDEX: Final = "last_index"
 ATTR_MODE: Final = "mode"
 ATTR_PATH: Final = "path"
 ATTR_PER: Final = "per"
+ATTR_PRICE: Final = "price"
 ATTR_START: Final = "start"
 
 SERVICE_CONSUMPTION: Final = "get_consumption"
 SERVICE_BACKFILL: Final = "backfill_statistics"
+SERVICE_COSTS: Final = "fill_costs"
 SERVICE_EXPORT: Final = "export_data_logger"
 SERVICE_GET: Final = "get_data_logger"
 SERVICE_LOGBOOK: Final = "get_logbook"
@@ -113,6 +116,14 @@ def _whole_number(value: object) -> int:
     if isinstance(value, int | str) or (isinstance(value, float) and isfinite(value)):
         return int(value)
     raise ValueError(value)
+
+
+def _finite(value: object) -> float:
+    """Return a number. Raises ValueError or TypeError for what is none."""
+    number = vol.Coerce(float)(value)
+    if not isfinite(number):
+        raise ValueError(value)
+    return float(number)
 
 
 def _storable(value: object) -> object:
@@ -155,6 +166,15 @@ _BACKFILL_SCHEMA: Final = vol.Schema(
         vol.Optional(ATTR_DRY_RUN, default=False): cv.boolean,
     }
 )
+_COSTS_SCHEMA: Final = vol.Schema(
+    {
+        **_METER,
+        **_WINDOW,
+        vol.Optional(ATTR_PRICE): _finite,
+        vol.Optional(ATTR_COSTS, default=[]): cv.entity_ids,
+        vol.Optional(ATTR_DRY_RUN, default=False): cv.boolean,
+    }
+)
 _GET_SCHEMA: Final = vol.Schema(_SELECTION)
 _LOGBOOK_SCHEMA: Final = vol.Schema({**_METER, **_WINDOW})
 _CONSUMPTION_SCHEMA: Final = vol.Schema(
@@ -174,8 +194,7 @@ type _Columns = tuple[tuple[int, Quantity], ...]
 async def _async_backfill_statistics(call: ServiceCall) -> ServiceResponse:
     """Fill the statistics of whole hours; energy is in the unit of its quantity."""
     entry = _entry(call)
-    window = _window(call)
-    hours = Window(window.since // HOUR * HOUR, -(-window.until // HOUR) * HOUR)
+    hours = _hours(call)
     mode, dry_run = call.data[ATTR_MODE], call.data[ATTR_DRY_RUN]
     backfill = entry.runtime_data.backfill
     report = await _async_while_loaded(
@@ -192,8 +211,22 @@ async def _async_backfill_statistics(call: ServiceCall) -> ServiceResponse:
         "statistics": {
             statistic_id: _outcome(outcome)
             for statistic_id, outcome in report.statistics.items()
-        },
+        }
+        | _costs(report),
     }
+
+
+async def _async_fill_costs(call: ServiceCall) -> ServiceResponse:
+    """Give the hours of a window their costs, in the currency of Home Assistant."""
+    entry = _entry(call)
+    dry_run: bool = call.data[ATTR_DRY_RUN]
+    backfill = entry.runtime_data.backfill
+    work = backfill.async_fill_costs(
+        *(_hours(call), call.data.get(ATTR_PRICE), call.data[ATTR_COSTS]),
+        dry_run=dry_run,
+    )
+    report = await _async_while_loaded(call.hass, entry, work)
+    return {"dry_run": dry_run, "statistics": _costs(report)}
 
 
 async def _async_get_data_logger(call: ServiceCall) -> ServiceResponse:
@@ -587,6 +620,12 @@ def _window(call: ServiceCall) -> Window:
     return window
 
 
+def _hours(call: ServiceCall) -> Window:
+    """Return the window of a call in whole hours."""
+    window = _window(call)
+    return Window(window.since // HOUR * HOUR, -(-window.until // HOUR) * HOUR)
+
+
 def _seconds(at: datetime | None, default: int) -> int:
     """Return a time in seconds since 1970-01-01 UTC, within what a window can be."""
     if at is None:
@@ -783,6 +822,19 @@ def _outcome(outcome: Outcome) -> JsonObjectType:
     return shown
 
 
+def _costs(report: Report) -> JsonObjectType:
+    return {
+        statistic_id: {
+            "hours": outcome.hours,
+            "hours_without_price": outcome.hours_without_price,
+            "cost_before": round(outcome.before, 4),
+            "cost_after": round(outcome.after, 4),
+            "unit": outcome.unit,
+        }
+        for statistic_id, outcome in report.costs.items()
+    }
+
+
 def _names(status: int) -> list[str]:
     """Return the names of status bits, those that the manual does not name left out."""
     return [
@@ -827,6 +879,12 @@ ACTIONS: Final = {
     SERVICE_BACKFILL: _Action(
         _BACKFILL_SCHEMA,
         _async_backfill_statistics,
+        SupportsResponse.OPTIONAL,
+        only_administrators=True,
+    ),
+    SERVICE_COSTS: _Action(
+        _COSTS_SCHEMA,
+        _async_fill_costs,
         SupportsResponse.OPTIONAL,
         only_administrators=True,
     ),

@@ -1,8 +1,8 @@
 """When a meter's statistics are filled, and how far that is."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, override
@@ -24,11 +24,13 @@ from ..coordinator import EmuCoordinator
 from ..emu.errors import LoggerOfAnotherMeter, MeterError, MeterWithoutLogger
 from ..lost_hours import LostHours
 from ..storage import EntryStore, entry_store
+from .follow_costs import CostFollower
 from .ledger import SEALED, Ledger, Outage, Seal, is_long, lost
-from .prices import CostSource, async_cost_sources
+from .prices import CostSource, Price, async_cost_sources
 from .recorder import (
     Statistic,
     async_caught_up,
+    async_compiled_until,
     async_has_rows,
     async_is_recorded,
     async_seals,
@@ -157,6 +159,66 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
         """
         self._check_ready()
         return await self._async_guarded(window, TARGETS, mode, dry_run)
+
+    async def async_fill_costs(
+        self,
+        window: Window,
+        price: float | None = None,
+        cost_ids: Collection[str] = (),
+        *,
+        dry_run: bool = False,
+    ) -> Report:
+        """Give the hours of a window their costs, at a price or at the dashboard's.
+
+        A price per kWh is for all costs, and for a compensation if that is named.
+        Raises ServiceValidationError if nothing has a price or no run can be now, and
+        HomeAssistantError if it fails.
+        """
+        self._check_ready()
+        self._is_running = True
+        try:
+            sources = await self._async_chosen_costs(price, cost_ids)
+            compiled = await async_compiled_until(self.hass) or 0
+            until = min(window.until, whole_hour(compiled))
+            report = Report()
+            follower = CostFollower(self.hass, {}, report, dry_run=dry_run)
+            for energy, source in sources:
+                await follower.async_fill(energy, source, Window(window.since, until))
+        finally:
+            self._is_running = False
+        for error in report.failed.values():
+            raise error
+        return report
+
+    async def _async_chosen_costs(
+        self, price: float | None, cost_ids: Collection[str]
+    ) -> list[tuple[Statistic, CostSource]]:
+        """Return energies of the meter, and their chosen costs with their prices."""
+        sources = await async_cost_sources(self.hass)
+        priced = [
+            (energy, source)
+            for target in TARGETS
+            if target.is_register and (energy := self._statistic_of(target)) is not None
+            for source in sources.get(energy.statistic_id, ())
+        ]
+        found = {source.statistic.statistic_id for _, source in priced}
+        if unknown := sorted(set(cost_ids) - found):
+            raise _invalid("not_a_cost", meter=self.name, entity_id=unknown[0])
+        if cost_ids:
+            priced = [
+                (energy, source)
+                for energy, source in priced
+                if source.statistic.statistic_id in cost_ids
+            ]
+        elif price is not None:
+            priced = [each for each in priced if not each[1].is_compensation]
+        if not priced:
+            raise _invalid("no_costs", meter=self.name)
+        if price is None:
+            return priced
+        return [
+            (energy, replace(source, price=Price(price))) for energy, source in priced
+        ]
 
     def _check_ready(self) -> None:
         if not _has_recorder(self.hass):
@@ -654,6 +716,7 @@ def _report_diagnostics(report: Report, ids: dict[str, str]) -> dict[str, Any]:
         "last": _iso(report.last),
         "logger_begins": _iso(report.logger_begins),
         "until": _iso(report.until),
+        "costs": [asdict(outcome) for outcome in report.costs.values()],
         "statistics": {
             key: asdict(report.statistics[statistic_id])
             for key, statistic_id in ids.items()

@@ -18,7 +18,7 @@ from .recorder import (
     async_began,
     async_stored,
 )
-from .report import CostOutcome, Report
+from .report import CostOutcome, Report, Window
 from .series import Plan, Row, carried_out, changed, changes
 from .times import HOUR
 
@@ -84,6 +84,23 @@ class CostFollower:
                 LOGGER.debug("%s", err)
                 outcome = self._outcome(source.statistic)
                 outcome.hours_without_price += sum(at < counted_until for at in since)
+
+    async def async_fill(
+        self, energy: Statistic, source: CostSource, window: Window
+    ) -> None:
+        """Give all hours of a window that have energy their costs.
+
+        Raises what `async_price` raises.
+        """
+        since, until = window.since, window.until
+        stored = await async_stored(self._hass, energy, since, until, register=None)
+
+        def energies() -> dict[int, float]:
+            counted = changes({row.start: row for row in stored.rows})
+            return {at: counts for at, counts in counted.items() if since <= at < until}
+
+        of_hours = await self._hass.async_add_executor_job(energies)
+        await self.async_price(energy, of_hours, source)
 
     async def async_price(
         self,

@@ -14,13 +14,14 @@ from .recorder import Statistic, async_hourly_means, async_is_recorded, async_st
 from .times import HOUR
 
 _ENERGY: Final = "energy"
+_EXPORT: Final = "stat_energy_to"
 _GRID: Final = (
     (
         *("stat_energy_from", "stat_cost", "cost"),
         *("entity_energy_price", "number_energy_price"),
     ),
     (
-        *("stat_energy_to", "stat_compensation", "compensation"),
+        *(_EXPORT, "stat_compensation", "compensation"),
         *("entity_energy_price_export", "number_energy_price_export"),
     ),
 )
@@ -38,10 +39,14 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class CostSource:
-    """A cost entity that Home Assistant has made of an energy statistic."""
+    """A cost entity that Home Assistant has made of an energy statistic.
+
+    `is_compensation` says that it is of exported energy.
+    """
 
     statistic: Statistic
     price: Price
+    is_compensation: bool = False
 
 
 async def async_cost_sources(hass: HomeAssistant) -> dict[str, list[CostSource]]:
@@ -59,20 +64,18 @@ async def async_cost_sources(hass: HomeAssistant) -> dict[str, list[CostSource]]
     sources: dict[str, list[CostSource]] = {}
     seen: set[str] = set()
     for source in manager.data["energy_sources"]:
-        for energy_id, cost_id, price in _priced(hass, source):
+        for energy_id, priced in _priced(hass, source):
             # Of two connections with one statistic the first one's price counts.
-            if cost_id not in seen:
-                seen.add(cost_id)
-                currency = hass.config.currency
-                statistic = Statistic(cost_id, currency, DECIMALS, has_sum=True)
-                sources.setdefault(energy_id, []).append(CostSource(statistic, price))
+            if priced.statistic.statistic_id not in seen:
+                seen.add(priced.statistic.statistic_id)
+                sources.setdefault(energy_id, []).append(priced)
     return sources
 
 
 def _priced(
     hass: HomeAssistant, source: Mapping[str, Any]
-) -> Iterator[tuple[str, str, Price]]:
-    """Yield the energy and cost statistics of a source that has prices."""
+) -> Iterator[tuple[str, CostSource]]:
+    """Yield the energy statistics of a source that have prices, and their costs."""
     if source.get("type") != "grid":
         return
     for energy_key, own_cost_key, suffix, entity_key, number_key in _GRID:
@@ -85,7 +88,8 @@ def _priced(
         ):
             continue
         if cost_id := _cost_entity_id(hass, energy_id, suffix):
-            yield energy_id, cost_id, price
+            statistic = Statistic(cost_id, hass.config.currency, DECIMALS, has_sum=True)
+            yield energy_id, CostSource(statistic, price, energy_key == _EXPORT)
 
 
 def _cost_entity_id(hass: HomeAssistant, energy_id: str, suffix: str) -> str | None:
