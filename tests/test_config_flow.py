@@ -10,7 +10,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.emu_professional import config_flow
 from custom_components.emu_professional.config_flow import parse_host
-from custom_components.emu_professional.const import CONF_AUTOMATIC, DOMAIN
+from custom_components.emu_professional.const import CONF_AUTOMATIC, CONF_COSTS, DOMAIN
 from homeassistant.config_entries import (
     SOURCE_DHCP,
     SOURCE_IGNORE,
@@ -430,4 +430,4 @@ async def test_options(hass: HomeAssistant, loaded: MockConfigEntry) -> None:
     )
     await hass.async_block_till_done()
     assert result["type"] is FlowResultType.CREATE_ENTRY
-    assert loaded.options == {CONF_AUTOMATIC: False}
+    assert loaded.options == {CONF_AUTOMATIC: False, CONF_COSTS: True}

@@ -131,6 +131,7 @@ async def test_diagnostics(
         "has_password": True,
         "has_default_port": False,
         "automatic_backfill": True,
+        "costs_follow_statistics": True,
     }
     assert data["logs"]["logger"] is None
     assert data["firmware"]["kept"] is None

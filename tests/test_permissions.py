@@ -26,6 +26,7 @@ READING: Final[dict[str, dict[str, object]]] = {
 WRITING: Final[dict[str, dict[str, object]]] = {
     "export_data_logger": {"path": "/media/meter.csv"},
     "backfill_statistics": {},
+    "fill_costs": {},
     "firmware_slots": {},
 }
 SENSOR: Final = f"sensor.emu_professional_ii_{SERIAL_NUMBER}_active_power"

@@ -13,6 +13,7 @@ from scripts.entity_table import README, ROOT, with_tables
 
 ACTIONS = {
     services.SERVICE_BACKFILL: services._BACKFILL_SCHEMA,
+    services.SERVICE_COSTS: services._COSTS_SCHEMA,
     services.SERVICE_GET: services._GET_SCHEMA,
     services.SERVICE_EXPORT: services._EXPORT_SCHEMA,
     services.SERVICE_CONSUMPTION: services._CONSUMPTION_SCHEMA,

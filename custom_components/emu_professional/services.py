@@ -91,6 +91,9 @@ MOST_RECORDS: Final = 1000
 MOST_PERIODS: Final = 400
 """In a response: the days of a year, the hours of two weeks."""
 
+_HIGHEST_PRICE: Final = 1e9
+"""Of a kWh, in any currency."""
+
 _MARGIN: Final = 2 * HOUR
 """What is read around a window, in case that the meter's clock was set there."""
 
@@ -118,12 +121,13 @@ def _whole_number(value: object) -> int:
     raise ValueError(value)
 
 
-def _finite(value: object) -> float:
-    """Return a number. Raises ValueError or TypeError for what is none."""
-    number = vol.Coerce(float)(value)
-    if not isfinite(number):
-        raise ValueError(value)
-    return float(number)
+def _price(value: object) -> float:
+    """Return a price. Raises ValueError, where `float` alone may raise OverflowError."""
+    if isinstance(value, int | float | str):
+        with suppress(OverflowError):
+            if abs(price := float(value)) <= _HIGHEST_PRICE:
+                return price
+    raise ValueError(value)
 
 
 def _storable(value: object) -> object:
@@ -170,7 +174,7 @@ _COSTS_SCHEMA: Final = vol.Schema(
     {
         **_METER,
         **_WINDOW,
-        vol.Optional(ATTR_PRICE): _finite,
+        vol.Optional(ATTR_PRICE): _price,
         vol.Optional(ATTR_COSTS, default=[]): cv.entity_ids,
         vol.Optional(ATTR_DRY_RUN, default=False): cv.boolean,
     }

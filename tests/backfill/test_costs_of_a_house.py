@@ -1,17 +1,29 @@
 """Costs in the energy dashboard, by Home Assistant's own cost entities."""
 
-from datetime import datetime, timedelta
-from typing import Any
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+import json
+from typing import Any, cast
+from unittest.mock import patch
 
 import pytest
 
+from custom_components.emu_professional.backfill.prices import async_cost_sources
+from custom_components.emu_professional.backfill.report import EVERYTHING, Mode
 from custom_components.emu_professional.backfill.times import HOUR
+from custom_components.emu_professional.const import CONF_AUTOMATIC, CONF_COSTS, DOMAIN
 from homeassistant.components.energy.data import async_get_manager
+from homeassistant.components.recorder.core import Recorder
+from homeassistant.components.recorder.models import StatisticMetaData
 from homeassistant.core import CoreState
+from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
+from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers.recorder import get_instance
 from homeassistant.setup import async_setup_component
 from simulator import faults
 
-from .house import DEVICE, IMPORT, PERIOD, House, worst
+from .house import A_POLL, DEVICE, IMPORT, PERIOD, House, worst
 
 EXPORT = f"{DEVICE}_energy_export"
 PRICE = "sensor.price"
@@ -157,7 +169,7 @@ class PricedHouse:
                 for at in (start, start + HOUR)
             )
             price = {
-                f"{IMPORT}_cost": self.prices[start],
+                f"{IMPORT}_cost": self.prices.get(start, 0),
                 f"{IMPORT}_t1_cost": FIXED,
             }.get(statistic_id, COMPENSATION)
             errors[start] = costs.get(start, 0) - price * (end - begin) / 1000
@@ -177,10 +189,51 @@ async def priced(house: House) -> PricedHouse:
     return priced
 
 
-OUTAGES = ("network down", "stopped", "killed")
+class Stopped(BaseException):
+    """Home Assistant ends."""
 
 
-@pytest.mark.parametrize("outage", OUTAGES)
+@contextmanager
+def writes(trouble: Callable[[str], bool]) -> Generator[None]:
+    """Let something happen before each write to a statistic, or instead if it says so."""
+    imports, adjusts = (
+        Recorder.async_import_statistics,
+        Recorder.async_adjust_statistics,
+    )
+
+    def import_statistics(
+        self: Recorder, metadata: StatisticMetaData, *arguments: Any
+    ) -> None:
+        if not trouble(metadata["statistic_id"]):
+            imports(self, metadata, *arguments)
+
+    def adjust_statistics(self: Recorder, statistic_id: str, *arguments: Any) -> None:
+        if not trouble(statistic_id):
+            adjusts(self, statistic_id, *arguments)
+
+    with (
+        patch.object(Recorder, "async_import_statistics", import_statistics),
+        patch.object(Recorder, "async_adjust_statistics", adjust_statistics),
+    ):
+        yield
+
+
+async def call(priced: PricedHouse, **data: Any) -> dict[str, Any]:
+    """Fill costs by the action, and return what became of each statistic."""
+    response = await priced.hass.services.async_call(
+        DOMAIN,
+        "fill_costs",
+        {"config_entry_id": priced.house.entry.entry_id, **data},
+        blocking=True,
+        return_response=True,
+    )
+    assert response
+    assert json.loads(json.dumps(response)) == response
+    assert response["dry_run"] is data.get("dry_run", False)
+    return cast("dict[str, Any]", response["statistics"])
+
+
+@pytest.mark.parametrize("outage", ["network down", "stopped", "killed"])
 async def test_outage(priced: PricedHouse, outage: str) -> None:
     """After an outage each hour costs price × energy, also that in which it ended."""
     house = priced.house
@@ -201,3 +254,131 @@ async def test_outage(priced: PricedHouse, outage: str) -> None:
     for each in COST:
         rows = await house.rows(each)
         assert all(row["last_reset"] for row in rows.values())
+
+
+async def test_interrupted_at_each_write(priced: PricedHouse) -> None:
+    """After each single write the rows tell the next run what is still to do."""
+    house = priced.house
+    house.hass.config_entries.async_update_entry(
+        house.entry, options={CONF_AUTOMATIC: False}
+    )
+    await house.unload()
+    await house.load()
+    await priced.silent()
+    await priced.live(20)
+    assert await priced.worst() > 0.5
+    left = count = 0
+
+    def stop(statistic_id: str) -> bool:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Stopped
+        return False
+
+    with writes(stop):
+        while True:
+            left, count = 1, count + 1
+            try:
+                await house.backfill.async_run(EVERYTHING)
+            except Stopped:
+                await house.settle()
+            else:
+                break
+    assert count > 9
+    assert await priced.worst() < CHF
+
+
+async def test_cost_that_cannot_be_written(priced: PricedHouse) -> None:
+    """It stops no energy, and the next run makes up for it."""
+    house = priced.house
+    cost = f"{IMPORT}_cost"
+    with writes(lambda statistic_id: statistic_id == cost):
+        await priced.silent()
+        await priced.live(20)
+        with pytest.raises(HomeAssistantError, match="did not write"):
+            await house.fill()
+    assert await house.worst_error() < A_POLL
+    assert worst(await priced.errors(cost)) > 0.1
+    others = [await priced.errors(each) for each in COST if each != cost]
+    assert max(map(worst, others)) < CHF
+    await priced.live(12)
+    await house.pass_hour()
+    assert await priced.worst() < CHF
+
+
+async def test_costs_that_do_not_follow(priced: PricedHouse) -> None:
+    """With the option off, and of entities that are not recorded, costs stay."""
+    house = priced.house
+    registry = er.async_get(house.hass)
+    renamed = "sensor.what_it_costs"
+    registry.async_update_entity(f"{IMPORT}_cost", new_entity_id=renamed)
+    await house.settle()
+    get_instance(house.hass).entity_filter = lambda entity_id: (
+        "compens" not in entity_id
+    )
+    house.hass.config_entries.async_update_entry(
+        house.entry, options={CONF_COSTS: False}
+    )
+    await house.unload()
+    await house.load()
+    await priced.silent()
+    await priced.live(20)
+    await house.pass_hour()
+    costs = [await priced.costs(each) for each in COST]
+    report = await house.fill(Mode.REBUILD)
+    assert report.costs == {}
+    assert costs == [await priced.costs(each) for each in COST]
+    house.hass.config_entries.async_update_entry(house.entry, options={})
+    await house.unload()
+    await house.load()
+    sources = await async_cost_sources(house.hass)
+    found = {
+        source.statistic.statistic_id for each in sources.values() for source in each
+    }
+    assert found == {renamed, f"{IMPORT}_t1_cost"}
+
+
+async def test_fill_costs(priced: PricedHouse) -> None:
+    """The action fills also what was before the cost entities began."""
+    house = priced.house
+    first = int(house.installed.timestamp()) // HOUR * HOUR + HOUR
+    await priced.silent()
+    await priced.live(2)
+    data = {"start": datetime.fromtimestamp(first, UTC).isoformat()}
+    dry = await call(priced, dry_run=True, **data)
+    before = {each: sum((await priced.costs(each)).values()) for each in COST}
+    answer = await call(priced, **data)
+    assert answer == dry
+    # Of times before its first row nobody knows the price that has an entity.
+    began = priced.began
+    assert answer[f"{IMPORT}_cost"]["hours_without_price"] == (began - first) // HOUR
+    priced.began = first
+    for each in (f"{IMPORT}_t1_cost", f"{EXPORT}_compensation"):
+        assert worst(await priced.errors(each)) < CHF
+        assert answer[each]["hours_without_price"] == 0
+        after = sum((await priced.costs(each)).values())
+        assert answer[each]["cost_before"] == pytest.approx(before[each], abs=CHF)
+        assert answer[each]["cost_after"] == pytest.approx(after, abs=CHF)
+        assert answer[each]["unit"] == "CHF"
+    # Twice is once, and live hours go on.
+    assert {each["hours"] for each in (await call(priced, **data)).values()} == {0}
+    await priced.live(22)
+    assert min(map(min, [(await priced.costs(each)).values() for each in COST])) > -1
+    # A price that was another one then is for costs; a compensation has its own.
+    end = datetime.fromtimestamp(began, UTC).isoformat()
+    answer = await call(priced, **data, end=end, price=-0.5)
+    assert answer.keys() == {f"{IMPORT}_cost", f"{IMPORT}_t1_cost"}
+    costs = await priced.costs(f"{IMPORT}_cost")
+    energy = await house.rows(IMPORT)
+    for start in range(first, began, HOUR):
+        change = energy[start]["change"] or 0
+        assert costs[start] == pytest.approx(-0.5 * change / 1000, abs=CHF)
+    compensation = [f"{EXPORT}_compensation"]
+    answer = await call(priced, **data, end=end, price=1, costs=compensation)
+    assert [*answer] == compensation
+    with pytest.raises(ServiceValidationError, match="is not a cost"):
+        await call(priced, costs=[IMPORT])
+    await priced.price([])
+    with pytest.raises(ServiceValidationError, match="no energy of"):
+        await call(priced)

@@ -20,6 +20,7 @@ READING: Final = ("get_data_logger", "get_logbook")
 FOR_ADMINISTRATORS: Final = (
     "backfill_statistics",
     "export_data_logger",
+    "fill_costs",
     "firmware_slots",
 )
 ASK: Final = """async ([action, data]) => {

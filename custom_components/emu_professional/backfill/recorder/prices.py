@@ -1,6 +1,7 @@
 """Reads what the recorder keeps of a price, and since when a statistic has rows."""
 
 from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from homeassistant.components.recorder.db_schema import Statistics, StatisticsShortTerm
@@ -10,7 +11,7 @@ from homeassistant.helpers.recorder import get_instance
 from homeassistant.util import dt as dt_util
 
 from ..times import whole_hour
-from .read import async_query
+from .read import async_query, database_trouble
 from .units import Statistic
 
 
@@ -33,9 +34,13 @@ async def async_hourly_means(
 async def async_states(
     hass: HomeAssistant, entity_id: str, since: int, until: int
 ) -> list[State]:
-    """Return the states in a window, with the one before, as the recorder has them."""
+    """Return the states in a window, with the one before, as the recorder has them.
 
-    def states(_: Session) -> list[State]:
+    Raises HomeAssistantError if the database does not answer.
+    """
+
+    def states() -> list[State]:
+        # It has a session of its own.
         found = state_changes_during_period(
             hass,
             dt_util.utc_from_timestamp(since),
@@ -45,7 +50,10 @@ async def async_states(
         )
         return found.get(entity_id, [])
 
-    return await async_query(hass, states)
+    try:
+        return await get_instance(hass).async_add_executor_job(states)
+    except SQLAlchemyError as err:
+        raise database_trouble(err) from err
 
 
 def _began(session: Session, hass: HomeAssistant, statistic_id: str) -> int | None:

@@ -179,11 +179,16 @@ def _query[R](hass: HomeAssistant, query: Callable[[Session], R]) -> R:
             return query(session)
         except SQLAlchemyError as err:
             trouble = err
-    raise HomeAssistantError(
+    raise database_trouble(trouble) from trouble
+
+
+def database_trouble(err: SQLAlchemyError) -> HomeAssistantError:
+    """Return an error that the owner can read."""
+    return HomeAssistantError(
         translation_domain=DOMAIN,
         translation_key="database_trouble",
-        translation_placeholders={"error": _short(trouble)},
-    ) from trouble
+        translation_placeholders={"error": _short(err)},
+    )
 
 
 def _short(err: SQLAlchemyError) -> str:
