@@ -97,6 +97,7 @@ RELEASE: Final = (
     *("test_blueprints", "test_diagnostics", "test_turns", "test_lifetimes"),
     *("test_permissions", "test_relocation", "test_storage"),
     *("backfill/test_backfill", "backfill/test_services", "backfill/test_recorder"),
+    *("backfill/test_costs_of_a_house.py::test_outage", "backfill/test_prices"),
     "backfill/test_virtual_year.py::test_off_for_twelve_days",
     "backfill/test_virtual_year.py::test_bars_of_the_dashboard",
 )
@@ -105,6 +106,7 @@ RELEASE: Final = (
 DATABASE: Final = (
     "backfill/test_recorder",
     "backfill/test_backfill.py::test_home_assistant_off",
+    "backfill/test_costs_of_a_house.py::test_outage[stopped]",
     "backfill/test_virtual_year.py::test_off_for_twelve_days",
     "backfill/test_virtual_year.py::test_bars_of_the_dashboard",
     "backfill/test_virtual_year.py::test_a_whole_year",

@@ -65,7 +65,8 @@ async def async_cost_sources(hass: HomeAssistant) -> dict[str, list[CostSource]]
     seen: set[str] = set()
     for source in manager.data["energy_sources"]:
         for energy_id, priced in _priced(hass, source):
-            # Of two connections with one statistic the first one's price counts.
+            # Today's Home Assistant refuses a second connection with the same energy;
+            # in older preferences the first one has the cost entity.
             if priced.statistic.statistic_id not in seen:
                 seen.add(priced.statistic.statistic_id)
                 sources.setdefault(energy_id, []).append(priced)
