@@ -254,7 +254,8 @@ async def test_what_is_saved_after_the_removal(
 ) -> None:
     """Whoever still saves does it in vain."""
     runtime = followed.runtime_data
-    stores = (runtime.meter._store, runtime.backfill._store, runtime.logbook._store)
+    parts = (runtime.meter, runtime.backfill, runtime.logbook, runtime.demand)
+    stores = [part._store for part in parts]
     await hass.config_entries.async_remove(followed.entry_id)
     for store in (*stores, fingerprint_store(hass, followed)):
         await store.async_save({"late": True})

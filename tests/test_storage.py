@@ -13,7 +13,7 @@ from homeassistant.const import CONF_PASSWORD
 from homeassistant.core import HomeAssistant
 from simulator.web import MeterServer
 
-STORES = ["", ".backfill", ".logbook", ".update", ".lost_hours"]
+STORES = ["", ".backfill", ".logbook", ".update", ".lost_hours", ".demand"]
 AT = "2026-06-01T09:00:00+00:00"
 
 

@@ -3,6 +3,7 @@
 import base64
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC
 import json
 from pathlib import Path
 from random import Random
@@ -15,6 +16,8 @@ import voluptuous as vol
 from custom_components.emu_professional import (
     config_flow,
     coordinator,
+    demand,
+    demand_coordinator,
     firmware,
     lost_hours,
     meter_log,
@@ -24,6 +27,7 @@ from custom_components.emu_professional import (
 from custom_components.emu_professional.backfill import coordinator as backfill
 from custom_components.emu_professional.backfill.ledger import Ledger, Seal, lost
 from custom_components.emu_professional.const import DOMAIN
+from custom_components.emu_professional.demand import LoggedDemand
 from custom_components.emu_professional.emu.errors import FirmwareRefused
 from custom_components.emu_professional.emu.events import new_events
 from custom_components.emu_professional.emu.fingerprint import Fingerprint
@@ -82,6 +86,20 @@ def _use_told(stored: Any) -> None:
     )
 
 
+def _use_demand(stored: Any) -> None:
+    logged = LoggedDemand.from_dict(stored["logged"], samples.SERIAL_NUMBER, UTC)
+    logged.feed(RecordReader().feed(samples.logger()[2]), _NOW)
+    demand.peaks_as_dict(demand.peaks_from_dict(stored["observed"], UTC))
+    demand.LOGGED(logged.as_dict())
+
+
+def _demand() -> dict[str, Any]:
+    logged = LoggedDemand(samples.SERIAL_NUMBER, UTC)
+    logged.feed(RecordReader().feed(samples.logger()[2]), _NOW)
+    stored = logged.as_dict()
+    return {"logged": stored, "observed": {"2026-06": [_NOW, 900, 12.5]}}
+
+
 def _use_lost_hours(stored: Any) -> None:
     for since, until in dict(stored["times"]).items():
         lost_hours._shown(since)
@@ -132,6 +150,11 @@ def _stores(hass: HomeAssistant) -> list[_Kept]:
                 "empty_since": None,
             },
             _use_told,
+        ),
+        _Kept(
+            demand_coordinator.demand_store(hass, entry)._check,
+            _demand(),
+            _use_demand,
         ),
         _Kept(
             lost_hours.lost_hours_store(hass, entry)._check,
@@ -194,6 +217,7 @@ _CALLS: Final[dict[str, dict[str, Any]]] = {
     services.SERVICE_BACKFILL: {"mode": "fill", "dry_run": True},
     services.SERVICE_GET: {"first_index": 1, "last_index": 9, "columns": ["frequency"]},
     services.SERVICE_LOGBOOK: {},
+    services.SERVICE_CONSUMPTION: {"start": "2026-05-01", "per": "day"},
     services.SERVICE_EXPORT: {"path": "www/meter.csv", "columns": "frequency"},
 }
 
@@ -229,6 +253,11 @@ async def calls() -> AsyncGenerator[Target[_Call]]:
             schema = services.ACTIONS[given.service].schema
             data = schema(given.data)
             call = ServiceCall(hass, DOMAIN, given.service, data, Context())
+            if given.service == services.SERVICE_CONSUMPTION:
+                ends = services._borders(call, data["per"])
+                assert ends == sorted(set(ends))
+                assert len(ends) <= services.MOST_PERIODS + 1
+                return 0
             wanted = services._wanted(call)
             assert wanted.since < wanted.until
             assert abs(wanted.since) + wanted.until + services._MARGIN < 2**63
