@@ -11,6 +11,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.util import dt as dt_util
 
 from .backfill.pages import LoggerReader
+from .backfill.prices import async_cost_sources
 from .backfill.recorder import (
     Statistic,
     Total,
@@ -149,16 +150,12 @@ async def _async_costs(
     hass: HomeAssistant, statistics: Mapping[str, Statistic], borders: Sequence[int]
 ) -> dict[Direction, list[float | None]]:
     """Return the cost of import and the compensation of export of each period."""
-    priced: Mapping[str, str] = hass.data.get("energy", {}).get("cost_sensors", {})
-    ids = {
-        direction: [
-            priced[statistic.statistic_id]
-            for key, statistic in statistics.items()
-            if key.startswith(f"energy_{direction}")
-            and statistic.statistic_id in priced
-        ]
-        for direction in Direction
-    }
+    priced = await async_cost_sources(hass)
+    ids: dict[Direction, list[str]] = {direction: [] for direction in Direction}
+    for statistic in statistics.values():
+        for source in priced.get(statistic.statistic_id, ()):
+            direction = Direction.EXPORT if source.is_compensation else Direction.IMPORT
+            ids[direction].append(source.statistic.statistic_id)
     found = await async_totals(
         hass, [i for each in ids.values() for i in each], borders
     )

@@ -7,15 +7,18 @@ from typing import Any
 import pytest
 
 from custom_components.emu_professional.const import CONF_AUTOMATIC, DOMAIN
+from homeassistant.components.energy.data import async_get_manager
 from homeassistant.components.recorder.models import (
     StatisticData,
     StatisticMeanType,
     StatisticMetaData,
 )
 from homeassistant.components.recorder.statistics import async_import_statistics
+from homeassistant.setup import async_setup_component
 from simulator.meter import Meter
 
 from .house import DEVICE, IMPORT, INSTALLED, NOW, House
+from .test_costs_of_a_house import SOURCES
 
 COST = f"{IMPORT}_cost"
 COMPENSATION = f"{DEVICE}_energy_export_compensation"
@@ -80,20 +83,14 @@ async def test_statistics_and_costs(house: House) -> None:
     logger = replace(config.logger, depth=60)
     house.server.meter = Meter(replace(config, logger=logger), house.clock)
     start = INSTALLED.replace(minute=0) + timedelta(hours=2)
+    assert await async_setup_component(house.hass, "energy", {})
+    manager = await async_get_manager(house.hass)
+    await manager.async_update({"energy_sources": SOURCES})  # type: ignore[typeddict-item]
+    await house.settle()
     await has_cost(house, COST, [0.25] * 20)
     await has_cost(house, f"{IMPORT}_t1_cost", [1.0] * 20)
     await has_cost(house, COMPENSATION, [-0.125] * 5)
-    house.hass.data["energy"] = {
-        "cost_sensors": {
-            IMPORT: COST,
-            f"{IMPORT}_t1": f"{IMPORT}_t1_cost",
-            f"{DEVICE}_energy_export": COMPENSATION,
-        }
-    }
-    try:
-        answer = await get(house, start=start.isoformat(), per="day")
-    finally:
-        house.hass.data.pop("energy")
+    answer = await get(house, start=start.isoformat(), per="day")
     first, middle, last = answer["periods"]
     assert answer["currency"] == "CHF"
     assert [day["source"] for day in answer["periods"]] == [
