@@ -6,7 +6,7 @@ boots and is there to stay, and in no cell is a word of it false.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import replace
 import os
 from typing import Any, Final
@@ -404,6 +404,32 @@ async def test_power_lost_with_the_answer_to_test(
     updater.cut_power_when = is_tested
     assert await owner.install() is SUCCESS
     await assert_safe(updater, SUCCESS)
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_power_lost_before_the_confirm(
+    updater: UpdaterServer, owner: Owner, late: bool
+) -> None:
+    """A confirm that meets the old image would let the new one stay without a trial."""
+
+    def is_confirm(request: UpdateRequest, moment: Moment) -> bool:
+        return bool(request.body.get("confirm")) and moment is Moment.ARRIVED
+
+    updater.cut_power_when = is_confirm
+    reason = Reason.WENT_BACK
+    if late:
+        reason = Reason.TEST_LOST
+        boot = updater.bootloader.boot_steps
+
+        def boot_steps() -> Iterator[None]:
+            yield from boot()
+            if updater.running == "1.0.16":
+                updater.bootloader.mark_pending(permanent=True)
+
+        updater.bootloader.boot_steps = boot_steps  # type: ignore[method-assign]
+    assert await owner.install() is reason
+    assert updater.running == "1.0.16"
+    assert updater.bootloader.swap is (Swap.PERMANENT if late else Swap.NONE)
 
 
 async def test_nobody_knows_whether_a_refused_test_was_done(

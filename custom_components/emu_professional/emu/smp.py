@@ -119,9 +119,11 @@ class UpdaterSession:
         return await self._set_state(hash, confirm=False)
 
     async def confirm(self, hash: bytes) -> tuple[Slot, ...]:
-        """Let the image with this hash run after every reset; twice does no harm.
+        """Let the image with this hash, which runs on trial, run after every reset.
 
-        Return the slots after that.
+        Return the slots after that. It is sent exactly once: a second one that meets
+        the old image, because the module has restarted meanwhile, would let the new one
+        stay without another trial. After MeterUnreachable, look at the slots first.
         """
         return await self._set_state(hash, confirm=True)
 
@@ -142,7 +144,9 @@ class UpdaterSession:
 
     async def _set_state(self, hash: bytes, *, confirm: bool) -> tuple[Slot, ...]:
         fields = {"hash": hash, "confirm": confirm}
-        slots = await self._ask(messages.WRITE_STATE, fields, messages.slots_if_any)
+        slots = await self._ask(
+            messages.WRITE_STATE, fields, messages.slots_if_any, once=confirm
+        )
         return await self.slots() if slots is None else slots
 
     async def _upload(
@@ -191,11 +195,14 @@ class UpdaterSession:
         read: Callable[[Fields], T],
         limit: float | None = None,
         wait: float | None = None,
+        *,
+        once: bool = False,
     ) -> T:
         """Send a request until it is answered, and return what `read` finds there.
 
         `limit` is for all of it, `wait` before each repetition, both in seconds;
-        None stands for a quick command's limit, and for what the line needs.
+        None stands for a quick command's limit, and for what the line needs. With
+        `once` it is not repeated.
         """
         if limit is None:
             limit = STEP_LIMIT if self._heard else CONTACT_LIMIT
@@ -209,6 +216,8 @@ class UpdaterSession:
                 try:
                     answer = await exchange.answer(min(left, seconds))
                 except TimeoutError:
+                    if once:
+                        break
                     continue
                 except UpdaterRefused as err:
                     self._heard = True
@@ -223,6 +232,8 @@ class UpdaterSession:
                         exchange.lost, None if wait else exchange.round_trip
                     )
                     return answer
+                if once:
+                    break
                 await asyncio.sleep(_PAUSE)
             raise exchange.trouble
 

@@ -431,10 +431,14 @@ class Update:
     async def _confirm(self, hash: bytes) -> None:
         self._on_step(Step.CONFIRM, None)
         async for slots in self._looks(self._patience.confirm):
+            if is_pending(slots, hash):
+                # It restarted, and then got the confirm: as a late datagram.
+                raise UpdateFailed(Reason.TEST_LOST)
             if _running(slots) != hash:
                 raise UpdateFailed(Reason.WENT_BACK)
             if _is_confirmed(slots):
                 return
+            # One by one: between two of them the module may have restarted.
             with suppress(MeterError):
                 await self._ask(lambda updater: updater.confirm(hash))
         raise UpdateFailed(Reason.NOT_CONFIRMED)
