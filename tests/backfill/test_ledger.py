@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 import json
+from typing import Any
 
 from hypothesis import given, strategies as st
 import pytest
@@ -160,7 +161,13 @@ def test_stored_and_recalled() -> None:
     assert again.seals["energy_import"] == sealed(1, 2.5)
     old = Ledger.from_dict({"settled": {"energy_import": 5}, "silences": [[1, 2]]})
     assert (old.settled, old.outages) == ({"energy_import": 5}, [Outage(1, 2)])
-    for other in ({}, {"settled": 5, "silences": []}, {"settled": {}, "silences": [1]}):
+    empty: dict[str, Any] = {"settled": {}, "silences": []}
+    huge = 10**400
+    for other in (
+        *({}, {"settled": 5, "silences": []}, {"settled": {}, "silences": [1]}),
+        *(empty | {"seals": {"a": {"1": seal}}} for seal in ([huge, 1], [1, huge])),
+        *(empty | {"settled": {"a": huge}}, empty | {"silences": [[0, -1]]}),
+    ):
         with pytest.raises((KeyError, TypeError, ValueError, AttributeError)):
             Ledger.from_dict(other)
 

@@ -15,6 +15,7 @@ rows have another seal by now is filled again from that month on:
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
+from math import isnan, nan
 from typing import Any, Final, NamedTuple, Self
 
 from .times import HOUR, PERIOD, whole_hour
@@ -25,6 +26,9 @@ SEALED: Final = 30 * 24 * HOUR
 _MANY: Final = 100
 """Outages; if nobody polls the meter but once in a while, there is one each time."""
 
+_LATEST: Final = 1 << 40
+"""Later than every time that a clock has shown."""
+_MOST: Final = 1e300
 _EQUAL: Final = 1e-2
 _RELATIVE: Final = 1e-12
 """Less than the last digit, more than what databases lose when they add."""
@@ -74,9 +78,9 @@ class Ledger:
         Raises KeyError, TypeError, ValueError or AttributeError for another shape.
         """
         ledger = cls()
-        ledger.settled = {str(key): int(at) for key, at in data["settled"].items()}
+        ledger.settled = {str(key): _time(at) for key, at in data["settled"].items()}
         ledger.outages = [
-            Outage(int(since), int(until)) for since, until in data["silences"]
+            Outage(_time(since), _time(until)) for since, until in data["silences"]
         ]
         ledger.seals = {
             str(key): {int(bucket): _seal(*seal) for bucket, seal in seals.items()}
@@ -184,7 +188,17 @@ class Ledger:
 
 def _seal(rows: Any, *sums: Any) -> Seal:
     """Return a seal as it was stored. Raises TypeError or ValueError if it is none."""
-    return Seal(int(rows), *map(float, sums))
+    seal = Seal(int(rows), *(float(one) if abs(one) <= _MOST else nan for one in sums))
+    if not 0 <= seal.rows <= SEALED // HOUR or any(map(isnan, seal)):
+        raise ValueError("no seal")
+    return seal
+
+
+def _time(at: Any) -> int:
+    """Return a time as it was stored. Raises TypeError or ValueError if it is none."""
+    if not 0 <= (time := int(at)) <= _LATEST:
+        raise ValueError("no time")
+    return time
 
 
 def lost(outages: Sequence[Outage], logger_begins: int) -> tuple[int, int] | None:
