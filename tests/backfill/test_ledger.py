@@ -163,11 +163,12 @@ def test_stored_and_recalled() -> None:
     assert (old.settled, old.outages) == ({"energy_import": 5}, [Outage(1, 2)])
     empty: dict[str, Any] = {"settled": {}, "silences": []}
     huge = 10**400
-    for other in (
+    others: list[dict[str, Any]] = [
         *({}, {"settled": 5, "silences": []}, {"settled": {}, "silences": [1]}),
         *(empty | {"seals": {"a": {"1": seal}}} for seal in ([huge, 1], [1, huge])),
         *(empty | {"settled": {"a": huge}}, empty | {"silences": [[0, -1]]}),
-    ):
+    ]
+    for other in others:
         with pytest.raises((KeyError, TypeError, ValueError, AttributeError)):
             Ledger.from_dict(other)
 
