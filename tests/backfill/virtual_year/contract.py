@@ -136,7 +136,7 @@ class Contract:
             target: self._last_before(after[target.key]) for target in self.life.sensors
         }
         return self.since in self.known and all(
-            (older.state or 0)
+            self._level(target, older)
             >= self._register(target, self.since) - self._lag(target, self.since)
             for target, older in olders.items()
             if older is not None and target.is_register
@@ -170,6 +170,11 @@ class Contract:
             counted = sum(changes.get(start, 0) for start in hours)
             if end == begin + HOUR:
                 assert begin in changes, told_of(target, begin, "missing")
+            if self._has_restarted(begin, end):
+                assert -EXACT <= counted <= energy + EXACT, told_of(
+                    target, begin, f"{counted} of {energy} with a restart"
+                )
+                continue
             assert abs(counted - energy) <= EXACT, told_of(
                 target, begin, f"{counted} of {energy} in {len(hours)} h"
             )
@@ -180,16 +185,17 @@ class Contract:
         if not self.begins_with_logger or older is None or not self.borders:
             return
         begin = self.borders[0]
-        assert older.state is not None
+        if self._has_restarted(older.start, begin):
+            return
         counted = new.sum_before(begin) - older.sum
-        energy = self._register(target, begin) - older.state
+        energy = self._register(target, begin) - self._level(target, older)
         assert abs(counted - energy) <= self._lag(target, begin) + EXACT, told_of(
             target, begin, f"{counted} of {energy} before"
         )
 
     def _lag(self, target: Target, at: int) -> float:
         """Return what was counted since the last poll but one."""
-        before = self.life.truth.registers(at - 10)
+        before = self.life.levels(at - 10)
         rounding = 1 + self.life.rounds
         return rounding + abs(self._register(target, at) - register_of(target, before))
 
@@ -227,16 +233,16 @@ class Contract:
         if not logged:
             return True
         register = register_of(target, self.log.last[max(logged)])
-        return (row.state or 0) >= register - self.life.rounds - EXACT
+        return self._level(target, row) >= register - self.life.rounds - EXACT
 
     def _check_behind(self, target: Target, new: Stored, start: int, told: str) -> None:
         """See that a row behind counts what the window has not counted, if it changed."""
-        state = new.rows[start].state
-        assert state is not None, told
+        assert new.rows[start].state is not None, told
+        level = self._level(target, new.rows[start])
         before = [s for s in new.rows if s < start][-1]
         registers: list[float] = []
         if before >= self.until:
-            registers.append(new.rows[before].state or 0)
+            registers.append(self._level(target, new.rows[before]))
         if self.until in self.known:
             # A row before that has not heard the meter has an older one.
             registers.append(self._register(target, self.until))
@@ -245,10 +251,18 @@ class Contract:
             registers.append(register_of(target, self.log.last[self.until]))
         if not registers:
             return
-        energy = max(state - max(registers), 0)
+        energy = max(level - max(registers), 0)
         counted = new.changes()[start]
         tolerance = 4.1 + 2 * self.life.rounds
         assert abs(counted - energy) <= tolerance + 0.02 * energy, told
+
+    def _has_restarted(self, begin: int, end: int) -> bool:
+        """Whether the registers began at 0 in a time, by the meter's clock."""
+        return any(begin <= stamp <= end for stamp in self.life.restart_stamps)
+
+    def _level(self, target: Target, row: Row) -> float:
+        """Return a row's state as if the register had never restarted, 0 without one."""
+        return 0 if row.state is None else self.life.level_of(target, row)
 
     def _register(self, target: Target, at: int) -> int:
         return register_of(target, self.known[at])

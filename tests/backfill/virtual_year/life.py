@@ -1,6 +1,7 @@
 """One meter, its sensors, and what becomes of them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from itertools import count
 from typing import Any, Final, Self
@@ -25,7 +26,7 @@ from homeassistant.helpers import entity_registry as er
 from simulator.clock import ManualClock
 from simulator.history import ClockSet, Event, IntervalChange, ModuleMoved, PowerFailure
 from simulator.logger import LoggerConfig
-from simulator.measuring import Snapshot
+from simulator.measuring import Registers, Snapshot
 from simulator.meter import Meter, MeterConfig
 from simulator.tables import TableConfig
 
@@ -45,6 +46,7 @@ from .steps import (
     Off,
     PutBack,
     Rename,
+    Restart,
     Silent,
     Step,
     Unit,
@@ -57,6 +59,7 @@ from .world import (
     Copy,
     Hitch,
     Line,
+    Row,
     Stopped,
     Stored,
     World,
@@ -71,6 +74,10 @@ CLOCK_LIMIT: Final = 300
 """A meter whose clock is further off is not read."""
 
 EVERYTHING: Final = Window(0, 1 << 40)
+RECORDS_TO_TELL: Final = 4
+"""A register that is lower for so long has restarted."""
+MUCH: Final = 20_000
+"""Wh; more than a house uses in the hours until a restart is told."""
 FORMS: Final = (
     TableConfig(),
     TableConfig(separator=",", header=False),
@@ -112,6 +119,7 @@ class Life:
         self.name = f"life_{next(world.lives)}"
         self.targets = [t for t in TARGETS if t.key in ("energy_import", *keys)]
         self.now = BIRTH
+        self.interval = interval
         self.compiled = BIRTH
         self.offset = 0
         self.lag = 3
@@ -143,7 +151,12 @@ class Life:
         self.truth = Meter(config, self.clock)
         """The same meter, if its module had always stayed in it."""
         if moved:
-            self._happens(ModuleMoved(BIRTH - DAY - 77, OTHER_SERIAL_NUMBER))
+            moved_at = BIRTH - DAY - 77
+            self._happens(ModuleMoved(moved_at, OTHER_SERIAL_NUMBER, 2, installed))
+        self.restarts: list[tuple[int, Registers]] = []
+        """When the registers began at 0 again, and what they were just before."""
+        self.restart_stamps: list[int] = []
+        """The same times by the meter's clock."""
         self.automatic = Automatic(world.hass, SERIAL_NUMBER, self.statistic_of)
         self.automatic.note(whole_hour(BIRTH), BIRTH)
 
@@ -209,8 +222,11 @@ class Life:
                 self.offset = step.offset
             case Interval():
                 self._happens(IntervalChange(self.now, step.minutes))
+                self.interval = step.minutes
             case Unit():
                 self.units = step.number
+            case Restart():
+                await self.restart()
             case Rename():
                 await self.rename()
             case Fill():
@@ -341,7 +357,9 @@ class Life:
         elif step.why == "module":
             installed = self.meter.config.installed
             self._happens(ModuleMoved(begin, SERIAL_NUMBER, 1, installed))
-            self._happens(ModuleMoved(end + step.late - 20, OTHER_SERIAL_NUMBER))
+            self._happens(
+                ModuleMoved(end + step.late - 20, OTHER_SERIAL_NUMBER, 2, installed)
+            )
 
     # What the owner sees and does
 
@@ -370,6 +388,50 @@ class Life:
             # It never falls: what is lost with one digit is gained with the next.
             value += (0, 1, 0, -1)[value % 4]
         return value
+
+    async def restart(self) -> None:
+        """Let the registers begin at 0, and live until enough is logged to tell.
+
+        A register that has hardly counted anything could have been misread instead.
+        """
+        if self.truth.registers(self.now).active_import < MUCH:
+            return
+        self.restarts.append((self.now, self.truth.registers(self.now)))
+        self.restart_stamps.append(self.meter.meter_time(self.now))
+        for meter in (self.meter, self.truth):
+            before = meter.config
+            moved = ModuleMoved(self.now, SERIAL_NUMBER, before.seed, before.installed)
+            meter.config = replace(before, installed=self.now)
+            meter.happens(moved)
+        logger = self.meter.config.logger
+        assert logger
+        await self.live(RECORDS_TO_TELL * self.interval * 60 // PERIOD + 1)
+
+    def levels(self, at: int) -> Registers:
+        """Return the registers at a time, as if they had never restarted."""
+        registers = self.truth.registers(at)
+        for restarted, lost in self.restarts:
+            if restarted <= at:
+                registers = _added(registers, lost)
+        return registers
+
+    def level_of(self, target: Target, row: Row) -> float:
+        """Return a row's state, as if the register had never restarted.
+
+        A state that is higher than the register at the end of the hour is from before
+        the last restart.
+        """
+        assert row.state is not None
+        end = row.start + HOUR
+        lost = [
+            register_of(target, registers)
+            for at, registers in self.restarts
+            if at < end
+        ]
+        highest = register_of(target, self.truth.registers(end))
+        while lost and row.state > highest + 1 + self.rounds:
+            highest = lost.pop()
+        return row.state + sum(lost)
 
     async def rename(self) -> None:
         """Let the owner give the sensors other entity ids."""
@@ -594,6 +656,9 @@ class Life:
             for start in range(since, self.now - HOUR + 1, HOUR):
                 if start + HOUR not in self.heard or self.offset:
                     continue
+                if any(start <= at <= start + HOUR for at, _ in self.restarts):
+                    # What passed since the last poll before is not counted.
+                    continue
                 if start in self.heard or start == self.filled:
                     least, most = self.live_energy(target, start)
                     assert least <= changes[start] <= most, told_of(target, start)
@@ -602,7 +667,7 @@ class Life:
         """Return what an hour may count of which both ends were heard."""
 
         def value(at: int) -> float:
-            return register_of(target, self.truth.registers(at))
+            return register_of(target, self.levels(at))
 
         least = value(start + HOUR - 10) - value(start)
         most = value(start + HOUR) - value(start - 10)
@@ -611,7 +676,12 @@ class Life:
 
     def log(self) -> Log:
         """Return what the logger can tell now."""
-        return read_log(self.meter, self.truth, self._latest())
+        return read_log(self.meter, self.truth, self.levels, self._latest())
+
+
+def _added(one: Registers, other: Registers) -> Registers:
+    more = asdict(other)
+    return Registers(**{name: more[name] + wh for name, wh in asdict(one).items()})
 
 
 def _night(at: int) -> int:

@@ -22,6 +22,7 @@ from .steps import (
     Off,
     PutBack,
     Rename,
+    Restart,
     Silent,
     Step,
     Unit,
@@ -355,6 +356,14 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
             *(Live(13), Compare()),
         ),
     ),
+    "the registers begin at 0, live, off, and a moment before an outage": (
+        {"keys": ["energy_export", "active_power"], "days": 2},
+        (
+            *(Live(14), Fill(), Restart(), Live(14), Compare(False), Off(5 * HOUR)),
+            *(Restart(), Off(9 * HOUR), Live(13), Fill(since=12, hours=3), Live(13)),
+            *(Restart(), Silent(12 * DAY), Live(14), Fill(Mode.REBUILD), Live(13)),
+        ),
+    ),
     "each request takes 12 s, and only the status has the clock": (
         {"keys": ["active_power"], "depth": 1500, "latency": 12, "has_clock": False},
         (
@@ -437,6 +446,7 @@ STEPS = st.one_of(
         st.builds(Interval, st.sampled_from([1, 5, 7, 15, 20, 30, 45, 60])),
         st.builds(Unit, st.integers(0, 2)),
         st.just(Rename()),
+        st.just(Restart()),
     ),
     st.one_of(
         st.builds(PutBack, st.integers(1, 6)),

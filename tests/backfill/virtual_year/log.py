@@ -1,6 +1,6 @@
 """What a data logger can tell."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -22,9 +22,9 @@ class Log:
     """What the logger can tell, found out without the integration."""
 
     known: Mapping[int, Registers]
-    """Registers at full hours, by the meter's clock."""
+    """Registers at full hours, by the meter's clock, as if they had never restarted."""
     last: Mapping[int, Registers]
-    """Registers of the last record in an hour, by its end, whatever the clock was."""
+    """The same of the last record in an hour, by its end, whatever the clock was."""
     odd: frozenset[int]
     """Full hours before which its clock was wrong."""
     hours: Mapping[int, Mapping[str, tuple[float, float, float]]]
@@ -37,10 +37,13 @@ class Log:
     """End of the last whole hour."""
 
 
-def read_log(meter: Meter, truth: Meter, latest: int) -> Log:
+def read_log(
+    meter: Meter, truth: Meter, levels: Callable[[int], Registers], latest: int
+) -> Log:
     """Return what a meter's logger can tell now, of records until a time.
 
-    `truth` is the same meter, if its module had always stayed in it.
+    `truth` is the same meter, if its module had always stayed in it; `levels` returns
+    its registers at a time, as if they had never restarted.
     """
     records = meter.records()
     own = [
@@ -54,13 +57,15 @@ def read_log(meter: Meter, truth: Meter, latest: int) -> Log:
         for record in clean
         if record.stamp % HOUR == 0
     }
-    known = {stamp: truth.registers(at) for stamp, at in times.items()}
     for record in clean:
-        if record.stamp in known:
-            assert record.registers == known[record.stamp]
+        if record.stamp in times:
+            assert record.registers == truth.registers(times[record.stamp])
     return Log(
-        known=known,
-        last={end_of_hour(record.stamp): record.registers for record in own},
+        known={stamp: levels(at) for stamp, at in times.items()},
+        last={
+            end_of_hour(record.stamp): levels(meter.logger.recorded_at(record.index))
+            for record in own
+        },
         odd=frozenset(
             end_of_hour(record.stamp)
             for record in own

@@ -62,6 +62,11 @@ class Unit:
 
 
 @dataclass(frozen=True)
+class Restart:
+    """The registers begin at 0 again, and some records are logged afterwards."""
+
+
+@dataclass(frozen=True)
 class Rename:
     """The owner gives the sensors other entity ids."""
 
@@ -117,6 +122,7 @@ type Step = (
     | Clock
     | Interval
     | Unit
+    | Restart
     | Rename
     | Fill
     | Compare
