@@ -114,7 +114,7 @@ CASES: Final[dict[str, tuple[list[Row], list[tuple[int, int, float]]]]] = {
         [(30, 100, 0), (45, 110, 0), (30, 135, CLOCK), (45, 170, 0), (60, 180, 0)],
         [(45, 15, 10), (45, 15, 35), (60, 15, 10)],
     ),
-    "the logger was told another interval": (
+    "the interval was changed": (
         [(0, 100, 0), (15, 110, 0), (20, 115, 0), (25, 130, 0), (30, 132, 0)],
         [(15, 15, 10), (25, 5, 15), (30, 5, 2)],
     ),

@@ -104,9 +104,9 @@ def imported(record: Record) -> int:
 class LoggedIntervals:
     """Makes intervals of a logger's records, in the order of their index.
 
-    `seconds` is the length of an interval as far as it is learned. A length that
-    comes once is a record that is missing or late; if it comes twice in a row, the
-    logger was told another interval.
+    `seconds` is the length of an interval as far as it is learned. Another length
+    that comes once means that a record is missing or late; twice in a row it means
+    that the logger's interval was changed.
     """
 
     def __init__(self, seconds: int = USUAL_INTERVAL) -> None:
@@ -184,8 +184,8 @@ def _rank(interval: Interval) -> tuple[float, int]:
 class LoggedDemand:
     """Demand from the records of a data logger, each of which is read once.
 
-    The newest records are judged again with each one that follows: what turns out
-    to be damaged counts no more. `position` is the index of the last record read,
+    The newest records are judged again with each one that follows: one that proves to
+    be damaged counts no more. `position` is the index of the last record read,
     None before the first look. `last` is the last interval that is complete, and
     `record` the last record that can be believed.
     """
@@ -326,6 +326,9 @@ _INTERVAL: Final = vol.ExactSequence(
         vol.All(vol.Any(int, float), vol.Range(min=0, max=10**13)),
     ]
 )
+LAST: Final = vol.Schema(vol.Maybe(_INTERVAL))
+"""The last interval, if any, as it is stored."""
+
 PEAKS: Final = vol.Schema({vol.Match(r"^\d{4}-(0[1-9]|1[0-2])$"): _INTERVAL})
 """Peaks as they are stored."""
 
@@ -334,7 +337,7 @@ LOGGED: Final = vol.Schema(
         vol.Required("position"): vol.Maybe(_WHOLE),
         vol.Required("zone"): str,
         vol.Required("seconds"): vol.All(int, vol.Range(min=1, max=LONGEST_INTERVAL)),
-        vol.Required("last"): vol.Maybe(_INTERVAL),
+        vol.Required("last"): LAST,
         vol.Required("records"): [
             vol.ExactSequence(
                 [_TIME, _WHOLE, vol.All(int, vol.Range(min=0, max=999))]

@@ -5,8 +5,6 @@ from datetime import tzinfo
 from decimal import Decimal
 from typing import Any, Final, override
 
-import voluptuous as vol
-
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import CoreState, HomeAssistant, callback
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
@@ -17,6 +15,7 @@ from .backfill.times import HOUR
 from .const import LOGGER
 from .coordinator import EmuCoordinator
 from .demand import (
+    LAST,
     LOGGED,
     PEAKS,
     Interval,
@@ -104,6 +103,8 @@ class DemandCoordinator(DataUpdateCoordinator[DemandData]):
                 stored["logged"], self._meter.serial_number, self._zone
             )
             self._observed = peaks_from_dict(stored["observed"], self._zone)
+            if stored["last_observed"] is not None:
+                self._last_observed = Interval(*stored["last_observed"])
         self._is_loaded = True
         entry = self.config_entry
         self._follow_readings()
@@ -194,7 +195,7 @@ class DemandCoordinator(DataUpdateCoordinator[DemandData]):
     async def _async_read(self) -> None:
         """Read what is not known of this month and the last one.
 
-        Where reading fails in the middle, the next look goes on from there.
+        Where reading fails in the middle, the next look continues from there.
         """
         try:
             await self._async_read_unknown()
@@ -292,6 +293,7 @@ class DemandCoordinator(DataUpdateCoordinator[DemandData]):
         return {
             "logged": self._logged.as_dict(),
             "observed": peaks_as_dict(self._observed),
+            "last_observed": self._last_observed,
         }
 
     @override
@@ -306,5 +308,8 @@ class DemandCoordinator(DataUpdateCoordinator[DemandData]):
 def demand_store(hass: HomeAssistant, entry: ConfigEntry) -> EntryStore:
     """Return the store of a meter's demand."""
     return entry_store(
-        hass, entry, "demand", vol.Schema(shape(logged=LOGGED, observed=PEAKS))
+        hass,
+        entry,
+        "demand",
+        shape(logged=LOGGED, observed=PEAKS, last_observed=LAST),
     )

@@ -97,7 +97,8 @@ def _demand() -> dict[str, Any]:
     logged = LoggedDemand(samples.SERIAL_NUMBER, UTC)
     logged.feed(RecordReader().feed(samples.logger()[2]), _NOW)
     stored = logged.as_dict()
-    return {"logged": stored, "observed": {"2026-06": [_NOW, 900, 12.5]}}
+    last = [_NOW, 900, 12.5]
+    return {"logged": stored, "observed": {"2026-06": last}, "last_observed": last}
 
 
 def _use_lost_hours(stored: Any) -> None:
