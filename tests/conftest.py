@@ -98,6 +98,7 @@ RELEASE: Final = (
     *("test_permissions", "test_relocation", "test_storage"),
     *("backfill/test_backfill", "backfill/test_services", "backfill/test_recorder"),
     *("backfill/test_costs_of_a_house.py::test_outage", "backfill/test_prices"),
+    *("test_demand_sensors", "backfill/test_consumption"),
     "backfill/test_virtual_year.py::test_off_for_twelve_days",
     "backfill/test_virtual_year.py::test_bars_of_the_dashboard",
 )
@@ -110,6 +111,7 @@ DATABASE: Final = (
     "backfill/test_virtual_year.py::test_off_for_twelve_days",
     "backfill/test_virtual_year.py::test_bars_of_the_dashboard",
     "backfill/test_virtual_year.py::test_a_whole_year",
+    "backfill/test_consumption",
 )
 """Where another database can make a difference (`-m database`)."""
 
