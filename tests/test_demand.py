@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import given, settings, strategies as st
 import numpy as np
 import pytest
+import voluptuous as vol
 
 from custom_components.emu_professional.demand import (
     LOGGED,
@@ -221,6 +222,31 @@ def test_logger_begins_with_another_index() -> None:
     demand.feed(records([(60, 300, 0), (75, 320, 0)], first=0), EVER)
     assert demand.peaks.by_month[2026, 6].energy == 90
     assert demand.last == Interval(START + 75 * 60, 900, 20)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("records", [[START, 1, 0, *[10] * REGISTERS, 10**400]]),
+        ("records", [[START, 1, 0, *[10] * REGISTERS]]),
+        ("records", [[1 << 40, 1, 0, *[10] * REGISTERS, 0]]),
+        ("peaks", {"2026-06": [START, 0, 10]}),
+        ("peaks", {"2026-13": [START, 900, 10]}),
+        ("peaks", {"2026-06": [START, 900, float("nan")]}),
+        ("last", [START, 900, 10**400]),
+        ("seconds", 0),
+        ("position", -1),
+        ("zone", None),
+    ],
+)
+def test_stored_by_nobody(key: str, value: object) -> None:
+    """What can't be right is another shape."""
+    demand = LoggedDemand(SERIAL_NUMBER, ZURICH)
+    demand.feed(every_15([100, 190, 200]), EVER)
+    stored = json.loads(json.dumps(demand.as_dict()))
+    LOGGED(stored)
+    with pytest.raises(vol.Invalid):
+        LOGGED(stored | {key: value})
 
 
 def test_another_time_zone() -> None:

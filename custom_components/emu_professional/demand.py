@@ -342,7 +342,7 @@ LOGGED: Final = vol.Schema(
             vol.ExactSequence(
                 [_TIME, _WHOLE, vol.All(int, vol.Range(min=0, max=999))]
                 + [_WHOLE] * REGISTERS
-                + [int]
+                + [vol.All(int, vol.Range(min=-(10**13), max=10**13))]
             )
         ],
         vol.Required("peaks"): PEAKS,
