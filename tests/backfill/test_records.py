@@ -6,7 +6,11 @@ from dataclasses import replace
 from hypothesis import given, strategies as st
 import pytest
 
-from custom_components.emu_professional.backfill.records import Believed, RecordFilter
+from custom_components.emu_professional.backfill.records import (
+    Believed,
+    RecordFilter,
+    clock_offset,
+)
 from custom_components.emu_professional.emu.logs import (
     COLUMNS,
     REGISTERS,
@@ -148,3 +152,95 @@ def test_damage_is_no_restart(
     ]
     assert not any(any(b.lift) for b in believed)
     assert record_filter.refused.total() == len(apart)
+
+
+@pytest.mark.parametrize(
+    ("stamps", "now", "offset"),
+    [
+        ((), 0, 0),
+        # The last record is not older than an interval, and what it takes to read it.
+        ((0, 900), 900, 0),
+        ((0, 900), 900 + 900 + 144, 0),
+        ((0, 900), 900 + 900 + 145, -145),
+        ((0, 900), 900 + 5000, -4100),
+        ((0, 900), 900 - 144, 0),
+        ((0, 900), 900 - 145, 145),
+        ((0, 300, 900), 900 + 600 + 145, -145),
+        # With an hour between two records it may be an hour behind.
+        ((0, 3599), 3599, 0),
+        ((0, 3600), 3600, None),
+        ((0, 3600), 3600 + 3600 + 144, None),
+        ((0, 3600), 3600 + 3600 + 145, -145),
+        ((0, 3600), 3600 - 145, 145),
+        ((900,), 1000, None),
+        ((900,), 900 + 3600 + 145, -145),
+        ((900, 900), 950, None),
+        ((900, 901), 902, 0),
+    ],
+)
+def test_clock_by_the_newest_records(
+    stamps: tuple[int, ...], now: int, offset: int | None
+) -> None:
+    """How far a clock is off at least is told by the stamps that it gave."""
+    newest = [
+        replace(record, at=START + at)
+        for record, at in zip(records([10] * len(stamps)), stamps, strict=True)
+    ]
+    assert clock_offset(newest, START + now) == offset
+
+
+SET: int = LoggerStatus.TIME_CHANGED
+
+
+@pytest.mark.parametrize(
+    ("minutes", "status", "dropped"),
+    [
+        ((0, 15, 30, 45, 60), {}, []),
+        # One stamp is damaged: ahead, behind, or that of another record.
+        ((0, 15, 99, 45, 60), {}, [2]),
+        ((0, 15, 5, 45, 60), {}, [2]),
+        ((0, 20, 15, 45, 60), {}, [2]),
+        ((0, 45, 35, 45, 60), {}, [1]),
+        ((0, 15, 15, 45, 60), {}, []),
+        ((0, 15, 45, 45, 60), {}, []),
+        ((0, 99, 30, 45, 60), {}, [1]),
+        # Nobody knows of the first and the last one.
+        ((99, 15, 30, 45, 60), {}, []),
+        ((0, 15, 30, 45, 5), {}, []),
+        # The clock was set, as the status of that record or of the next one says.
+        ((0, 15, 99, 45, 60), {2: SET}, []),
+        ((0, 15, 99, 45, 60), {3: SET}, []),
+        ((0, 15, 99, 45, 60), {1: SET, 4: SET}, [2]),
+        ((0, 15, 99, 45, 60), {2: 32}, [2]),
+        ((0, 45, 99, 30, 40), {}, []),
+    ],
+)
+def test_stamp_out_of_order(
+    minutes: tuple[int, ...], status: dict[int, int], dropped: list[int]
+) -> None:
+    """A stamp that does not lie between those around it is damaged."""
+    logged = [
+        replace(record, at=START + 60 * minute, status=status.get(record.index, 0))
+        for record, minute in zip(records([1, 2, 3, 4, 5]), minutes, strict=True)
+    ]
+    believed, record_filter = believe(logged)
+    right = [index for index in range(5) if index not in dropped]
+    assert [one.record.index for one in believed] == right
+    assert record_filter.refused.total() == len(dropped)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "undecided"), [((0, 15, 30, 45), None), ((0, 15, 30, 20), 20)]
+)
+def test_newest_stamp_is_undecided(
+    minutes: tuple[int, ...], undecided: int | None
+) -> None:
+    """Which of the last two is wrong shows with the next record."""
+    logged = [
+        replace(record, at=START + 60 * minute)
+        for record, minute in zip(records([1, 2, 3, 4]), minutes, strict=True)
+    ]
+    believed, record_filter = believe(logged)
+    assert len(believed) == 4
+    since = record_filter.undecided_since
+    assert since == (None if undecided is None else START + 60 * undecided)

@@ -71,8 +71,9 @@ class Believed(NamedTuple):
 class RecordFilter:
     """Passes on the records of one meter that can be right, in the order of their index.
 
-    `refused` counts all others by reason. `undecided_since` is the stamp of the first
-    record that waits for later ones to decide whether a register has restarted.
+    `refused` counts all others by reason. `undecided_since` is, after `close`, the stamp
+    of the first record that waits for later ones to decide whether a register has
+    restarted, or which of two stamps is right.
     `clock_set_at` is the stamp of the first record after the clock was set for the
     first time: the stamps of all records before it are wrong.
     """
@@ -81,17 +82,13 @@ class RecordFilter:
         """Pass on what a meter logged until a time, and nothing later."""
         self.refused: Counter[str] = Counter()
         self.clock_set_at: int | None = None
+        self.undecided_since: int | None = None
         self._serial_number = normalized(serial_number)
         self._latest = latest
         self._passed: Record | None = None
         self._recent: deque[Record] = deque()
         self._lower: list[Record] = []
         self._lift: tuple[int, ...] = (0,) * REGISTERS
-
-    @property
-    def undecided_since(self) -> int | None:
-        """The stamp of the first record that is not decided on."""
-        return self._lower[0].at if self._lower else None
 
     def feed(self, record: Record) -> Iterator[Believed]:
         """Yield the records that are believed now that another one has come."""
@@ -114,7 +111,12 @@ class RecordFilter:
             yield self._pass_on()
 
     def close(self) -> Iterator[Believed]:
-        """Yield the records that still wait; the undecided ones stay out."""
+        """Yield the records that still wait; not those that may be of a restart."""
+        newest = [*self._recent][-2:]
+        if self._lower:
+            self.undecided_since = self._lower[0].at
+        elif len(newest) > 1 and _runs_back(*newest):
+            self.undecided_since = newest[1].at
         while self._recent:
             yield self._pass_on()
         self.refused["register runs backwards"] += len(self._lower)
@@ -147,14 +149,22 @@ class RecordFilter:
             self.clock_set_at = record.at
 
     def _drop_out_of_order(self, record: Record) -> None:
-        """Drop the record before if its stamp is not between those around it."""
+        """Drop one of the two last records if the later one has the earlier stamp.
+
+        The one that is not between the record before and the next one; if both are,
+        the one that makes the steps of time less even.
+        """
         recent = self._recent
-        if not recent:
+        before = recent[-3] if len(recent) > 2 else self._passed
+        if len(recent) < 2 or before is None or not _runs_back(recent[-2], recent[-1]):
             return
-        before = recent[-2] if len(recent) > 1 else self._passed
-        if before is not None and _is_out_of_order(before, recent[-1], record):
-            recent.pop()
-            self.refused["time stamp out of order"] += 1
+        higher, lower = recent[-2], recent[-1]
+        right = [one for one in (lower, higher) if before.at <= one.at <= record.at]
+        if not right:
+            return
+        kept = min(right, key=lambda one: _unevenness(before, one, record))
+        recent.remove(higher if kept is lower else lower)
+        self.refused["time stamp out of order"] += 1
 
     def _refuse_or_wait(self, record: Record) -> None:
         """Take a record that is lower than the last one, or drop that one."""
@@ -228,10 +238,15 @@ def _lifted(lift: tuple[int, ...], before: Record, after: Record) -> tuple[int, 
     )
 
 
-def _is_out_of_order(before: Record, record: Record, after: Record) -> bool:
-    """Return whether a stamp is not between the two around it, though no clock was set."""
-    return (
-        before.at < after.at
-        and not before.at <= record.at <= after.at
-        and not (record.status | after.status) & LoggerStatus.TIME_CHANGED
+def _runs_back(before: Record, after: Record) -> bool:
+    """Return whether a stamp is earlier than the one before, though no clock was set."""
+    is_set = (before.status | after.status) & LoggerStatus.TIME_CHANGED
+    return after.at < before.at and not is_set
+
+
+def _unevenness(before: Record, record: Record, after: Record) -> int:
+    """Return how far a record is from where its index puts it between two others."""
+    return abs(
+        (record.at - before.at) * (after.index - record.index)
+        - (after.at - record.at) * (record.index - before.index)
     )
