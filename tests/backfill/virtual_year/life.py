@@ -392,9 +392,10 @@ class Life:
     async def restart(self) -> None:
         """Let the registers begin at 0, and live until enough is logged to tell.
 
-        A register that has hardly counted anything could have been misread instead.
+        A register that has hardly counted anything could have been misread instead,
+        and with a wrong clock the records around it have no order.
         """
-        if self.truth.registers(self.now).active_import < MUCH:
+        if self.offset or self.truth.registers(self.now).active_import < MUCH:
             return
         self.restarts.append((self.now, self.truth.registers(self.now)))
         self.restart_stamps.append(self.meter.meter_time(self.now))
