@@ -267,6 +267,8 @@ async def test_interrupted_at_each_write(priced: PricedHouse) -> None:
     await priced.silent()
     await priced.live(20)
     assert await priced.worst() > 0.5
+    # What was noted of the outage helps as well: here the rows must do alone.
+    house.backfill._ledger.outages.clear()
     left = count = 0
 
     def stop(statistic_id: str) -> bool:
@@ -285,7 +287,7 @@ async def test_interrupted_at_each_write(priced: PricedHouse) -> None:
                 await house.settle()
             else:
                 break
-    assert count > 9
+    assert count > 5
     assert await priced.worst() < CHF
 
 

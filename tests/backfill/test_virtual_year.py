@@ -17,7 +17,7 @@ from unittest.mock import patch
 from hypothesis import HealthCheck, Phase, given, settings, strategies as st
 import pytest
 
-from custom_components.emu_professional.backfill import pages
+from custom_components.emu_professional.backfill import pages, prices
 from custom_components.emu_professional.backfill.times import HOUR
 from homeassistant.components.recorder.core import Recorder
 from homeassistant.components.recorder.statistics import statistics_during_period
@@ -28,6 +28,7 @@ from homeassistant.util import dt as dt_util
 from .virtual_year.contract import EXACT, is_like
 from .virtual_year.life import BY_KEY, Life
 from .virtual_year.lives import A_YEAR, LIVES, LIVES_TO_REMEMBER, STEPS
+from .virtual_year.priced import async_hourly_means
 from .virtual_year.steps import DAY, Clock, Fill, Live, Off, PutBack, Silent, Step
 from .virtual_year.world import BIRTH, KEEP, ZONE, World, time_of
 
@@ -50,6 +51,7 @@ async def world(
     world = World(hass)
     await world.done()
     monkeypatch.setattr(dt_util, "utcnow", lambda: time_of(world.now))
+    monkeypatch.setattr(prices, "async_hourly_means", async_hourly_means)
     monkeypatch.setattr(pages, "_LONGEST_PAUSE", 0)
     monkeypatch.setattr(pages, "_PATIENCE", (0,) * 4)
     yield world

@@ -1,6 +1,6 @@
 """The back-fill of one meter as it is in a Home Assistant, without a network."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 import json
 from types import SimpleNamespace
@@ -10,9 +10,10 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.emu_professional.backfill.coordinator import BackfillCoordinator
 from custom_components.emu_professional.backfill.ledger import Ledger, Outage
+from custom_components.emu_professional.backfill.prices import CostSource
 from custom_components.emu_professional.backfill.recorder import Statistic
 from custom_components.emu_professional.backfill.report import Report, Window
-from custom_components.emu_professional.backfill.targets import Target
+from custom_components.emu_professional.backfill.targets import TARGETS, Target
 from custom_components.emu_professional.const import DOMAIN
 from custom_components.emu_professional.coordinator import EmuCoordinator
 from custom_components.emu_professional.emu.errors import MeterError
@@ -34,8 +35,10 @@ class Automatic(BackfillCoordinator):
         hass: HomeAssistant,
         serial_number: str,
         statistic_of: Callable[[Target], Statistic | None],
+        cost: CostSource,
     ) -> None:
-        """Begin with nothing settled."""
+        """Begin with nothing settled; imported energy has a cost."""
+        self._cost = cost
         self._readings = SimpleNamespace(
             serial_number=serial_number,
             silences=[],
@@ -79,6 +82,13 @@ class Automatic(BackfillCoordinator):
     @override
     async def _async_learn_names(self) -> None:
         """Have no translations."""
+
+    @override
+    async def _async_costs(self) -> Mapping[str, Sequence[CostSource]]:
+        """Have no energy dashboard."""
+        (target,) = (t for t in TARGETS if t.key == "energy_import")
+        statistic = self._found(target)
+        return {statistic.statistic_id: [self._cost]} if statistic else {}
 
     @override
     def _save_soon(self) -> None:

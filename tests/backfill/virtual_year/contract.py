@@ -146,6 +146,10 @@ class Contract:
         """Whether the logger does not know the register at the end of an hour."""
         return self.since < at <= self.until and at not in self.known
 
+    def is_logged(self, start: int) -> bool:
+        """Whether an hour is in the window, and the logger knows both its ends."""
+        return self._is_inside(start) and {start, start + HOUR} <= self.known.keys()
+
     def _is_inside(self, start: int) -> bool:
         return self.since <= start < self.until
 

@@ -33,6 +33,7 @@ from simulator.tables import TableConfig
 from .automatic import Automatic
 from .contract import EXACT, Contract, told_of
 from .log import Log, read_log, register_of
+from .priced import CURRENCY, CostEntity, check_costs
 from .steps import (
     DAY,
     PERIOD,
@@ -108,12 +109,14 @@ class Life:
         delay: int = 0,
         latency: float = 0,
         has_clock: bool = True,
+        jumps: bool = False,
     ) -> None:
         """Install a meter some days before Home Assistant hears of it.
 
         `rounds` says that it rounds a total and its tariffs each, `delay` after how
         many seconds at most a record can be read, `latency` how many seconds each
-        request takes, `has_clock` whether its readings have its clock.
+        request takes, `has_clock` whether its readings have its clock; `jumps` is what
+        the cost entity does after a time off.
         """
         self.world = world
         self.name = f"life_{next(world.lives)}"
@@ -157,7 +160,10 @@ class Life:
         """When the registers began at 0 again, and what they were just before."""
         self.restart_stamps: list[int] = []
         """The same times by the meter's clock."""
-        self.automatic = Automatic(world.hass, SERIAL_NUMBER, self.statistic_of)
+        self.cost = CostEntity(world.hass, f"sensor.{self.name}_cost", jumps=jumps)
+        self.automatic = Automatic(
+            world.hass, SERIAL_NUMBER, self.statistic_of, self.cost.source
+        )
         self.automatic.note(whole_hour(BIRTH), BIRTH)
 
     async def begin(self) -> Self:
@@ -177,6 +183,7 @@ class Life:
         """Remove the sensors' states."""
         for target in self.sensors:
             self.world.hass.states.async_remove(self._entity_id(target))
+        self.cost.remove()
         await self.world.done()
 
     @property
@@ -302,6 +309,7 @@ class Life:
         start = since + _seconds(since, step.seconds)
         self.is_heard = False
         self._show(start + step.late)
+        self.cost.restart(start + step.late)
         if step.heard:
             self.is_heard = True
             self._show(start + min(step.late + 2, PERIOD - 8))
@@ -320,6 +328,7 @@ class Life:
         last = until // HOUR * HOUR - HOUR
         if last - first > self.LONG:
             names = [self._entity_id(target) for target in self.sensors]
+            names.append(self.cost.entity_id)
             await self.world.run(lambda: self.world.mark_compiled(begin))
             await self.world.compile_missing(first)
             await self.world.run(lambda: self.world.repeat_rows(names, first, last))
@@ -381,6 +390,9 @@ class Life:
                 },
                 timestamp=float(at),
             )
+        if self.is_heard:
+            register = self._live_value(BY_KEY["energy_import"], snapshot)
+            self.cost.observe(register, at)
 
     def _live_value(self, target: Target, snapshot: Snapshot) -> int:
         value = _value(target, snapshot)
@@ -462,6 +474,7 @@ class Life:
     async def clear(self, step: Clear) -> None:
         """Delete rows of all statistics."""
         ids = [self.statistic_of(target).statistic_id for target in self.targets]
+        ids.append(self.cost.entity_id)
         since = (self.now // HOUR - step.since) * HOUR
         until = since + step.hours * HOUR
         await self.world.run(lambda: self.world.clear(ids, since, until))
@@ -483,6 +496,12 @@ class Life:
         """Whether rows of a time were lost."""
         return any(
             since < start + seconds and start < until for since, until in self.lost
+        )
+
+    def is_outage(self, start: int) -> bool:
+        """Whether the meter was not observed in a part of an hour, and that was noted."""
+        return any(
+            since < start + HOUR and start < until for since, until in self.outages
         )
 
     def unobserved(self, start: int, seconds: int) -> int:
@@ -527,6 +546,9 @@ class Life:
             contract.check(before, after)
             if step.hitch is None:
                 contract.check_report(report, before, after)
+            if step.hitch not in ("late", "live"):
+                # What is compiled meanwhile has a cost that was not there before.
+                check_costs(self, contract, before, after)
             if step.hitch != "late":
                 # Then an hour more can be filled by now.
                 window = Window(window.since, contract.until)
@@ -535,6 +557,7 @@ class Life:
                     assert outcome.written == outcome.corrected == 0, (
                         "twice is not once"
                     )
+                assert not any(cost.hours for cost in again.costs.values())
                 assert await self.stored() == after
         await self._settled()
         self._note_filled(contract, after)
@@ -549,6 +572,7 @@ class Life:
         after = await self.stored()
         contract = Contract(self, EVERYTHING, Fill(), log, self.compiled, before)
         contract.check(before, after)
+        check_costs(self, contract, before, after)
         await self._compare(is_daily)
         assert await self.stored() == after, "twice is not once"
         self.is_damaged = False
@@ -639,8 +663,12 @@ class Life:
         return [*(await self._stored_of(BY_KEY[key])).changes().values()]
 
     async def stored(self) -> dict[str, Stored]:
-        """Return all that the recorder holds."""
-        return {target.key: await self._stored_of(target) for target in self.targets}
+        """Return all that the recorder holds, with the cost of imported energy."""
+        stored = {target.key: await self._stored_of(target) for target in self.targets}
+        stored["cost"] = await self.world.run(
+            lambda: self.world.stored(self.cost.entity_id, CURRENCY)
+        )
+        return stored
 
     async def _stored_of(self, target: Target) -> Stored:
         statistic = self.statistic_of(target)

@@ -485,5 +485,6 @@ LIVES = st.fixed_dictionaries(
         "delay": st.sampled_from([0, 84]),
         "latency": st.sampled_from([0, 0, 12]),
         "has_clock": st.booleans(),
+        "jumps": st.booleans(),
     }
 )

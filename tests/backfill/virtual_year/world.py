@@ -61,6 +61,7 @@ PER_UNIT: Final = {
     "W": 1.0,
     "kW": 1e3,
     "V": 10.0,
+    "EUR": 1e6,
     "mV": 0.01,
 }
 """Last digits of the quantity in the unit."""
@@ -358,7 +359,10 @@ class World:
                     start_ts=start,
                     **{
                         name: getattr(row, name)
-                        for name in ("mean", "min", "max", "state", "sum")
+                        for name in (
+                            *("mean", "min", "max", "state", "sum"),
+                            "last_reset_ts",
+                        )
                     },
                 )
                 for row in session.execute(query).scalars().all()
