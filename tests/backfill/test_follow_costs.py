@@ -27,26 +27,27 @@ STORED = Stored((), None, "kWh", is_newest=True)
 PLAN = Plan(rows=tuple(Row(START + n * HOUR, 0, n * 1000.0) for n in range(HOURS)))
 
 
-def follower(
-    house: House, report: Report, cost: Statistic, price: float
-) -> CostFollower:
-    """Return what gives hours their costs, at a fixed price."""
-    sources = {ENERGY.statistic_id: [CostSource(cost, Price(price))]}
+def follower(house: House, report: Report, source: CostSource) -> CostFollower:
+    """Return what gives hours their costs."""
+
+    async def sources() -> dict[str, list[CostSource]]:
+        return {ENERGY.statistic_id: [source]}
+
     return CostFollower(house.hass, sources, report, dry_run=False)
 
 
 async def follow(house: House, price: float, cost: Statistic = COST) -> Report:
     """Let costs follow a plan that writes all hours."""
     report = Report()
-    follows = follower(house, report, cost, price)
+    follows = follower(house, report, CostSource(cost, Price(price)))
     await follows.async_follow(ENERGY, STORED, PLAN, Outages(()), ())
     return report
 
 
 async def begin(house: House) -> None:
     """Give the cost a first row, as if it had begun a day after the energy."""
-    follows = follower(house, Report(), COST, 0.2)
-    (source,) = follows._sources[ENERGY.statistic_id]
+    source = CostSource(COST, Price(0.2))
+    follows = follower(house, Report(), source)
     await follows.async_price(ENERGY, {START + 24 * HOUR: 1000}, source)
 
 

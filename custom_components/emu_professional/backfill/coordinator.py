@@ -181,7 +181,9 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
             compiled = await async_compiled_until(self.hass) or 0
             until = min(window.until, whole_hour(compiled))
             report = Report()
-            follower = CostFollower(self.hass, {}, report, dry_run=dry_run)
+            follower = CostFollower(
+                self.hass, self._async_costs, report, dry_run=dry_run
+            )
             for energy, source in sources:
                 await follower.async_fill(energy, source, Window(window.since, until))
         finally:
@@ -519,7 +521,7 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
             self._statistic_of,
             latest=int(latest.timestamp()),
             outages=self._ledger.outages,
-            costs=await self._async_costs(),
+            find_costs=self._async_costs,
             mode=mode,
             dry_run=dry_run,
             on_progress=self._show_progress,

@@ -1,6 +1,6 @@
 """Lets the costs of the energy dashboard follow the energy that a run writes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from math import inf
 
 from homeassistant.core import HomeAssistant
@@ -22,25 +22,27 @@ from .report import CostOutcome, Report, Window
 from .series import Plan, Row, carried_out, changed, changes
 from .times import HOUR
 
+type FindSources = Callable[[], Awaitable[Mapping[str, Sequence[CostSource]]]]
+
 
 class CostFollower:
     """Gives hours of energy their costs, before their energy is written.
 
-    `sources` are the cost entities by the statistic of their energy. `report` grows
-    meanwhile.
+    `find_sources` returns the cost entities by the statistic of their energy: a long
+    run asks again, for they may be renamed meanwhile. `report` grows.
     """
 
     def __init__(
         self,
         hass: HomeAssistant,
-        sources: Mapping[str, Sequence[CostSource]],
+        find_sources: FindSources,
         report: Report,
         *,
         dry_run: bool,
     ) -> None:
         """Begin with nothing followed."""
         self._hass = hass
-        self._sources = sources
+        self._find_sources = find_sources
         self._report = report
         self._dry_run = dry_run
 
@@ -62,7 +64,8 @@ class CostFollower:
         was written in part: then the energy must not be written either, which tells
         the next run what is still to do.
         """
-        if not (sources := self._sources.get(energy.statistic_id)):
+        found = await self._find_sources()
+        if not (sources := found.get(energy.statistic_id)):
             return
 
         def energies() -> dict[int, float]:

@@ -12,7 +12,7 @@ knows them, best exactly at the full hour: `_border` looks for one near the plan
 place. What the parts have in common (a shift of later rows) is `series.reconcile`'s.
 """
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Final
@@ -25,11 +25,10 @@ from ..emu.client import MeterClient
 from ..emu.errors import LoggerOfAnotherMeter
 from ..emu.logs import Page, Record
 from ..emu.serial_number import is_same_meter
-from .follow_costs import CostFollower
+from .follow_costs import CostFollower, FindSources
 from .hours import Folding, Hour
 from .means import Outages, plan_means
 from .pages import LoggerReader
-from .prices import CostSource
 from .recorder import (
     Statistic,
     Stored,
@@ -110,8 +109,8 @@ class Backfill:
 
     `statistic_of` returns a target's statistic, or None if it has none now; `latest`
     is the latest time stamp that can be right, and `outages` are the times when Home
-    Assistant did not observe the meter; `costs` are what the energy dashboard prices,
-    by the energy's statistic. `report` grows meanwhile. Raises what the meter's client
+    Assistant did not observe the meter; `find_costs` returns what the energy dashboard
+    prices, by the energy's statistic. `report` grows meanwhile. Raises what the meter's client
     raises; a statistic that can't be filled stops no other.
     """
 
@@ -124,7 +123,7 @@ class Backfill:
         *,
         latest: int,
         outages: Iterable[tuple[int, int]] = (),
-        costs: Mapping[str, Sequence[CostSource]] | None = None,
+        find_costs: FindSources,
         mode: Mode = Mode.FILL,
         dry_run: bool = False,
         on_progress: Callable[[float], None] = lambda share: None,
@@ -139,7 +138,7 @@ class Backfill:
         self._outages = Outages(outages)
         self._rebuild = mode is Mode.REBUILD
         self._dry_run = dry_run
-        self._costs = CostFollower(hass, costs or {}, self.report, dry_run=dry_run)
+        self._costs = CostFollower(hass, find_costs, self.report, dry_run=dry_run)
         self._on_progress = on_progress
         self._window = Window(0, 0)
         self._oldest: Record | None = None
