@@ -36,9 +36,11 @@ from simulator.images import Trait, signed_image
 from simulator.updater import (
     Age,
     Closed,
+    Group,
     ImageCommand,
     Moment,
     Op,
+    OsCommand,
     Rc,
     UpdaterConfig,
     UpdateRequest,
@@ -571,6 +573,49 @@ async def test_erase(updater: UpdaterServer, owner: Owner) -> None:
     _fill_slot(updater)
     await owner.update.erase()
     assert len(updater.bootloader.slots) == 1
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+async def test_restart_that_is_lost(
+    updater: UpdaterServer, owner: Owner, lost: int
+) -> None:
+    """It is sent again, and an owner whose module does not restart is told so."""
+    boots, left = updater.boots, lost
+
+    def lose_resets(request: UpdateRequest, moment: Moment) -> bool:
+        nonlocal left
+        if left and moment is Moment.ARRIVED:
+            left -= 1
+            # Each look at the slots is followed by a reset.
+            updater.datagrams.requests.lose(1)
+        return False
+
+    updater.cut_power_when = lose_resets
+    if lost < 3:
+        await owner.update.restart()
+        await updater.booted(boots + 1)
+    else:
+        with pytest.raises(UpdateFailed) as caught:
+            await owner.update.restart()
+        assert caught.value.reason is Reason.UPDATER_SILENT
+    assert updater.boots == boots + (lost < 3)
+
+
+async def test_restart_whose_answer_is_lost(
+    updater: UpdaterServer, owner: Owner
+) -> None:
+    """A module that is away restarts; no other reset is sent."""
+    updater.config = replace(updater.config, boot_seconds=3)
+
+    def lose_answer(request: UpdateRequest, moment: Moment) -> bool:
+        if (request.group, request.command) == (Group.OS, OsCommand.RESET):
+            updater.datagrams.answers.lose(1)
+        return False
+
+    updater.cut_power_when = lose_answer
+    await owner.update.restart()
+    resets = [r for r in updater.requests if r.group == Group.OS]
+    assert len(resets) == 1
 
 
 async def test_restart(updater: UpdaterServer, owner: Owner) -> None:

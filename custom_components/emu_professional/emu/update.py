@@ -227,9 +227,22 @@ class Update:
         await self._end_trial(on_trial, Reason.NOT_REVERTED)
 
     async def restart(self) -> None:
-        """Restart the module; refused while that would begin or end a trial."""
-        _refuse_another_update(await self.slots())
-        await self._ask(UpdaterSession.reset)
+        """Restart the module; refused while that would begin or end a trial.
+
+        Where no image is on trial or pending, another reset does no harm: one that was
+        lost is sent again.
+        """
+        slots = await self.slots()
+        for _ in range(_RESTARTS):
+            _refuse_another_update(slots)
+            if await self._ask(UpdaterSession.reset):
+                return
+            try:
+                slots = await self._look()
+            except MeterError:
+                # Only the answer was lost: it restarts.
+                return
+        raise UpdateFailed(Reason.UPDATER_SILENT)
 
     async def erase(self) -> None:
         """Delete the image in slot 1, which does not run, also if it is pending.
