@@ -33,7 +33,7 @@ from simulator.tables import TableConfig
 from .automatic import Automatic
 from .contract import EXACT, Contract, told_of
 from .log import Log, read_log, register_of
-from .priced import CURRENCY, CostEntity, check_costs
+from .priced import CURRENCY, CostEntity, check_costs, price_at
 from .steps import (
     DAY,
     PERIOD,
@@ -691,6 +691,34 @@ class Life:
                 if start in self.heard or start == self.filled:
                     least, most = self.live_energy(target, start)
                     assert least <= changes[start] <= most, told_of(target, start)
+        await self._check_live_costs(since)
+
+    async def _check_live_costs(self, since: int) -> None:
+        """See that the cost of an hour that was observed as a whole has no jump."""
+        stored = await self.world.run(
+            lambda: self.world.stored(self.cost.entity_id, CURRENCY)
+        )
+        target, costs = BY_KEY["energy_import"], stored.changes()
+        for start in range(since, self.now - HOUR + 1, HOUR):
+            if not {start, start + HOUR} <= self.heard or self.offset:
+                continue
+            if start - HOUR not in costs or self.is_outage(start):
+                continue
+            if any(start <= at <= start + HOUR for at, _ in self.restarts):
+                continue
+            energies = self.live_energy(target, start)
+            least, most = sorted(1000 * price_at(start) * each for each in energies)
+            # The last poll before the hour counts at the price of this one.
+            poll = 1000 * abs(price_at(start)) * sum(self._lag_of(target, start))
+            assert least - poll <= costs[start] <= most + poll, told_of(target, start)
+
+    def _lag_of(self, target: Target, at: int) -> tuple[float, ...]:
+        """Return the energy of the last seconds before two hours."""
+        return tuple(
+            register_of(target, self.levels(end))
+            - register_of(target, self.levels(end - 10))
+            for end in (at, at + HOUR)
+        )
 
     def live_energy(self, target: Target, start: int) -> tuple[float, float]:
         """Return what an hour may count of which both ends were heard."""
