@@ -244,7 +244,7 @@ async def test_outage(priced: PricedHouse, outage: str) -> None:
     await priced.live(20)
     await house.pass_hour()
     assert await priced.worst() < CHF
-    # Live hours go on.
+    # Live hours continue.
     await priced.live(13)
     report = await house.fill(dry_run=True)
     assert report == await house.fill()
@@ -363,7 +363,7 @@ async def test_fill_costs(priced: PricedHouse) -> None:
         assert answer[each]["cost_before"] == pytest.approx(before[each], abs=CHF)
         assert answer[each]["cost_after"] == pytest.approx(after, abs=CHF)
         assert answer[each]["unit"] == "CHF"
-    # Twice is once, and live hours go on.
+    # Twice is once, and live hours continue.
     assert {each["hours"] for each in (await call(priced, **data)).values()} == {0}
     await priced.live(22)
     assert min(map(min, [(await priced.costs(each)).values() for each in COST])) > -1

@@ -116,10 +116,10 @@ def check_costs(
         is_cost = abs(new.get(start, 0) - cost) <= EXACT
         is_kept = abs(new.get(start, 0) - old.get(start, 0)) <= EXACT
         is_same = start in old_energy and is_like(old_energy[start], new_energy[start])
-        told = f"cost {new.get(start)} of {cost}, was {old.get(start)}"
+        detail = f"cost {new.get(start)} of {cost}, was {old.get(start)}"
         if start in new_energy and not is_same:
-            assert is_cost, told_of(target, start, told)
+            assert is_cost, told_of(target, start, detail)
         elif contract.is_logged(start) and life.is_outage(start):
-            assert is_cost, told_of(target, start, f"{told} in an outage")
+            assert is_cost, told_of(target, start, f"{detail} in an outage")
         else:
-            assert is_kept, told_of(target, start, told)
+            assert is_kept, told_of(target, start, detail)

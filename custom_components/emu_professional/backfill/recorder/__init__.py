@@ -1,10 +1,10 @@
 """The one door to Home Assistant's recorder.
 
-Reads statistics as rows of `series.py` and `means.py`, and writes them; reads prices. A statistic
-keeps the unit that it has; rows are in the last digit of their quantity. Times are
-seconds since 1970-01-01 UTC. All calls need a Home Assistant that has started:
-before, the recorder still catches up with the time it was off, and meets what is
-written meanwhile as an error.
+Reads statistics as rows of `series.py` and `means.py`, and writes them; reads prices.
+A statistic keeps the unit that it has; rows are in the last digit of their quantity.
+Times are seconds since 1970-01-01 UTC. All calls need a Home Assistant that has
+started: before, the recorder still catches up with the time it was off, and meets what
+is written meanwhile as an error.
 """
 
 from ..means import StoredMeans
