@@ -430,7 +430,10 @@ class UpdaterServer:
         trait = trait_of(running)
         self._serving = trait is not Trait.NO_UPDATER
         self._open_or_close()
-        if trait is not Trait.NO_WEB_PAGE and not self.config.web_seconds:
+        if trait is Trait.NO_WEB_PAGE:
+            # Also after a `stop()`, which leaves the web server to others.
+            self.web.away = True
+        elif not self.config.web_seconds:
             self.web.away = False
         self.boots += 1
         await self._progressed()

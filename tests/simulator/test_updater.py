@@ -772,8 +772,12 @@ async def test_image_without_a_web_page(web: MeterServer) -> None:
         assert await client.states() == [("1.0.17", "active"), ("1.0.16", "confirmed")]
         with pytest.raises(aiohttp.ClientConnectionError):
             await software_version(web)
+        await updater.stop()
+        await updater.start()
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await software_version(web)
         await client.reset()
-        await updater.booted(3)
+        await updater.booted(4)
         assert await software_version(web) == "1.0.16"
 
 
