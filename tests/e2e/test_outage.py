@@ -10,7 +10,7 @@ from playwright.async_api import Browser, Page, expect
 import pytest
 
 from processes.home_assistant import HomeAssistant
-from processes.owner import Owner
+from processes.owner import IMPORT_PRICES, Owner
 from processes.running import own_port
 from simulator.clock import RunningClock
 from simulator.meter import Meter, MeterConfig
@@ -66,12 +66,12 @@ async def test_off_for_hours(
     browser: Browser,
     shot: Shot,
 ) -> None:
-    """After one button no chart has a hole, and every hour is exact."""
+    """After one button no chart has a hole; energy and cost of each hour are exact."""
     owner = house.owner
     async with house.run(SECONDS_EARLIER=seconds_earlier(clock)):
         entry_id = await owner.add_meter(meter.url)
         await statistics_are_filled(owner, SERIAL_NUMBER)
-        await owner.set_up_energy_dashboard(SERIAL_NUMBER, priced=False)
+        await owner.set_up_energy_dashboard(SERIAL_NUMBER)
         await owner.fill_by_itself(entry_id, is_on=False)
         entity_ids = await owner.entities(SERIAL_NUMBER)
         await _add_graphs(owner, entity_ids["active_power"])
@@ -85,6 +85,10 @@ async def test_off_for_hours(
         return await hours() == [
             wh(meter.meter, "active_import", hour, hour + HOUR) for hour in _hours()
         ]
+
+    async def costs_are_exact() -> bool:
+        found = await _costs(owner)
+        return found == pytest.approx(_priced(meter.meter), abs=1e-4)
 
     async def periods() -> dict[int, float]:
         return await _periods(owner, entity_ids["active_power"])
@@ -100,12 +104,14 @@ async def test_off_for_hours(
         now = datetime.fromtimestamp(clock.now(), UTC)
         page = await log_in(browser, house.url, now=now)
         assert not await is_exact()
+        assert not await costs_are_exact()
         assert len(set((await periods()).values())) <= 2
         await _picture(page, shot, "before")
         await page.goto(await owner.device_path(SERIAL_NUMBER))
         await row(page, "Fill statistics now").get_by_role("button").click()
         await until(is_exact, seconds=90)
         await until(has_power, seconds=90)
+        await until(costs_are_exact, seconds=90)
         await _picture(page, shot, "after")
         await page.context.close()
     assert not [entry for entry in house.log_entries() if is_warning_of_us(entry)]
@@ -115,6 +121,37 @@ def _hours() -> list[datetime]:
     """Return the whole hours that are logged."""
     first = INSTALLED.replace(minute=0) + HOUR
     return [first + n * HOUR for n in range((BACK - first) // HOUR)]
+
+
+def _priced(meter: Meter) -> list[float]:
+    """Return what each hour of the outage costs: energy of each tariff × its price."""
+    return [
+        sum(
+            price
+            * wh(meter, f"active_import_{tariff.lower()}", hour, hour + HOUR)
+            / 1000
+            for tariff, price in IMPORT_PRICES.items()
+        )
+        for hour in _missed()
+    ]
+
+
+def _missed() -> list[datetime]:
+    """Return the whole hours in which Home Assistant was off."""
+    return [hour for hour in _hours() if hour > OFF]
+
+
+async def _costs(owner: Owner) -> list[float]:
+    """Return what each hour of the outage costs on the energy dashboard."""
+    found = dict.fromkeys(_missed(), 0.0)
+    prefix = f"sensor.emu_professional_ii_{SERIAL_NUMBER}_energy_import"
+    for tariff in IMPORT_PRICES:
+        cost = f"{prefix}_{tariff.lower()}_cost"
+        for one in await owner.rows(cost, OFF, BACK):
+            hour = datetime.fromtimestamp(one["start"] / 1000, UTC)
+            if hour in found:
+                found[hour] += one["change"]
+    return [*found.values()]
 
 
 async def _periods(owner: Owner, statistic_id: str) -> dict[int, float]:
