@@ -77,8 +77,8 @@ CLOCK_LIMIT: Final = 300
 EVERYTHING: Final = Window(0, 1 << 40)
 RECORDS_TO_TELL: Final = 4
 """A register that is lower for so long has restarted."""
-MUCH: Final = 20_000
-"""Wh; more than a house uses in the hours until a restart is told."""
+MOST: Final = 5_000
+"""Wh; more than a register counts in an hour."""
 FORMS: Final = (
     TableConfig(),
     TableConfig(separator=",", header=False),
@@ -404,10 +404,14 @@ class Life:
     async def restart(self) -> None:
         """Let the registers begin at 0, and live until enough is logged to tell.
 
-        A register that has hardly counted anything could have been misread instead,
+        Registers that have hardly counted anything could have been misread instead,
         and with a wrong clock the records around it have no order.
         """
-        if self.offset or self.truth.registers(self.now).active_import < MUCH:
+        registers = self.truth.registers(self.now)
+        shown = [register_of(t, registers) for t in self.sensors if t.is_register]
+        seconds = RECORDS_TO_TELL * self.interval * 60
+        most = MOST * seconds // HOUR
+        if self.offset or min(filter(None, shown), default=0) < most:
             return
         self.restarts.append((self.now, self.truth.registers(self.now)))
         self.restart_stamps.append(self.meter.meter_time(self.now))
@@ -418,7 +422,7 @@ class Life:
             meter.happens(moved)
         logger = self.meter.config.logger
         assert logger
-        await self.live(RECORDS_TO_TELL * self.interval * 60 // PERIOD + 1)
+        await self.live(seconds // PERIOD + 1)
 
     def levels(self, at: int) -> Registers:
         """Return the registers at a time, as if they had never restarted."""
