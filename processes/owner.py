@@ -173,10 +173,25 @@ class Owner:
             and entity["unique_id"].startswith(f"{serial_number}_")
         }
 
+    async def disabled(self, serial_number: str) -> set[str]:
+        """Return the entity ids of a meter that are disabled."""
+        entities = await self.entities(serial_number)
+        return {
+            entity["entity_id"]
+            for entity in await self.ask("config/entity_registry/list")
+            if entity["disabled_by"] and entity["entity_id"] in entities.values()
+        }
+
     async def enable(self, entity_id: str) -> None:
         """Enable an entity; it is there after a reload of its config entry."""
         await self.ask(
             "config/entity_registry/update", entity_id=entity_id, disabled_by=None
+        )
+
+    async def disable(self, entity_id: str) -> None:
+        """Disable an entity, which is gone at once."""
+        await self.ask(
+            "config/entity_registry/update", entity_id=entity_id, disabled_by="user"
         )
 
     async def state(self, entity_id: str) -> str:

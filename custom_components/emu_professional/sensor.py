@@ -331,6 +331,10 @@ class DemandSensor(MeterEntity[DemandCoordinator], SensorEntity):
             self.async_on_remove(listen(self._handle_coordinator_update))
 
     @callback
+    def async_entity_id_changed(self, old_entity_id: str) -> None:
+        """Change the entity id in place, from 2026.11 on: nothing depends on it."""
+
+    @callback
     @override
     def _handle_coordinator_update(self) -> None:
         """Write the state if it changed."""
