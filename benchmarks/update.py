@@ -116,7 +116,7 @@ async def ours(port: int, image: bytes) -> bool:
     """Upload with a session of ours."""
     async with UpdaterSession(HOST, port) as session:
         try:
-            await session.upload(image, read_image(image).hash, lambda size: None)
+            await session.upload(image, lambda size: None)
         except MeterError as err:
             print(f"  ({err})")
             return False

@@ -375,6 +375,42 @@ async def test_full_slot_is_erased(
     await assert_safe(updater, SUCCESS)
 
 
+@pytest.mark.parametrize("age", Age)
+@pytest.mark.parametrize("full_slot_refuses", [False, True])
+async def test_power_lost_in_the_signature(
+    updater: UpdaterServer, owner: Owner, age: Age, *, full_slot_refuses: bool
+) -> None:
+    """The slot shows the hash of an image whose end is missing: it is sent again."""
+    updater.config = replace(
+        updater.config, age=age, full_slot_refuses=full_slot_refuses
+    )
+    updater.cut_power_at_byte = len(NEW) - 8
+    assert await owner.install() is SUCCESS
+    await assert_safe(updater, SUCCESS)
+
+
+@pytest.mark.parametrize("full_slot_refuses", [False, True])
+async def test_answer_to_the_last_chunk_lost(
+    updater: UpdaterServer, owner: Owner, *, full_slot_refuses: bool
+) -> None:
+    """The module has forgotten an upload that is complete: it is sent again."""
+    updater.config = replace(
+        updater.config, age=Age.MODERN, full_slot_refuses=full_slot_refuses
+    )
+    left = [True]
+
+    def is_last(request: UpdateRequest, moment: Moment) -> bool:
+        end = request.body.get("off", 0) + len(request.body.get("data", b""))
+        if moment is Moment.DONE and end == len(NEW) and left:
+            updater.datagrams.answers.lose(1)
+            left.clear()
+        return False
+
+    updater.cut_power_when = is_last
+    assert await owner.install() is SUCCESS
+    await assert_safe(updater, SUCCESS)
+
+
 async def test_full_slot_is_no_hindrance(updater: UpdaterServer, owner: Owner) -> None:
     """Where a full slot takes an upload, nothing is erased by us."""
     _fill_slot(updater)

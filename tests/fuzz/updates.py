@@ -135,7 +135,7 @@ async def _command(session: UpdaterSession, what: int) -> None:
         case 0:
             await session.slots()
         case 1:
-            await session.upload(_IMAGE, _HASH, _progress)
+            await session.upload(_IMAGE, _progress)
         case 2:
             await session.erase()
         case 3:

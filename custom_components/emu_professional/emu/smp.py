@@ -91,19 +91,17 @@ class UpdaterSession:
         """Return the slots that hold an image."""
         return await self._ask(messages.READ_STATE, {}, messages.slots)
 
-    async def upload(
-        self, image: bytes, hash: bytes, progress: Callable[[int], None]
-    ) -> None:
+    async def upload(self, image: bytes, progress: Callable[[int], None]) -> None:
         """Write an image to slot 1; return when the server has all of its bytes.
 
         A half-done upload of the same image is resumed; an upload that the server
-        has forgotten is started over. `hash` is the image's own, as the slots show
-        it; `progress` gets the bytes that the server has, which may go back. Raises
-        UpdaterRefused with `no_room` where slot 1 must be erased first.
+        has forgotten is started over, which may be the case when only the answer to
+        the last chunk was lost. `progress` gets the bytes that the server has, which may
+        go back. Raises UpdaterRefused with `no_room` where slot 1 must be erased first.
         """
         try:
             async with asyncio.timeout(UPLOAD_LIMIT):
-                await self._upload(image, hash, progress)
+                await self._upload(image, progress)
         except TimeoutError as err:
             raise MeterUnreachable("the upload took too long") from err
 
@@ -149,9 +147,7 @@ class UpdaterSession:
         )
         return await self.slots() if slots is None else slots
 
-    async def _upload(
-        self, image: bytes, hash: bytes, progress: Callable[[int], None]
-    ) -> None:
+    async def _upload(self, image: bytes, progress: Callable[[int], None]) -> None:
         digest = sha256(image).digest()
         accepted = highest = strays = 0
         while accepted < len(image):
@@ -159,11 +155,10 @@ class UpdaterSession:
             offset = await self._upload_chunk(image, digest, accepted)
             if offset != end:
                 strays += 1
-                # The repetition of a last chunk meets a server that is done.
-                if end == len(image) and await self._holds(hash):
-                    offset = end
-                # A jump forward makes sense only where an upload is resumed.
-                elif offset > end and accepted > 0:
+                # A jump forward makes sense only where an upload is resumed. At the end
+                # of an image, 0 is no jump back to what is done: the module may have
+                # lost power in the last chunk, and its slot shows the hash already.
+                if offset > end and accepted > 0:
                     offset = 0
             if offset > highest:
                 highest, strays = offset, 0
@@ -183,10 +178,6 @@ class UpdaterSession:
             return messages.offset(answer, len(image))
 
         return await self._ask(messages.UPLOAD, fields, read, FLASH_LIMIT, wait)
-
-    async def _holds(self, hash: bytes) -> bool:
-        slots = await self.slots()
-        return any(slot.number == 1 and slot.hash == hash for slot in slots)
 
     async def _ask[T](
         self,

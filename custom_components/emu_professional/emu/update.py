@@ -29,6 +29,7 @@ OLDEST: Final = Version(1, 0, 6)
 """The oldest firmware that can be updated (chapter "Firmware-Update")."""
 
 _RESTARTS: Final = 3
+_UPLOADS: Final = 4
 
 
 class Step(StrEnum):
@@ -207,7 +208,7 @@ class Update:
         slots = await self.slots()
         _refuse_another_update(slots, image.hash)
         if _running(slots) != image.hash and not is_pending(slots, image.hash):
-            await self._upload(image, slots)
+            await self._upload(image)
             await self._test(image.hash)
         await self._finish(image.hash)
 
@@ -286,26 +287,26 @@ class Update:
         self.running = active_slot(slots) or self.running
         return slots
 
-    async def _upload(self, image: Image, slots: Sequence[Slot]) -> None:
+    async def _upload(self, image: Image) -> None:
         self._on_step(Step.UPLOAD, None)
         try:
-            await self._ask(lambda updater: self._send(updater, image, slots))
+            await self._ask(lambda updater: self._send(updater, image))
         except UpdaterRefused as err:
             raise UpdateFailed(Reason.UPLOAD_REFUSED, err) from err
         except (MeterUnreachable, MeterUnexpectedAnswer) as err:
             raise UpdateFailed(Reason.UPLOAD_LOST, err) from err
 
-    async def _send(
-        self, updater: UpdaterSession, image: Image, slots: Sequence[Slot]
-    ) -> None:
-        try:
-            await self._send_once(updater, image)
-        except UpdaterRefused:
-            # The manual: a module with two images takes a third only after an erase.
-            if len(slots) < 2:
-                raise
-            await updater.erase()
-            await self._send_once(updater, image)
+    async def _send(self, updater: UpdaterSession, image: Image) -> None:
+        for erases_left in reversed(range(_UPLOADS)):
+            try:
+                await self._send_once(updater, image)
+                break
+            except UpdaterRefused:
+                # The manual: a module with two images takes a third only after an erase.
+                # One of them may be this one, whose last answer was lost.
+                if not erases_left or len(await updater.slots()) < 2:
+                    raise
+                await updater.erase()
         if not any(slot.hash == image.hash for slot in await updater.slots()):
             raise UpdateFailed(Reason.UPLOAD_DAMAGED)
 
@@ -313,7 +314,7 @@ class Update:
         def accepted(size: int) -> None:
             self._on_step(Step.UPLOAD, 100 * size // len(image.data))
 
-        await updater.upload(image.data, image.hash, accepted)
+        await updater.upload(image.data, accepted)
 
     async def _test(self, hash: bytes) -> None:
         self._on_step(Step.TEST, None)
