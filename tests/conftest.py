@@ -91,6 +91,12 @@ def put_on_trial(updater: UpdaterServer, image: bytes) -> None:
     updater.bootloader.power_cycle()
 
 
+A_WHOLE_YEAR: Final = "backfill/test_virtual_year.py::test_a_whole_year"
+"""Takes most of a minute."""
+
+LIVES: Final = "backfill/test_virtual_year.py::test_life_to_remember"
+"""Take seconds each: `scripts/test` has every second one, `-m release` the others."""
+
 RELEASE: Final = (
     *("test_init", "test_config_flow", "test_interruptions", "test_logbook"),
     *("test_sensor", "test_services", "test_update", "test_firmware"),
@@ -110,7 +116,7 @@ DATABASE: Final = (
     "backfill/test_costs_of_a_house.py::test_outage[stopped]",
     "backfill/test_virtual_year.py::test_off_for_twelve_days",
     "backfill/test_virtual_year.py::test_bars_of_the_dashboard",
-    "backfill/test_virtual_year.py::test_a_whole_year",
+    A_WHOLE_YEAR,
     "backfill/test_consumption",
 )
 """Where another database can make a difference (`-m database`)."""
@@ -140,9 +146,15 @@ def pytest_collection_modifyitems(
 
     With a database server those are left out that store nothing there.
     """
+    lives = 0
     for item in items:
         name = item.nodeid.removeprefix("tests/")
-        if name.startswith(RELEASE):
+        lives += name.startswith(LIVES)
+        if is_other_life := name.startswith(LIVES) and lives % 2 == 0:
+            item.add_marker(pytest.mark.elsewhere)
+        if name.startswith(A_WHOLE_YEAR):
+            item.add_marker(pytest.mark.elsewhere)
+        if name.startswith(RELEASE) or is_other_life:
             item.add_marker(pytest.mark.release)
         if name.startswith(DATABASE):
             item.add_marker(pytest.mark.database)

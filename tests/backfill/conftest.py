@@ -101,7 +101,7 @@ def recorder_config(request: pytest.FixtureRequest) -> dict[str, Any]:
     if "all_statistics" not in request.fixturenames:
         exclude["entity_globs"] = [
             *("sensor.*_active_power_l?", "sensor.*_current_l?"),
-            "sensor.*_statistics_fill*",
+            *("sensor.*_statistics_fill*", "sensor.*_demand*", "sensor.*_tariff"),
         ]
     return {"exclude": exclude}
 

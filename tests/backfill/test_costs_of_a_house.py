@@ -1,5 +1,6 @@
 """Costs in the energy dashboard, by Home Assistant's own cost entities."""
 
+from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -35,8 +36,8 @@ COST = {
     f"{EXPORT}_compensation": "active_export",
 }
 CHF = 1e-4
-OUTAGE = timedelta(hours=14, minutes=40)
-"""From noon, when the house exports, into the night."""
+OUTAGE = timedelta(hours=14, minutes=45)
+"""From before noon, when the house exports, into the night; the price is the same then."""
 SOURCES: list[dict[str, Any]] = [
     {
         "type": "grid",
@@ -79,6 +80,8 @@ class PricedHouse:
         self.hass = house.hass
         self.prices: dict[int, float] = {}
         """The mean price of each hour that the recorder has compiled."""
+        self.lived = Counter[int]()
+        """How many five minutes of each hour Home Assistant has followed the meter."""
         self.began = 0
 
     async def begin(self) -> None:
@@ -88,7 +91,7 @@ class PricedHouse:
         self._show_price(self.house.now)
         await self.house.load()
         await self.price(SOURCES)
-        await self.live(30)
+        await self.live(17)
         rows = await self.house.rows(f"{IMPORT}_cost")
         self.began = min(rows)
 
@@ -112,6 +115,7 @@ class PricedHouse:
         for _ in range(periods):
             self._show_price(self.house.now)
             self.prices.setdefault(self.full_hour(), price_at(self.full_hour()))
+            self.lived[self.full_hour()] += 1
             await self.house.live(1)
 
     async def off(self, *, killed: bool) -> None:
@@ -172,7 +176,10 @@ class PricedHouse:
                 f"{IMPORT}_cost": self.prices.get(start, 0),
                 f"{IMPORT}_t1_cost": FIXED,
             }.get(statistic_id, COMPENSATION)
-            errors[start] = costs.get(start, 0) - price * (end - begin) / 1000
+            # What the last poll before a full hour has not seen is counted in the next.
+            unseen = 1 if self.lived[start] == HOUR // PERIOD.seconds else 0
+            error = costs.get(start, 0) - price * (end - begin) / 1000
+            errors[start] = max(0, abs(error) - unseen * abs(price) / 1000)
         return errors
 
     async def worst(self) -> float:
