@@ -92,7 +92,8 @@ def put_on_trial(updater: UpdaterServer, image: bytes) -> None:
 
 
 A_WHOLE_YEAR: Final = "backfill/test_virtual_year.py::test_a_whole_year"
-"""Takes most of a minute."""
+TWELVE_DAYS: Final = "backfill/test_virtual_year.py::test_off_for_twelve_days"
+"""Take long: `scripts/test` leaves them to the stages with other databases."""
 
 LIVES: Final = "backfill/test_virtual_year.py::test_life_to_remember"
 """Take seconds each: `scripts/test` has every second one, `-m release` the others."""
@@ -105,7 +106,7 @@ RELEASE: Final = (
     *("backfill/test_backfill", "backfill/test_services", "backfill/test_recorder"),
     *("backfill/test_costs_of_a_house.py::test_outage", "backfill/test_prices"),
     *("test_demand_sensors", "backfill/test_consumption"),
-    "backfill/test_virtual_year.py::test_off_for_twelve_days",
+    TWELVE_DAYS,
     "backfill/test_virtual_year.py::test_bars_of_the_dashboard",
 )
 """Where another release of Home Assistant can make a difference (`-m release`)."""
@@ -114,7 +115,7 @@ DATABASE: Final = (
     "backfill/test_recorder",
     "backfill/test_backfill.py::test_home_assistant_off",
     "backfill/test_costs_of_a_house.py::test_outage[stopped]",
-    "backfill/test_virtual_year.py::test_off_for_twelve_days",
+    TWELVE_DAYS,
     "backfill/test_virtual_year.py::test_bars_of_the_dashboard",
     A_WHOLE_YEAR,
     "backfill/test_consumption",
@@ -152,7 +153,7 @@ def pytest_collection_modifyitems(
         lives += name.startswith(LIVES)
         if is_other_life := name.startswith(LIVES) and lives % 2 == 0:
             item.add_marker(pytest.mark.elsewhere)
-        if name.startswith(A_WHOLE_YEAR):
+        if name.startswith((A_WHOLE_YEAR, TWELVE_DAYS)):
             item.add_marker(pytest.mark.elsewhere)
         if name.startswith(RELEASE) or is_other_life:
             item.add_marker(pytest.mark.release)
