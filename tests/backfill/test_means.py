@@ -1,6 +1,7 @@
 """Observed and logged values of a measurement, put together."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from dataclasses import replace
 from math import sumprod
 
 from hypothesis import given, strategies as st
@@ -30,6 +31,25 @@ def logged(start: int, *values: int) -> Hour:
     mean = sum(values) / len(values)
     return Hour(
         start, start + HOUR, (), (mean,), (min(values),), (max(values),), 0, (), pieces
+    )
+
+
+def without(hour: Hour, lost: Container[int]) -> Hour:
+    """Return an hour some of whose records are lost, counted from 1970 on."""
+    pieces = tuple(
+        piece
+        for piece in hour.pieces
+        if piece.begin // (piece.end - piece.begin) not in lost
+    )
+    values = [piece.values[0] for piece in pieces]
+    if not values:
+        return replace(hour, pieces=())
+    return replace(
+        hour,
+        means=(sum(values) / len(values),),
+        minima=(min(values),),
+        maxima=(max(values),),
+        pieces=pieces,
     )
 
 
@@ -207,6 +227,18 @@ def test_time_that_nobody_knows() -> None:
     assert planned.hours == (Mean(0, 5, 1, 15),)
 
 
+def test_repeated_row_of_time_that_is_not_logged() -> None:
+    """It counts the same while the hour is wrong and when it is right."""
+    stored = StoredMeans(
+        "kW", of_hour(6, 1, 15), rows(0, *[SEEN] * 3, *[FLAT] * 6, *[SEEN] * 3), 0, HOUR
+    )
+    hour = without(logged(0, 10, 20, 30, 40), {1})
+    for outages in ([], [(900, 1300)], [(1100, 1700)]):
+        planned = plan([hour], stored, outages, wrong=frozenset({0}))
+        assert planned.hours
+        assert plan([hour], after(stored, planned), outages) == MeansPlan()
+
+
 def test_rebuild() -> None:
     """Means follow the logger, and extremes that were observed stay."""
     stored = StoredMeans(
@@ -242,13 +274,16 @@ ROWS = st.one_of(
 def houses(
     draw: st.DrawFn,
 ) -> tuple[list[Hour], StoredMeans, list[tuple[int, int]]]:
-    """Return hours that are logged, with any rows and any outages."""
+    """Return hours of which records may be lost, with any rows and any outages."""
     count = draw(st.integers(1, 3))
     per_hour = draw(st.sampled_from([1, 4, 6, 60]))
     hours = [
         logged(n * HOUR, *draw(st.lists(VALUES, min_size=per_hour, max_size=per_hour)))
         for n in range(count)
     ]
+    lost = draw(st.frozensets(st.integers(0, count * per_hour - 1)))
+    hours = [without(hour, lost) for hour in hours]
+    hours = [hour for hour in hours if hour.pieces]
     periods = rows(0, *draw(st.lists(ROWS, max_size=12 * count)))
     hourly = rows(0, *draw(st.lists(ROWS, max_size=count)))
     stored = StoredMeans(

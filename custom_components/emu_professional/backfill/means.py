@@ -22,7 +22,7 @@ extremes of the hour's own row.
 from bisect import bisect_right
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import sumprod
+from math import fsum, sumprod
 from typing import Final, NamedTuple
 
 from .hours import Hour, Piece
@@ -154,13 +154,13 @@ def plan_means(
 
 
 class _Part(NamedTuple):
-    """A period of an hour as it will be, and for how many seconds its row is true.
+    """A period of an hour as it will be, without a row where nobody knows anything.
 
-    It has no row where nobody knows anything of it.
+    A row counts for all of its period, also where only a part of that was logged:
+    so it does for Home Assistant, and here once it is stored.
     """
 
     row: Mean | None
-    seconds: int
     is_observed: bool
 
 
@@ -186,18 +186,20 @@ def _part(
     is_wrong: bool,
 ) -> _Part:
     row = stored.periods.get(start)
-    missed = PERIOD if row is None else outages.within(start, start + PERIOD)
+    noted = missed = PERIOD if row is None else outages.within(start, start + PERIOD)
     if row and is_wrong and _repeats(row, stored.periods.get(start - PERIOD)):
         missed = PERIOD
     if row and 2 * missed < PERIOD:
-        return _Part(row, PERIOD, is_observed=True)
-    logged, seconds = _logged(start, hour.pieces, column)
-    if row and missed < PERIOD:
+        return _Part(row, is_observed=True)
+    logged = _logged(start, hour.pieces, column)
+    # What is not logged keeps its row, which must count the same next time: then the
+    # registers do not say any more that the hour is wrong.
+    if row and logged is None and noted < PERIOD:
+        return _Part(row, is_observed=True)
+    if row and logged and missed < PERIOD:
         # Mostly missed: mixing its mean with the logger's would mix again next time.
-        if logged is None:
-            return _Part(row, PERIOD, is_observed=True)
-        return _Part(logged.with_extremes_of([row]), PERIOD, is_observed=False)
-    return _Part(logged, seconds, is_observed=False)
+        return _Part(logged.with_extremes_of([row]), is_observed=False)
+    return _Part(logged, is_observed=False)
 
 
 def _repeats(row: Mean, before: Mean | None) -> bool:
@@ -207,19 +209,15 @@ def _repeats(row: Mean, before: Mean | None) -> bool:
     )
 
 
-def _logged(
-    start: int, pieces: Sequence[Piece], column: int
-) -> tuple[Mean | None, int]:
-    """Return what records say of a period, and how many seconds they cover."""
+def _logged(start: int, pieces: Sequence[Piece], column: int) -> Mean | None:
+    """Return what records say of a period, None if they say nothing."""
     covered = list(_covering(start, start + PERIOD, pieces, column))
     if not covered:
-        return None, 0
+        return None
     seconds = [share for share, _ in covered]
     values = [value for _, value in covered]
     mean = sumprod(seconds, values) / sum(seconds)
-    row = Mean(start, mean, min(values), max(values))
-    # Records overlap where the meter's clock was set back.
-    return row, min(sum(seconds), PERIOD)
+    return Mean(start, mean, min(values), max(values))
 
 
 def _covering(
@@ -243,20 +241,19 @@ def _hour(
     start = hour.start
     logged = Mean(start, hour.means[column], hour.minima[column], hour.maxima[column])
     row = stored.hours.get(start)
-    known = [(part.seconds, part.row) for part in parts if part.row]
-    is_left = any(period in stored.periods for period in _periods_of(start))
-    if not known or (row and not is_left):
+    rows = [part.row for part in parts if part.row]
+    if not rows:
         return _hour_alone(logged, row, is_suspect or rebuild)
+    is_left = any(period in stored.periods for period in _periods_of(start))
     # Where nobody noted an outage, what is not known was not observed wrongly.
     known_parts = [part for part in parts if part.row or is_suspect]
-    if row and not rebuild and all(part.is_observed for part in known_parts):
+    is_observed = is_left and all(part.is_observed for part in known_parts)
+    if row and not rebuild and (is_observed or not (is_left or is_suspect)):
         return row
-    seconds = [share for share, _ in known]
-    rows = [period for _, period in known]
     kept = _unexplained(row, stored.periods)
     if rebuild:
         return logged.with_extremes_of((*rows, *kept))
-    mean = sumprod(seconds, [period.mean for period in rows]) / sum(seconds)
+    mean = fsum(period.mean for period in rows) / len(rows)
     return rows[0]._replace(start=start, mean=mean).with_extremes_of((*rows, *kept))
 
 
@@ -279,6 +276,9 @@ def _unexplained(row: Mean | None, periods: Mapping[int, Mean]) -> Iterator[Mean
         return
     starts = _periods_of(row.start)
     rows = [periods[start] for start in starts if start in periods]
+    if not rows:
+        yield row
+        return
     smallest = min(period.minimum for period in rows)
     largest = max(period.maximum for period in rows)
     if row.minimum < smallest and not _is_equal(row.minimum, smallest):

@@ -59,6 +59,19 @@ A_YEAR: Final[tuple[Step, ...]] = (
 
 
 LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] = {
+    "rows repeat a value where nothing is logged": (
+        {
+            "keys": ("energy_export_t1", "active_power"),
+            "moved": True,
+            "depth": 400,
+            "interval": 5,
+            "days": 5,
+        },
+        (
+            *(Live(5), Rename(), PutBack(2)),
+            *(Clock(-4000), PutBack(3), Clock(0), Live(7)),
+        ),
+    ),
     "the clock was set back a little, and intervals changed": (
         {
             "keys": ["energy_export", "active_power"],
