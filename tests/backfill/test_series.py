@@ -20,6 +20,7 @@ from custom_components.emu_professional.backfill.series import (
     Row,
     changed,
     reconcile,
+    unseen_energy,
 )
 from custom_components.emu_professional.backfill.times import HOUR
 
@@ -642,3 +643,15 @@ def test_peak_until_the_full_hour_is_not_wrong() -> None:
     rows[1] = Row(START, 11_700, 10_700)
     wrong = reconcile(profile(hours, 1_000), rows, None).wrong
     assert wrong == {START, START + HOUR}
+
+
+def test_energy_that_only_the_next_hour_has_seen() -> None:
+    """The last poll is some seconds before the full hour; more is an outage's."""
+    rows = [Row(0, 100, 100), Row(HOUR, 598, 598)]
+    written = Plan(rows=(Row(HOUR, 600, 600),))
+    assert unseen_energy(rows, written) == (2 * HOUR, 2)
+    assert unseen_energy(rows, Plan()) is None
+    assert unseen_energy(rows, Plan(rows=(Row(HOUR, 900, 900),))) is None
+    assert unseen_energy(rows, Plan(rows=(Row(2 * HOUR, 600, 600),))) is None
+    assert unseen_energy([Row(0, None, 100)], Plan()) is None
+    assert unseen_energy([], Plan()) is None

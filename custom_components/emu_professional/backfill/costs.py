@@ -24,7 +24,9 @@ then only those may count something else, or it would be kept for good. Therefor
 1. the shift of all later rows begins with the first hour that gets a cost; where that
    has no row, one that counts nothing is written before;
 2. the newest row is written first: with the shift the sums after it are right already;
-3. a row that keeps what it counts is written together with the row before
+3. what the last poll of the newest hour has not seen is in the logger, but the cost
+   entity counts it in the next hour: the shift of what comes after is less by that;
+4. a row that keeps what it counts is written together with the row before
    (`Plan.bound`). Longer stretches of such rows are not written but shifted: the hours
    between two of them make a plan of their own.
 """
@@ -79,18 +81,23 @@ def plan_costs(
     short_term: Row | None,
     *,
     is_newest: bool,
+    unseen: float = 0,
 ) -> tuple[Plan, ...]:
     """Return what gives hours their costs, to be carried out one after the other.
 
     `stored` has the rows from the last one before the first of the hours on, at least
     to the last of them. `is_newest` says that they are all there are: then Home
-    Assistant continues from `short_term`, the newest short-term row.
+    Assistant continues from `short_term`, the newest short-term row. `unseen` is what
+    the cost entity will count of the newest row's hour in the next one.
     """
     rows = {row.start: row for row in stored}
     plans: list[Plan] = []
     for hours in reversed(list(_groups(wrong_costs(costs, stored)))):
         is_first = not plans
-        plans += _plans({start: costs[start] for start in hours}, rows)
+        is_last = is_newest and hours[-1] == max(rows, default=None)
+        plans += _plans(
+            {start: costs[start] for start in hours}, rows, unseen if is_last else 0
+        )
         if is_first and is_newest:
             anchor = _anchor(plans[-1], rows, short_term)
             plans[-1] = replace(plans[-1], anchor=anchor)
@@ -132,11 +139,13 @@ def _groups(hours: Sequence[int]) -> Iterator[list[int]]:
         yield group
 
 
-def _plans(costs: Mapping[int, float], rows: Mapping[int, Row]) -> Iterator[Plan]:
+def _plans(
+    costs: Mapping[int, float], rows: Mapping[int, Row], unseen: float
+) -> Iterator[Plan]:
     """Yield what gives a group of hours their costs."""
     first, last = min(costs), max(costs)
     counted = changes(rows)
-    shift = sum(cost - counted.get(start, 0) for start, cost in costs.items())
+    shift = sum(cost - counted.get(start, 0) for start, cost in costs.items()) - unseen
     before = max((start for start in rows if start < first), default=None)
     # Before its first row a cost entity has counted nothing.
     row = Row(first, 0.0, 0.0) if before is None else rows[before]

@@ -19,7 +19,7 @@ from .recorder import (
     async_stored,
 )
 from .report import CostOutcome, Report, Window
-from .series import Plan, Row, carried_out, changed, changes
+from .series import Plan, Row, Unseen, carried_out, changed, changes, unseen_energy
 from .times import HOUR
 
 type FindSources = Callable[[], Awaitable[Mapping[str, Sequence[CostSource]]]]
@@ -68,20 +68,21 @@ class CostFollower:
         if not (sources := found.get(energy.statistic_id)):
             return
 
-        def energies() -> dict[int, float]:
+        def energies() -> tuple[dict[int, float], Unseen | None]:
             hours = set(changed(stored.rows, plan))
             hours.update(at for at in logged if outages.within(at, at + HOUR))
             counted = changes(carried_out(stored.rows, plan))
-            return {start: counted[start] for start in hours if start in counted}
+            unseen = unseen_energy(stored.rows, plan) if stored.is_newest else None
+            return {at: counted[at] for at in hours if at in counted}, unseen
 
-        of_hours = await self._hass.async_add_executor_job(energies)
+        of_hours, unseen = await self._hass.async_add_executor_job(energies)
         for source in sources:
             began = await async_began(self._hass, source.statistic)
             if began is None:
                 continue
             since = {at: counts for at, counts in of_hours.items() if at >= began}
             try:
-                await self.async_price(energy, since, source, counted_until)
+                await self.async_price(energy, since, source, counted_until, unseen)
             except UnitNotConvertible as err:
                 # Home Assistant itself tells its owner that the currency has changed.
                 LOGGER.debug("%s", err)
@@ -111,9 +112,11 @@ class CostFollower:
         energies: Mapping[int, float],
         source: CostSource,
         counted_until: float = inf,
+        unseen: Unseen | None = None,
     ) -> None:
         """Give hours their costs, in the last digits of their energy.
 
+        The cost entity will count `unseen` by itself, although an hour has its cost.
         Raises UnitNotConvertible for a cost in another currency, and what
         `async_follow` raises.
         """
@@ -122,11 +125,15 @@ class CostFollower:
         hass, statistic = self._hass, source.statistic
         since, until = min(energies), max(energies) + HOUR
         stored = await async_stored(hass, statistic, since, until, register=None)
-        prices = await async_prices(hass, source.price, energies.keys())
+        hours = {*energies, unseen.start} if unseen else {*energies}
+        prices = await async_prices(hass, source.price, hours)
         costs = hourly_costs(energies, prices, energy.decimals)
+        again = hourly_costs(dict([unseen]) if unseen else {}, prices, energy.decimals)
         plans = await hass.async_add_executor_job(
             lambda: plan_costs(
-                costs, stored.rows, stored.short_term, is_newest=stored.is_newest
+                *(costs, stored.rows, stored.short_term),
+                is_newest=stored.is_newest,
+                unseen=sum(again.values()),
             )
         )
         outcome = self._outcome(statistic)

@@ -221,6 +221,34 @@ def changes(rows: Mapping[int, Row]) -> dict[int, float]:
     return counted
 
 
+class Unseen(NamedTuple):
+    """Energy of an hour that only the next one has seen.
+
+    `start` is that of the next one.
+    """
+
+    start: int
+    energy: float
+
+
+def unseen_energy(rows: Sequence[Row], plan: Plan) -> Unseen | None:
+    """Return what the last poll before the end of the newest row had not seen.
+
+    None if that is nothing, or more than a live row can lack: then Home Assistant was
+    not there. `rows` are those that the plan was made from, up to the newest one.
+    """
+    if not rows or rows[-1].state is None:
+        return None
+    after, start = carried_out(rows, plan), rows[-1].start
+    state = after[start].state
+    if start != max(after) or state is None:
+        return None
+    energy = state - rows[-1].state
+    if EQUAL < energy <= _lag(changes(after)[start]):
+        return Unseen(start + HOUR, energy)
+    return None
+
+
 class _Hour(NamedTuple):
     """An hour of the series as it will be."""
 
