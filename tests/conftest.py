@@ -95,6 +95,9 @@ A_WHOLE_YEAR: Final = "backfill/test_virtual_year.py::test_a_whole_year"
 TWELVE_DAYS: Final = "backfill/test_virtual_year.py::test_off_for_twelve_days"
 """Take long: `scripts/test` leaves them to the stages with other databases."""
 
+A_QUARTER: Final = "backfill/test_costs_of_a_house.py::TestQuarter"
+"""Takes half a minute, and is left to scripts/prove."""
+
 LIVES: Final = "backfill/test_virtual_year.py::test_life_to_remember"
 """Take seconds each: `scripts/test` has every second one, `-m release` the others."""
 
@@ -153,7 +156,7 @@ def pytest_collection_modifyitems(
         lives += name.startswith(LIVES)
         if is_other_life := name.startswith(LIVES) and lives % 2 == 0:
             item.add_marker(pytest.mark.elsewhere)
-        if name.startswith((A_WHOLE_YEAR, TWELVE_DAYS)):
+        if name.startswith((A_WHOLE_YEAR, TWELVE_DAYS, A_QUARTER)):
             item.add_marker(pytest.mark.elsewhere)
         if name.startswith(RELEASE) or is_other_life:
             item.add_marker(pytest.mark.release)

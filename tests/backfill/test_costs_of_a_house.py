@@ -385,3 +385,53 @@ async def test_fill_costs(priced: PricedHouse) -> None:
     await priced.price([])
     with pytest.raises(ServiceValidationError, match="no energy of"):
         await call(priced)
+
+
+class TestQuarter:
+    """A quarter of a year of a house whose energy has prices."""
+
+    @pytest.fixture
+    def installed(self) -> datetime:
+        """Return a time before the quarter."""
+        return datetime(2060, 2, 28, 10, 40, tzinfo=UTC)
+
+    async def test_consumption(self, priced: PricedHouse) -> None:
+        """Each month's energy is its registers', its costs are the dashboard's."""
+        house = priced.house
+        await house.hass.config.async_set_time_zone("Europe/Zurich")
+        imported, exported = [f"{IMPORT}_cost", f"{IMPORT}_t1_cost"], [*COST][2:]
+        window = {"start": "2060-03-01T00:00:00", "end": "2060-06-01T00:00:00"}
+        # What an entity's price was then, nobody has recorded.
+        await call(priced, **window, price=0.27, costs=imported[:1])
+        await call(priced, **window)
+        costs = {each: await priced.costs(each) for each in COST}
+        response = await house.hass.services.async_call(
+            DOMAIN,
+            "get_consumption",
+            {"config_entry_id": house.entry.entry_id, **window, "per": "month"},
+            blocking=True,
+            return_response=True,
+        )
+        assert response
+        months = cast("list[dict[str, Any]]", response["periods"])
+        assert [month["source"] for month in months] == ["logger"] * 3
+        for month in months:
+            at = [datetime.fromisoformat(month[k]) for k in ("start", "end")]
+            begin, end = (house.server.meter.registers(each.timestamp()) for each in at)
+            for key in ("import", "import_t1", "import_t2", "export"):
+                counted = getattr(end, f"active_{key}") - getattr(
+                    begin, f"active_{key}"
+                )
+                assert month[f"energy_{key}"] == counted / 1000
+            for key, statistics in (("cost", imported), ("compensation", exported)):
+                shown = sum(
+                    cost
+                    for each in statistics
+                    for start, cost in costs[each].items()
+                    if at[0].timestamp() <= start < at[1].timestamp()
+                )
+                assert month[key] == pytest.approx(shown, abs=5e-3)
+            cost = 0.27 * month["energy_import"] + FIXED * month["energy_import_t1"]
+            assert month["cost"] == pytest.approx(cost, abs=5e-3)
+            received = COMPENSATION * month["energy_export"]
+            assert month["compensation"] == pytest.approx(received, abs=5e-3)

@@ -72,6 +72,16 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
             *(Clock(-4000), PutBack(3), Clock(0), Live(7)),
         ),
     ),
+    "power returns within an hour that is logged at its end alone": (
+        {
+            "keys": ("energy_import_t1", "active_power"),
+            "days": 2,
+            "interval": 60,
+            "depth": 400,
+            "has_clock": False,
+        },
+        (Silent(40 * DAY, 0, 25, "power"), *(Live(1),) * 3, Fill(days=1)),
+    ),
     "the clock was set back a little, and intervals changed": (
         {
             "keys": ["energy_export", "active_power"],
