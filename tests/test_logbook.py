@@ -441,6 +441,31 @@ async def test_renamed_entities(
     assert hass.states.get(LOGBOOK) is None
 
 
+@pytest.mark.usefixtures("followed")
+@pytest.mark.parametrize("path", ["/data/", "/logbook/"])
+@pytest.mark.parametrize("text", ["0", "1", "999999"])
+async def test_damaged_index_of_the_newest_record(
+    look: Look, server: MeterServer, clock: ManualClock, path: str, text: str
+) -> None:
+    """It does not begin a log anew: nothing is reported twice, and nothing is lost."""
+    meter = server.meter
+    for primary in (100, 200, 300):
+        meter.happens(CurrentRatioChange(now(clock), primary=primary))
+        assert len(await look(minutes=16)) == 1
+    meter.happens(CurrentRatioChange(now(clock), primary=400))
+    clock.advance(16 * 60)
+    newest = meter.newest_index
+    if path == "/logbook/":
+        newest = meter.logbook.newest_index(int(clock.now()))
+    server.requests.clear()
+    server.faults.set(faults.ReplacedField(2, text, newest), path=path)
+    reported = await look()
+    assert len(server.requests) < 20
+    server.faults.clear()
+    reported += await look(minutes=16)
+    assert [each["event_type"] for each in reported] == ["current_transformer_changed"]
+
+
 async def test_known_after_a_restart(
     hass: HomeAssistant,
     followed: MockConfigEntry,

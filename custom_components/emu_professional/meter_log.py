@@ -24,7 +24,7 @@ from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
 from homeassistant.util import dt as dt_util
 from homeassistant.util.json import JsonValueType
 
-from .backfill.pages import followed
+from .backfill.pages import followed, newest_of
 from .const import DOMAIN, LOGGER
 from .coordinator import EmuCoordinator
 from .emu.client import MeterClient
@@ -170,9 +170,10 @@ class LogbookCoordinator(DataUpdateCoordinator[Remembered]):
             return self.data
         client = self._meter.client
         try:
-            logbook = await _newest(client.newest_logbook_records)
+            told = self._told
+            logbook = await _newest(client.newest_logbook_records, told.logbook)
             self._check_logbook(logbook)
-            logger = await _newest(client.newest_records)
+            logger = await _newest(client.newest_records, told.logger)
             await self._async_follow(client, logbook, logger)
             self._learn_interval(logger)
             self._plan_next_look()
@@ -347,18 +348,26 @@ class LogbookCoordinator(DataUpdateCoordinator[Remembered]):
 
 
 async def _newest[R: Record | LogbookRecord](
-    ask: Callable[[int], Awaitable[Page[R]]],
+    ask: Callable[[int], Awaitable[Page[R]]], told: int | None
 ) -> R | None:
-    """Return the newest record that can be read, or None if there is none at all."""
+    """Return the newest record that can be believed, or None if there is none at all.
+
+    Where it does not follow the one that was reported last, its index may be damaged:
+    then the records beside it decide. Else a log would seem to have begun again, and
+    all that it holds would be reported once more.
+    """
     try:
-        page = await _page_of(ask(1))
-        if page.refusals and not page.records:
+        page = await _page_of(ask(_FEW if told is None else 1))
+        newest = newest_of(page.records)
+        follows = newest and told is not None and 0 <= newest.index - told < LOGGER_SIZE
+        if told is not None and not follows and (page.refusals or newest):
             page = await _page_of(ask(_FEW))
+            newest = newest_of(page.records)
     except MeterWithoutLogbook, MeterWithoutLogger:
         return None
-    if page.refusals and not page.records:
+    if page.refusals and newest is None:
         raise MeterUnexpectedAnswer("the newest records can't be read")
-    return page.records[-1] if page.records else None
+    return newest
 
 
 async def _read_new[R: Record | LogbookRecord](

@@ -90,7 +90,7 @@ class TablePages[R: Record | LogbookRecord]:
             # Some damaged lines at the end must not hide the others.
             page = await self._newest_page(FIRST_PAGE)
         self._keep(page.records)
-        self._newest = _newest_of(page.records)
+        self._newest = newest_of(page.records)
         self.refused_at_end = _refused_after(self._newest, page)
         return self._newest
 
@@ -398,7 +398,7 @@ def _is_doubtful[R: Record | LogbookRecord](page: Page[R]) -> bool:
     return _is_nothing(page) and not (page.whole and page.has_length)
 
 
-def _newest_of[R: Record | LogbookRecord](records: Sequence[R]) -> R | None:
+def newest_of[R: Record | LogbookRecord](records: Sequence[R]) -> R | None:
     """Return the last of some newest records; one that stands alone may be damaged."""
     for before, record in zip(records[-2::-1], records[:0:-1], strict=True):
         if record.index - before.index <= MOST_RECORDS:
