@@ -454,11 +454,11 @@ async def test_damaged_index_of_the_newest_record(
         assert len(await look(minutes=16)) == 1
     meter.happens(CurrentRatioChange(now(clock), primary=400))
     clock.advance(16 * 60)
-    newest = meter.newest_index
+    newest, column = meter.newest_index, 2
     if path == "/logbook/":
-        newest = meter.logbook.newest_index(int(clock.now()))
+        newest, column = meter.logbook.newest_index(int(clock.now())), 3
     server.requests.clear()
-    server.faults.set(faults.ReplacedField(2, text, newest), path=path)
+    server.faults.set(faults.ReplacedField(column, text, newest), path=path)
     reported = await look()
     assert len(server.requests) < 20
     server.faults.clear()

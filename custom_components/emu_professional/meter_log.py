@@ -363,6 +363,9 @@ async def _newest[R: Record | LogbookRecord](
         if told is not None and not follows and (page.refusals or newest):
             page = await _page_of(ask(_FEW))
             newest = newest_of(page.records)
+            if page.refusals and newest and newest.index < told:
+                # A log that begins again has nothing damaged yet.
+                raise MeterUnexpectedAnswer("the newest records contradict each other")
     except MeterWithoutLogbook, MeterWithoutLogger:
         return None
     if page.refusals and newest is None:

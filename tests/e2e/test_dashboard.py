@@ -50,25 +50,27 @@ async def test_dashboard(
     before = [await _cards(page, view["path"]) for view in config["views"]]
 
     shown = set(re.findall(r"[a-z_]+\.emu_professional_ii_\w+", text))
-    disabled = await owner.disabled(serial_number)
-    for entity_id in shown & disabled:
+    disabled = shown & await owner.disabled(serial_number)
+    for entity_id in disabled:
         await owner.enable(entity_id)
-    await owner.reload_meter(entry_id)
-    power = f"sensor.emu_professional_ii_{serial_number}_expected_demand"
+    try:
+        await owner.reload_meter(entry_id)
+        voltage = f"sensor.emu_professional_ii_{serial_number}_voltage_l1"
 
-    async def is_known() -> bool:
-        return await owner.state(power) not in {"unavailable", "unknown"}
+        async def is_known() -> bool:
+            return await owner.state(voltage) not in {"unavailable", "unknown"}
 
-    await until(is_known)
-    after = [await _cards(page, view["path"]) for view in config["views"]]
-    assert sum(after) > sum(before)
-    await page.set_viewport_size(LARGE)
-    await _cards(page, config["views"][0]["path"])
-    await shot("dashboard")
-    await page.set_viewport_size(VIEWPORT)
-    # Home Assistant remembers it where another story adds the same meter.
-    for entity_id in shown & disabled:
-        await owner.disable(entity_id)
+        await until(is_known)
+        after = [await _cards(page, view["path"]) for view in config["views"]]
+        assert sum(after) > sum(before)
+        await page.set_viewport_size(LARGE)
+        await _cards(page, config["views"][0]["path"])
+        await shot("dashboard")
+        await page.set_viewport_size(VIEWPORT)
+    finally:
+        # Home Assistant remembers it where another story adds the same meter.
+        for entity_id in disabled:
+            await owner.disable(entity_id)
 
 
 async def _cards(page: Page, path: str) -> int:
