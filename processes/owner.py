@@ -168,19 +168,25 @@ class Owner:
         """Return the entity ids of a meter by the keys in their unique ids."""
         return {
             entity["unique_id"].removeprefix(f"{serial_number}_"): entity["entity_id"]
-            for entity in await self.ask("config/entity_registry/list")
-            if entity["platform"] == DOMAIN
-            and entity["unique_id"].startswith(f"{serial_number}_")
+            for entity in await self._registered(serial_number)
         }
 
     async def disabled(self, serial_number: str) -> set[str]:
         """Return the entity ids of a meter that are disabled."""
-        entities = await self.entities(serial_number)
         return {
             entity["entity_id"]
-            for entity in await self.ask("config/entity_registry/list")
-            if entity["disabled_by"] and entity["entity_id"] in entities.values()
+            for entity in await self._registered(serial_number)
+            if entity["disabled_by"]
         }
+
+    async def _registered(self, serial_number: str) -> list[dict[str, Any]]:
+        """Return the entries of a meter in the entity registry."""
+        return [
+            entity
+            for entity in await self.ask("config/entity_registry/list")
+            if entity["platform"] == DOMAIN
+            and entity["unique_id"].startswith(f"{serial_number}_")
+        ]
 
     async def enable(self, entity_id: str) -> None:
         """Enable an entity; it is there after a reload of its config entry."""

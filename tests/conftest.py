@@ -153,10 +153,10 @@ def pytest_collection_modifyitems(
     lives = 0
     for item in items:
         name = item.nodeid.removeprefix("tests/")
-        lives += name.startswith(LIVES)
-        if is_other_life := name.startswith(LIVES) and lives % 2 == 0:
-            item.add_marker(pytest.mark.elsewhere)
-        if name.startswith((A_WHOLE_YEAR, TWELVE_DAYS, A_QUARTER)):
+        is_life = name.startswith(LIVES)
+        lives += is_life
+        is_other_life = is_life and lives % 2 == 0
+        if is_other_life or name.startswith((A_WHOLE_YEAR, TWELVE_DAYS, A_QUARTER)):
             item.add_marker(pytest.mark.elsewhere)
         if name.startswith(RELEASE) or is_other_life:
             item.add_marker(pytest.mark.release)

@@ -447,7 +447,7 @@ async def test_renamed_entities(
 async def test_damaged_index_of_the_newest_record(
     look: Look, server: MeterServer, clock: ManualClock, path: str, text: str
 ) -> None:
-    """It does not begin a log anew: nothing is reported twice, and nothing is lost."""
+    """The log has not begun again: nothing is reported twice, and nothing is lost."""
     meter = server.meter
     for primary in (100, 200, 300):
         meter.happens(CurrentRatioChange(now(clock), primary=primary))

@@ -166,7 +166,7 @@ def test_damage_is_no_restart(
         ((0, 900), 900 - 144, 0),
         ((0, 900), 900 - 145, 145),
         ((0, 300, 900), 900 + 600 + 145, -145),
-        # With an hour between two records it may be an hour behind.
+        # With an hour between two records the clock may be an hour slow.
         ((0, 3599), 3599, 0),
         ((0, 3600), 3600, None),
         ((0, 3600), 3600 + 3600 + 144, None),
@@ -181,7 +181,7 @@ def test_damage_is_no_restart(
 def test_clock_by_the_newest_records(
     stamps: tuple[int, ...], now: int, offset: int | None
 ) -> None:
-    """How far a clock is off at least is told by the stamps that it gave."""
+    """The stamps that a clock gave show how far it is off at least."""
     newest = [
         replace(record, at=START + at)
         for record, at in zip(records([10] * len(stamps)), stamps, strict=True)
@@ -196,7 +196,7 @@ SET: int = LoggerStatus.TIME_CHANGED
     ("minutes", "status", "dropped"),
     [
         ((0, 15, 30, 45, 60), {}, []),
-        # One stamp is damaged: ahead, behind, or that of another record.
+        # One stamp is damaged: too late, too early, or that of another record.
         ((0, 15, 99, 45, 60), {}, [2]),
         ((0, 15, 5, 45, 60), {}, [2]),
         ((0, 20, 15, 45, 60), {}, [2]),

@@ -397,13 +397,12 @@ async def test_answer_to_the_last_chunk_lost(
     updater.config = replace(
         updater.config, age=Age.MODERN, full_slot_refuses=full_slot_refuses
     )
-    left = [True]
 
     def is_last(request: UpdateRequest, moment: Moment) -> bool:
         end = request.body.get("off", 0) + len(request.body.get("data", b""))
-        if moment is Moment.DONE and end == len(NEW) and left:
+        if moment is Moment.DONE and end == len(NEW):
+            updater.cut_power_when = None
             updater.datagrams.answers.lose(1)
-            left.clear()
         return False
 
     updater.cut_power_when = is_last
@@ -615,7 +614,7 @@ async def test_erase(updater: UpdaterServer, owner: Owner) -> None:
 async def test_restart_that_is_lost(
     updater: UpdaterServer, owner: Owner, lost: int
 ) -> None:
-    """It is sent again, and an owner whose module does not restart is told so."""
+    """It is sent again; a module that does not restart is an error."""
     boots, left = updater.boots, lost
 
     def lose_resets(request: UpdateRequest, moment: Moment) -> bool:

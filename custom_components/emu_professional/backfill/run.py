@@ -110,8 +110,8 @@ class Backfill:
     `statistic_of` returns a target's statistic, or None if it has none now; `latest`
     is the latest time stamp that can be right, and `outages` are the times when Home
     Assistant did not observe the meter; `find_costs` returns what the energy dashboard
-    prices, by the energy's statistic. `report` grows meanwhile. Raises what the meter's client
-    raises; a statistic that can't be filled stops no other.
+    prices, by the energy's statistic. `report` grows meanwhile. Raises what the meter's
+    client raises; a statistic that can't be filled stops no other.
     """
 
     def __init__(

@@ -155,9 +155,9 @@ class UpdaterSession:
             offset = await self._upload_chunk(image, digest, accepted)
             if offset != end:
                 strays += 1
-                # A jump forward makes sense only where an upload is resumed. At the end
-                # of an image, 0 is no jump back to what is done: the module may have
-                # lost power in the last chunk, and its slot shows the hash already.
+                # A jump forward makes sense only where an upload is resumed. After the
+                # last chunk, 0 does not prove that the image is complete, nor does the
+                # hash in the slot: the module may have lost power in that chunk.
                 if offset > end and accepted > 0:
                     offset = 0
             if offset > highest:
