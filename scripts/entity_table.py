@@ -1,4 +1,4 @@
-"""Prints the README's tables of entities and events, or writes them with --write.
+"""Prints the documents' tables of entities and events, or writes them with --write.
 
 .venv/bin/python -m scripts.entity_table [--write]
 """
@@ -24,7 +24,6 @@ from custom_components.emu_professional.update import FIRMWARE
 from homeassistant.helpers.entity import EntityDescription
 
 ROOT = Path(__file__).parent.parent
-README = ROOT / "README.md"
 TEXTS = ROOT / "custom_components/emu_professional/translations/en.json"
 
 PLATFORMS: dict[str, Sequence[EntityDescription]] = {
@@ -66,18 +65,25 @@ def _row(name: str, alike: Sequence[EntityDescription]) -> str:
     return f"| {name} | {unit} | {enabled} |"
 
 
-def with_tables(readme: str) -> str:
-    """Return the README with the tables of today."""
-    for name, table in (("entities", entities()), ("events", events())):
-        begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->\n"
-        before, _, rest = readme.partition(begin)
-        _, _, after = rest.partition(end)
-        readme = f"{before}{begin}{table}{end}{after}"
-    return readme
+TABLES = {
+    "entities": (ROOT / "docs/entities.md", entities),
+    "events": (ROOT / "docs/automations.md", events),
+}
+"""The tables by their name, with the document that has them."""
+
+
+def with_table(text: str, name: str) -> str:
+    """Return the text of a document with the present table of a name."""
+    begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->\n"
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    _, table = TABLES[name]
+    return f"{before}{begin}{table()}{end}{after}"
 
 
 if __name__ == "__main__":
-    if "--write" in sys.argv:
-        README.write_text(with_tables(README.read_text()))
-    else:
-        print(entities(), events(), sep="\n", end="")
+    for name, (document, table) in TABLES.items():
+        if "--write" in sys.argv:
+            document.write_text(with_table(document.read_text(), name))
+        else:
+            print(table())

@@ -55,7 +55,7 @@ ZONE = ZoneInfo("US/Pacific")
 GET = "get_data_logger"
 EXPORT = "export_data_logger"
 BACKFILL = "backfill_statistics"
-README = Path(__file__).parent.parent / "README.md"
+DOCUMENT = Path(__file__).parent.parent / "docs/actions.md"
 KEYS = [quantity.key for quantity in COLUMNS]
 
 type Answer = dict[str, Any]
@@ -1041,7 +1041,7 @@ def test_energy_has_the_digits_of_the_meter() -> None:
     assert services._outcome(outcome)["energy_moved"] == 0.3
 
 
-async def test_example_of_the_readme(
+async def test_example_of_the_document(
     hass: HomeAssistant,
     loaded: MockConfigEntry,
     server: MeterServer,
@@ -1050,7 +1050,7 @@ async def test_example_of_the_readme(
 ) -> None:
     """The script that writes a file of the last month does."""
     freezer.move_to(NOON)
-    section = README.read_text().partition("### Export data logger")[2]
+    section = DOCUMENT.read_text().partition("### Export data logger")[2]
     text = section.split("```yaml")[1].partition("```")[0]
     example = cast("Answer", parse_yaml(text))
     data = example["sequence"][0]["data"]

@@ -60,7 +60,7 @@ READ = {
     "a wrong charset": plain(BODY % b"", b"Content-Type: a/b; charset=utf-16"),
 }
 NOT_READ = {
-    # The README's table has these.
+    # The table in docs/readings.md has these.
     "blank after a header's name": plain(BODY % b"", b"Server : a"),
     "doubled length": plain(BODY % b"", b"Content-Length: %d" % len(BODY % b"")),
     "length and chunks": chunked(BODY % b"").replace(
