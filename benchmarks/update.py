@@ -27,9 +27,9 @@ from smpclient import SMPClient
 from smpclient.exceptions import SMPClientException
 from smpclient.transport.udp import SMPUDPTransport
 
-from custom_components.emu_professional.emu import messages
 from custom_components.emu_professional.emu.errors import MeterError
-from custom_components.emu_professional.emu.smp import CHUNK, UpdaterSession
+from custom_components.emu_professional.emu.updater import messages
+from custom_components.emu_professional.emu.updater.session import CHUNK, UpdaterSession
 from simulator.bootloader import read_image
 from simulator.clock import ManualClock
 from simulator.images import signed_image

@@ -24,8 +24,8 @@ from pytest_socket import socket_allow_hosts
 from sqlalchemy import NullPool, create_engine, make_url, text
 
 from custom_components.emu_professional.const import DOMAIN
-from custom_components.emu_professional.emu import smp
-from custom_components.emu_professional.emu.datagrams import RetransmissionTimer
+from custom_components.emu_professional.emu.updater import session as session_module
+from custom_components.emu_professional.emu.updater.datagrams import RetransmissionTimer
 from homeassistant import runner
 from homeassistant.const import CONF_HOST, CONF_PORT
 from homeassistant.core import HomeAssistant, State
@@ -359,7 +359,7 @@ def quick_updater(monkeypatch: pytest.MonkeyPatch) -> None:
         "ERASE_WAIT": 0.2,
         "_PAUSE": 0.02,
     }.items():
-        monkeypatch.setattr(smp, name, seconds)
+        monkeypatch.setattr(session_module, name, seconds)
     for name, seconds in {"UNKNOWN": 0.05, "BUSY": 0.1, "SHORTEST": 0.02}.items():
         monkeypatch.setattr(RetransmissionTimer, name, seconds)
 

@@ -20,15 +20,15 @@ from pytest_homeassistant_custom_component.common import (
 )
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
-from custom_components.emu_professional import firmware
 from custom_components.emu_professional.const import CONF_AUTOMATIC, DOMAIN
 from custom_components.emu_professional.emu.errors import Refusal
-from custom_components.emu_professional.emu.firmware import (
+from custom_components.emu_professional.emu.updater.image import (
     LARGEST_FILE,
     Version,
     read_firmware,
 )
-from custom_components.emu_professional.firmware import (
+from custom_components.emu_professional.firmware import kept as kept_module
+from custom_components.emu_professional.firmware.kept import (
     FirmwareStore,
     Source,
     firmware_store,
@@ -257,9 +257,9 @@ def test_stored_is_what_is_saved() -> None:
     document = stored(
         signed_image(), conditions={"If-None-Match": '"1"'}, unfit_for=["1", "2"]
     )
-    assert firmware._serialize(firmware._parse(document)) == document
+    assert kept_module._serialize(kept_module._parse(document)) == document
     del document["unfit_for"]
-    assert firmware._parse(document).unfit_for == set()
+    assert kept_module._parse(document).unfit_for == set()
 
 
 DAMAGED = signed_image()[:-1]
@@ -349,7 +349,7 @@ async def vendor(
     app.router.add_get("/moved.zip", vendor.handle)
     async with TestServer(app) as server:
         url = f"http://127.0.0.1:{server.port}/updater.zip"
-        monkeypatch.setattr(firmware, "VENDOR_URL", url)
+        monkeypatch.setattr(kept_module, "VENDOR_URL", url)
         yield vendor
 
 
@@ -420,7 +420,7 @@ async def test_odd_headers_of_the_vendor(
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        monkeypatch.setattr(firmware, "VENDOR_URL", f"http://127.0.0.1:{port}/")
+        monkeypatch.setattr(kept_module, "VENDOR_URL", f"http://127.0.0.1:{port}/")
         await submit({"check_for_firmware": True})
         await hass.async_block_till_done(wait_background_tasks=True)
     assert (await restarted(hass)).image == read_firmware(signed_image("1.0.17"))
@@ -620,7 +620,7 @@ async def test_failures(
     words: str,
 ) -> None:
     """A check that fails is one line in the log; another day it succeeds."""
-    monkeypatch.setattr(firmware, "TIME_LIMIT", 0.5 if answer is silent else 30)
+    monkeypatch.setattr(kept_module, "TIME_LIMIT", 0.5 if answer is silent else 30)
     caplog.set_level(logging.DEBUG, "custom_components.emu_professional")
     vendor.answer = answer
     await submit({"check_for_firmware": True})
@@ -631,7 +631,7 @@ async def test_failures(
         record
         for record in caplog.records
         if record.name == "custom_components.emu_professional"
-        and firmware.VENDOR_URL in record.getMessage()
+        and kept_module.VENDOR_URL in record.getMessage()
     ]
     assert len(lines) == 1
     assert words in lines[0].getMessage()

@@ -9,8 +9,8 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.emu_professional.const import DOMAIN
-from custom_components.emu_professional.emu.firmware import read_firmware
-from custom_components.emu_professional.firmware import (
+from custom_components.emu_professional.emu.updater.image import read_firmware
+from custom_components.emu_professional.firmware.kept import (
     FirmwareStore,
     Source,
     firmware_store,

@@ -16,16 +16,16 @@ from pytest_homeassistant_custom_component.typing import (
     WebSocketGenerator,
 )
 
-from custom_components.emu_professional import installation as installation_module
 from custom_components.emu_professional.const import DOMAIN
-from custom_components.emu_professional.emu.firmware import read_firmware
-from custom_components.emu_professional.emu.update import Patience, Step
-from custom_components.emu_professional.firmware import (
+from custom_components.emu_professional.emu.updater.image import read_firmware
+from custom_components.emu_professional.emu.updater.procedure import Patience, Step
+from custom_components.emu_professional.firmware import updater as updater_module
+from custom_components.emu_professional.firmware.kept import (
     FirmwareStore,
     Source,
     firmware_store,
 )
-from custom_components.emu_professional.installation import (
+from custom_components.emu_professional.firmware.updater import (
     installation_of,
     update_store,
 )
@@ -68,8 +68,8 @@ def quick(
     patience = Patience(
         restart=3, readings=2, confirm=2, grace=0.4, away=0.1, look=0.02
     )
-    monkeypatch.setattr(installation_module, "PATIENCE", patience)
-    monkeypatch.setattr(installation_module, "_LOOK_BACK_PAUSE", 0.05)
+    monkeypatch.setattr(updater_module, "PATIENCE", patience)
+    monkeypatch.setattr(updater_module, "_LOOK_BACK_PAUSE", 0.05)
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +79,7 @@ async def updater(
     """Serve the updates of the meter."""
     config = UpdaterConfig(image=OLD, old_answers=0.05, boot_seconds=0.15)
     async with UpdaterServer(server, config) as updater:
-        monkeypatch.setattr(installation_module, "DEFAULT_PORT", updater.port)
+        monkeypatch.setattr(updater_module, "DEFAULT_PORT", updater.port)
         yield updater
 
 
@@ -993,7 +993,7 @@ async def test_huge_number_in_the_middle(
 
 def test_nothing_is_imported_in_vain() -> None:
     """What an update needs is imported when one begins."""
-    for path in Path(installation_module.__file__).parent.rglob("*.py"):
+    for path in Path(updater_module.__file__).parent.rglob("*.py"):
         imported = {
             name.name if isinstance(statement, ast.Import) else statement.module
             for statement in ast.parse(path.read_text()).body

@@ -10,8 +10,8 @@ from .backfill.coordinator import BackfillCoordinator, backfill_store
 from .const import DOMAIN
 from .coordinator import EmuCoordinator, registers_store
 from .demand_coordinator import DemandCoordinator, demand_store
-from .firmware import firmware_store
-from .installation import installation_of
+from .firmware.kept import firmware_store
+from .firmware.updater import installation_of
 from .lost_hours import async_forget as async_forget_lost_hours, lost_hours_store
 from .meter_log import LogbookCoordinator, logbook_store
 from .password import async_forget_password

@@ -11,7 +11,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .entity import BackfillEntity, ModuleEntity
-from .installation import Installation
+from .firmware.updater import Installation
 from .runtime import EmuConfigEntry
 
 PARALLEL_UPDATES = 1

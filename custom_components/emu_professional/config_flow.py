@@ -42,10 +42,10 @@ from .emu.errors import (
     MeterUnreachable,
     MeterUnsupported,
 )
-from .emu.firmware import Image
 from .emu.readings import Status
 from .emu.serial_number import is_same_meter
-from .firmware import Source, firmware_store, read_firmware_file
+from .emu.updater.image import Image
+from .firmware.kept import Source, firmware_store, read_firmware_file
 from .rediscovery import Sighting, async_end, async_look_again, async_sighting
 from .relocation import (
     Verdict,

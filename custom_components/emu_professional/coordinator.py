@@ -23,7 +23,7 @@ from .emu.registers import Tariff
 from .emu.serial_number import is_same_meter
 from .emu.tariff import TariffWatch
 from .failures import failure
-from .installation import installation_of
+from .firmware.updater import installation_of
 from .password import password_watch_of
 from .relocation import async_learn_fingerprint
 from .storage import EntryStore, entry_store

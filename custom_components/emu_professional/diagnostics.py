@@ -17,8 +17,8 @@ from homeassistant.core import HomeAssistant
 from .const import CONF_AUTOMATIC, CONF_COSTS
 from .emu.pace import Pace
 from .emu.registers import BY_JSON_KEY
-from .firmware import firmware_store
-from .installation import installation_of
+from .firmware.kept import firmware_store
+from .firmware.updater import installation_of
 from .runtime import EmuConfigEntry
 
 _HTTP_PORT: Final = 80

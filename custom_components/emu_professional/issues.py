@@ -10,7 +10,7 @@ from homeassistant.helpers import issue_registry as ir
 
 from .const import DOMAIN
 from .emu.logs import LoggerStatus
-from .emu.update import OLDEST, is_too_old
+from .emu.updater.procedure import OLDEST, is_too_old
 from .runtime import EmuConfigEntry
 
 CLOCK_LIMIT: Final = timedelta(minutes=1)

@@ -13,7 +13,7 @@ from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.translation import async_get_translations
 
 from .const import DOMAIN
-from .installation import Installation, installation_of
+from .firmware.updater import Installation, installation_of
 
 
 class FirmwareFlow(RepairsFlow):

@@ -15,11 +15,11 @@ from homeassistant.helpers.translation import async_get_translations
 
 from .const import DOMAIN, MODEL
 from .coordinator import EmuCoordinator
-from .emu.firmware import Image, Version
 from .emu.readings import Status
-from .emu.update import Step
+from .emu.updater.image import Image, Version
+from .emu.updater.procedure import Step
 from .entity import ModuleEntity
-from .firmware import firmware_store
+from .firmware.kept import firmware_store
 from .runtime import EmuConfigEntry
 
 PARALLEL_UPDATES = 0

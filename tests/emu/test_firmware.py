@@ -20,7 +20,7 @@ from imgtool.version import decode_version  # type: ignore[import-untyped]
 import pytest
 
 from custom_components.emu_professional.emu.errors import FirmwareRefused, Refusal
-from custom_components.emu_professional.emu.firmware import (
+from custom_components.emu_professional.emu.updater.image import (
     LARGEST_FILE,
     LARGEST_IMAGE,
     Image,

@@ -26,15 +26,19 @@ from smp.image_management import (
 )
 from smp.os_management import ResetWriteRequest
 
-from custom_components.emu_professional.emu import datagrams, messages, smp
-from custom_components.emu_professional.emu.datagrams import RetransmissionTimer
 from custom_components.emu_professional.emu.errors import (
     MeterError,
     MeterUnexpectedAnswer,
     MeterUnreachable,
     UpdaterRefused,
 )
-from custom_components.emu_professional.emu.smp import Slot, UpdaterSession
+from custom_components.emu_professional.emu.updater import (
+    datagrams,
+    messages,
+    session as session_module,
+)
+from custom_components.emu_professional.emu.updater.datagrams import RetransmissionTimer
+from custom_components.emu_professional.emu.updater.session import Slot, UpdaterSession
 from simulator.bootloader import read_image
 from simulator.clock import ManualClock
 from simulator.images import signed_image
@@ -206,13 +210,13 @@ class Flash:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten everything that a session waits for."""
-    monkeypatch.setattr(smp, "CONTACT_LIMIT", 3.0)
-    monkeypatch.setattr(smp, "REFUSED_LIMIT", 0.2)
-    monkeypatch.setattr(smp, "STEP_LIMIT", 3.0)
-    monkeypatch.setattr(smp, "FLASH_LIMIT", 5.0)
-    monkeypatch.setattr(smp, "RESET_LIMIT", 0.2)
-    monkeypatch.setattr(smp, "ERASE_WAIT", 0.1)
-    monkeypatch.setattr(smp, "_PAUSE", 0.02)
+    monkeypatch.setattr(session_module, "CONTACT_LIMIT", 3.0)
+    monkeypatch.setattr(session_module, "REFUSED_LIMIT", 0.2)
+    monkeypatch.setattr(session_module, "STEP_LIMIT", 3.0)
+    monkeypatch.setattr(session_module, "FLASH_LIMIT", 5.0)
+    monkeypatch.setattr(session_module, "RESET_LIMIT", 0.2)
+    monkeypatch.setattr(session_module, "ERASE_WAIT", 0.1)
+    monkeypatch.setattr(session_module, "_PAUSE", 0.02)
     monkeypatch.setattr(RetransmissionTimer, "UNKNOWN", 0.05)
     monkeypatch.setattr(RetransmissionTimer, "BUSY", 0.05)
     monkeypatch.setattr(RetransmissionTimer, "SHORTEST", 0.02)
@@ -634,7 +638,7 @@ async def test_upload_has_a_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """All steps together."""
-    monkeypatch.setattr(smp, "UPLOAD_LIMIT", 0.1)
+    monkeypatch.setattr(session_module, "UPLOAD_LIMIT", 0.1)
     server.respond = lambda request: (
         flash.respond(request) if len(server.requests) < 3 else []
     )
@@ -734,7 +738,7 @@ async def test_nobody_listens(server: ScriptedServer) -> None:
         with pytest.raises(MeterUnreachable, match="refused"):
             await upload(session)
         assert not await session.reset()
-    assert asyncio.get_running_loop().time() - begin < smp.CONTACT_LIMIT
+    assert asyncio.get_running_loop().time() - begin < session_module.CONTACT_LIMIT
 
 
 @pytest.mark.usefixtures("quick")
@@ -743,7 +747,7 @@ async def test_nobody_answers(
 ) -> None:
     """Silence has a limit for each command."""
     for name in ("CONTACT_LIMIT", "STEP_LIMIT", "FLASH_LIMIT"):
-        monkeypatch.setattr(smp, name, 0.2)
+        monkeypatch.setattr(session_module, name, 0.2)
     server.respond = lambda request: []
     for action in (
         session.slots(),
@@ -940,7 +944,7 @@ async def test_garbage_counts_as_lost(
     assert len(await session.slots()) == 1
     assert len(server.requests) == 1
     if len(payload) < 4000:
-        monkeypatch.setattr(smp, "STEP_LIMIT", 0.05)
+        monkeypatch.setattr(session_module, "STEP_LIMIT", 0.05)
         server.respond = lambda request: [request.framed(payload)]
         with pytest.raises(MeterUnexpectedAnswer):
             await session.slots()
@@ -1105,7 +1109,7 @@ async def test_updates_switched_off(
     module: UpdaterServer, closed: Closed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Silence or a refusal of the network: nobody is there."""
-    monkeypatch.setattr(smp, "CONTACT_LIMIT", 0.3)
+    monkeypatch.setattr(session_module, "CONTACT_LIMIT", 0.3)
     module.config = replace(module.config, closed=closed)
     on = module.meter.settings
     module.meter.settings = replace(on, online_update=False)

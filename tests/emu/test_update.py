@@ -22,8 +22,8 @@ from custom_components.emu_professional.emu.errors import (
     MeterUnreachable,
     UpdaterRefused,
 )
-from custom_components.emu_professional.emu.firmware import read_firmware
-from custom_components.emu_professional.emu.update import (
+from custom_components.emu_professional.emu.updater.image import read_firmware
+from custom_components.emu_professional.emu.updater.procedure import (
     Access,
     Patience,
     Reason,

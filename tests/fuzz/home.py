@@ -18,7 +18,6 @@ from custom_components.emu_professional import (
     coordinator,
     demand,
     demand_coordinator,
-    firmware,
     lost_hours,
     meter_log,
     relocation,
@@ -37,7 +36,8 @@ from custom_components.emu_professional.emu.readings import (
     Readings,
     parse_readings,
 )
-from custom_components.emu_professional.installation import update_store
+from custom_components.emu_professional.firmware import kept
+from custom_components.emu_professional.firmware.updater import update_store
 from custom_components.emu_professional.storage import OTHER_SHAPE
 from homeassistant.core import Context, HomeAssistant, ServiceCall
 from homeassistant.exceptions import ServiceValidationError
@@ -172,7 +172,7 @@ def _stores(hass: HomeAssistant) -> list[_Kept]:
             {"hash": "00" * 32, "version": "1.0.17"},
             lambda stored: bytes.fromhex(stored["hash"]),
         ),
-        _Kept(firmware._parse, _firmware(), firmware._parse),
+        _Kept(kept._parse, _firmware(), kept._parse),
     ]
 
 

@@ -8,16 +8,22 @@ import struct
 from typing import Any, Final, NamedTuple, override
 from unittest.mock import patch
 
-from custom_components.emu_professional.emu import messages, smp
 from custom_components.emu_professional.emu.errors import (
     FirmwareRefused,
     MeterUnexpectedAnswer,
     MeterUnreachable,
     UpdaterRefused,
 )
-from custom_components.emu_professional.emu.firmware import LARGEST_IMAGE, read_firmware
-from custom_components.emu_professional.emu.messages import BrokenAnswer
-from custom_components.emu_professional.emu.smp import UpdaterSession
+from custom_components.emu_professional.emu.updater import (
+    messages,
+    session as session_module,
+)
+from custom_components.emu_professional.emu.updater.image import (
+    LARGEST_IMAGE,
+    read_firmware,
+)
+from custom_components.emu_professional.emu.updater.messages import BrokenAnswer
+from custom_components.emu_professional.emu.updater.session import UpdaterSession
 
 from . import samples
 from .mutations import damaged
@@ -96,7 +102,7 @@ async def smp_session() -> AsyncGenerator[Target[_Conversation]]:
     async with AsyncExitStack() as stack:
         stack.enter_context(
             patch.multiple(
-                smp,
+                session_module,
                 CONTACT_LIMIT=0.1,
                 REFUSED_LIMIT=0.1,
                 STEP_LIMIT=0.1,

@@ -21,12 +21,11 @@ from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.util.hass_dict import HassKey
 
-from .const import DOMAIN, LOGGER
-from .emu.client import MeterClient
-from .emu.errors import MeterError
-from .emu.firmware import Image
-from .emu.smp import DEFAULT_PORT, Slot
-from .emu.update import (
+from ..const import DOMAIN, LOGGER
+from ..emu.client import MeterClient
+from ..emu.errors import MeterError
+from ..emu.updater.image import Image
+from ..emu.updater.procedure import (
     Access,
     Patience,
     Reason,
@@ -35,10 +34,11 @@ from .emu.update import (
     UpdateFailed,
     active_slot,
 )
-from .failures import failure
-from .firmware import firmware_store
-from .relocation import async_address_of
-from .storage import CheckedStore, async_to_its_end, shape
+from ..emu.updater.session import DEFAULT_PORT, Slot
+from ..failures import failure
+from ..relocation import async_address_of
+from ..storage import CheckedStore, async_to_its_end, shape
+from .kept import firmware_store
 
 PATIENCE: Final = Patience()
 

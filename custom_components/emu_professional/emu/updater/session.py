@@ -12,9 +12,9 @@ import itertools
 from types import TracebackType
 from typing import Final, Self
 
+from ..errors import MeterUnexpectedAnswer, MeterUnreachable, UpdaterRefused
 from . import messages
 from .datagrams import Endpoint, RetransmissionTimer, reason
-from .errors import MeterUnexpectedAnswer, MeterUnreachable, UpdaterRefused
 from .messages import BrokenAnswer, Command, Fields, Slot
 
 __all__ = ["DEFAULT_PORT", "Slot", "UpdaterSession"]

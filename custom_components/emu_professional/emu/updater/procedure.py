@@ -13,17 +13,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from .client import MeterClient
-from .errors import (
+from ..client import MeterClient
+from ..errors import (
     MeterDifferent,
     MeterError,
     MeterUnexpectedAnswer,
     MeterUnreachable,
     UpdaterRefused,
 )
-from .firmware import Image, Version
-from .serial_number import is_same_meter
-from .smp import Slot, UpdaterSession
+from ..serial_number import is_same_meter
+from .image import Image, Version
+from .session import Slot, UpdaterSession
 
 OLDEST: Final = Version(1, 0, 6)
 """The oldest firmware that can be updated (chapter "Firmware-Update")."""

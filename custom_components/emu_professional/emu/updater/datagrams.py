@@ -6,7 +6,7 @@ import os
 import socket
 from typing import Final, Self, cast, override
 
-from .errors import MeterUnreachable
+from ..errors import MeterUnreachable
 
 _LOOKUP_LIMIT: Final = 5.0
 # More than two answers are never due; what a flood leaves out counts as lost.

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, Self, override
 import zipfile
 import zlib
 
-from .errors import FirmwareRefused, Refusal
+from ..errors import FirmwareRefused, Refusal
 
 LARGEST_FILE: Final = 32 * 1024 * 1024
 """Bytes of a file that is looked at; the vendor's zip also has a program in it."""

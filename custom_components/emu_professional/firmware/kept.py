@@ -20,10 +20,10 @@ from homeassistant.helpers.storage import Store
 from homeassistant.util import dt as dt_util
 from homeassistant.util.hass_dict import HassKey
 
-from .const import DOMAIN, LOGGER
-from .emu.errors import FirmwareRefused, Refusal
-from .emu.firmware import LARGEST_FILE, Image, read_firmware
-from .storage import OTHER_SHAPE, async_to_its_end
+from ..const import DOMAIN, LOGGER
+from ..emu.errors import FirmwareRefused, Refusal
+from ..emu.updater.image import LARGEST_FILE, Image, read_firmware
+from ..storage import OTHER_SHAPE, async_to_its_end
 
 VENDOR_URL: Final = (
     "https://www.emuag.ch/files/software/EMU_Professional_II_TCP_Updater.zip"

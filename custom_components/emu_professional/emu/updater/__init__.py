@@ -1,0 +1,1 @@
+"""The updater of a meter's communication module. Chapter "Firmware-Update"."""

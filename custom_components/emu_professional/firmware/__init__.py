@@ -1,0 +1,1 @@
+"""The firmware of the meters' communication modules. Chapter "Firmware-Update"."""
