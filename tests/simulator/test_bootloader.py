@@ -385,9 +385,9 @@ def test_simulator_starts_without_imgtool() -> None:
     """Importing the simulator does not import imgtool, and it runs without it."""
     code = (
         "import sys; sys.modules['imgtool'] = None\n"
-        "import simulator.__main__, simulator.updater as updater\n"
+        "import simulator.__main__, simulator.updater.module as module\n"
         "assert 'imgtool.image' not in sys.modules\n"
-        "loader = updater._factory(None, '1.0.16')\n"
+        "loader = module.new_flash(None, '1.0.16')\n"
         "print(loader.slots[0].version, loader.key)\n"
     )
     done = subprocess.run(
