@@ -24,8 +24,8 @@ from pytest_socket import socket_allow_hosts
 from sqlalchemy import NullPool, create_engine, make_url, text
 
 from custom_components.emu_professional.const import DOMAIN
-from custom_components.emu_professional.emu.updater import session as session_module
 from custom_components.emu_professional.emu.updater.datagrams import RetransmissionTimer
+from custom_components.emu_professional.emu.updater.exchange import SessionTimeouts
 from homeassistant import runner
 from homeassistant.const import CONF_HOST, CONF_PORT
 from homeassistant.core import HomeAssistant, State
@@ -68,6 +68,17 @@ BETWEEN_POLLS = timedelta(seconds=6)
 
 METERS = 8
 """How many there are where one is not enough."""
+
+QUICK_SESSION: Final = SessionTimeouts(
+    contact=0.6,
+    refused=0.3,
+    command=0.8,
+    flash=1.0,
+    reset=0.2,
+    erase=0.2,
+    pause=0.02,
+)
+"""How long a session with a simulated module waits; see also `quick_updater`."""
 
 SQLITE = "sqlite:"
 
@@ -349,17 +360,7 @@ def impatient() -> None:
 
 @pytest.fixture
 def quick_updater(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nobody wait for an updater as long as a real network may need."""
-    for name, seconds in {
-        "CONTACT_LIMIT": 0.6,
-        "REFUSED_LIMIT": 0.3,
-        "STEP_LIMIT": 0.8,
-        "FLASH_LIMIT": 1.0,
-        "RESET_LIMIT": 0.2,
-        "ERASE_WAIT": 0.2,
-        "_PAUSE": 0.02,
-    }.items():
-        monkeypatch.setattr(session_module, name, seconds)
+    """Repeat a datagram sooner than a real network may need."""
     for name, seconds in {"UNKNOWN": 0.05, "BUSY": 0.1, "SHORTEST": 0.02}.items():
         monkeypatch.setattr(RetransmissionTimer, name, seconds)
 

@@ -16,7 +16,7 @@ from custom_components.emu_professional.binary_sensor import (
 )
 from custom_components.emu_professional.button import BUTTONS
 from custom_components.emu_professional.config_flow import _ERRORS
-from custom_components.emu_professional.emu.updater.procedure import Reason
+from custom_components.emu_professional.emu.updater.outcome import Reason
 from custom_components.emu_professional.event import LOGBOOK
 from custom_components.emu_professional.failures import _KEYS
 from custom_components.emu_professional.sensor import (

@@ -18,7 +18,8 @@ from pytest_homeassistant_custom_component.typing import (
 
 from custom_components.emu_professional.const import DOMAIN
 from custom_components.emu_professional.emu.updater.image import read_firmware
-from custom_components.emu_professional.emu.updater.procedure import Patience, Step
+from custom_components.emu_professional.emu.updater.module import UpdateTimeouts
+from custom_components.emu_professional.emu.updater.outcome import Step
 from custom_components.emu_professional.firmware import updater as updater_module
 from custom_components.emu_professional.firmware.kept import (
     FirmwareStore,
@@ -46,7 +47,7 @@ from simulator.clock import ManualClock
 from simulator.images import Trait, signed_image
 from simulator.updater import UpdaterConfig, UpdaterServer
 from simulator.web import MeterServer
-from tests.conftest import SERIAL_NUMBER, Pass, put_on_trial, state_of
+from tests.conftest import QUICK_SESSION, SERIAL_NUMBER, Pass, put_on_trial, state_of
 
 FIRMWARE: Final = f"update.emu_professional_ii_{SERIAL_NUMBER}_firmware"
 RESTART: Final = f"button.emu_professional_ii_{SERIAL_NUMBER}_restart_tcp_ip_module"
@@ -65,10 +66,16 @@ def quick(
     monkeypatch: pytest.MonkeyPatch, impatient: None, quick_updater: None
 ) -> None:
     """Let nobody wait as long as a real network may need."""
-    patience = Patience(
-        restart=3, readings=2, confirm=2, grace=0.4, away=0.1, look=0.02
+    timeouts = UpdateTimeouts(
+        restart=3,
+        readings=2,
+        confirm=2,
+        grace=0.4,
+        away=0.1,
+        look=0.02,
+        session=QUICK_SESSION,
     )
-    monkeypatch.setattr(updater_module, "PATIENCE", patience)
+    monkeypatch.setattr(updater_module, "TIMEOUTS", timeouts)
     monkeypatch.setattr(updater_module, "_LOOK_BACK_PAUSE", 0.05)
 
 
@@ -993,7 +1000,7 @@ async def test_huge_number_in_the_middle(
 
 def test_nothing_is_imported_in_vain() -> None:
     """What an update needs is imported when one begins."""
-    for path in Path(updater_module.__file__).parent.rglob("*.py"):
+    for path in Path(updater_module.__file__).parent.parent.rglob("*.py"):
         imported = {
             name.name if isinstance(statement, ast.Import) else statement.module
             for statement in ast.parse(path.read_text()).body

@@ -17,7 +17,7 @@ from .const import DOMAIN, MODEL
 from .coordinator import EmuCoordinator
 from .emu.readings import Status
 from .emu.updater.image import Image, Version
-from .emu.updater.procedure import Step
+from .emu.updater.outcome import Step
 from .entity import ModuleEntity
 from .firmware.kept import firmware_store
 from .runtime import EmuConfigEntry

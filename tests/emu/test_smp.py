@@ -9,7 +9,7 @@ import itertools
 import math
 import random
 import socket
-from typing import Any, Self, cast, override
+from typing import Any, Final, Self, cast, override
 
 import cbor2
 from hypothesis import HealthCheck, given, settings, strategies as st
@@ -32,13 +32,11 @@ from custom_components.emu_professional.emu.errors import (
     MeterUnreachable,
     UpdaterRefused,
 )
-from custom_components.emu_professional.emu.updater import (
-    datagrams,
-    messages,
-    session as session_module,
-)
+from custom_components.emu_professional.emu.updater import datagrams, messages
 from custom_components.emu_professional.emu.updater.datagrams import RetransmissionTimer
-from custom_components.emu_professional.emu.updater.session import Slot, UpdaterSession
+from custom_components.emu_professional.emu.updater.exchange import SessionTimeouts
+from custom_components.emu_professional.emu.updater.session import UpdaterSession
+from custom_components.emu_professional.emu.updater.slots import Slot
 from simulator.bootloader import read_image
 from simulator.clock import ManualClock
 from simulator.images import signed_image
@@ -207,16 +205,21 @@ class Flash:
         self.data = bytearray()
 
 
+QUICK: Final = SessionTimeouts(
+    contact=3.0,
+    refused=0.2,
+    command=3.0,
+    flash=5.0,
+    reset=0.2,
+    erase=0.1,
+    pause=0.02,
+)
+"""How long a session waits in tests with the fixture `quick`."""
+
+
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten everything that a session waits for."""
-    monkeypatch.setattr(session_module, "CONTACT_LIMIT", 3.0)
-    monkeypatch.setattr(session_module, "REFUSED_LIMIT", 0.2)
-    monkeypatch.setattr(session_module, "STEP_LIMIT", 3.0)
-    monkeypatch.setattr(session_module, "FLASH_LIMIT", 5.0)
-    monkeypatch.setattr(session_module, "RESET_LIMIT", 0.2)
-    monkeypatch.setattr(session_module, "ERASE_WAIT", 0.1)
-    monkeypatch.setattr(session_module, "_PAUSE", 0.02)
+    """Shorten everything that a session waits for, see `QUICK`."""
     monkeypatch.setattr(RetransmissionTimer, "UNKNOWN", 0.05)
     monkeypatch.setattr(RetransmissionTimer, "BUSY", 0.05)
     monkeypatch.setattr(RetransmissionTimer, "SHORTEST", 0.02)
@@ -237,9 +240,12 @@ async def server(socket_enabled: None, flash: Flash) -> AsyncGenerator[ScriptedS
 
 
 @pytest.fixture
-async def session(server: ScriptedServer) -> AsyncGenerator[UpdaterSession]:
+async def session(
+    server: ScriptedServer, request: pytest.FixtureRequest
+) -> AsyncGenerator[UpdaterSession]:
     """Return an open session."""
-    async with UpdaterSession(server.host, server.port) as session:
+    timeouts = QUICK if "quick" in request.fixturenames else None
+    async with UpdaterSession(server.host, server.port, timeouts) as session:
         yield session
 
 
@@ -635,10 +641,9 @@ async def test_upload_has_a_limit(
     session: UpdaterSession,
     server: ScriptedServer,
     flash: Flash,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """All steps together."""
-    monkeypatch.setattr(session_module, "UPLOAD_LIMIT", 0.1)
+    session.timeouts = replace(session.timeouts, upload=0.1)
     server.respond = lambda request: (
         flash.respond(request) if len(server.requests) < 3 else []
     )
@@ -732,22 +737,19 @@ async def test_nobody_listens(server: ScriptedServer) -> None:
     """The refusal of the network reaches whoever waits, soon."""
     await server.__aexit__()
     begin = asyncio.get_running_loop().time()
-    async with UpdaterSession(server.host, server.port) as session:
+    async with UpdaterSession(server.host, server.port, QUICK) as session:
         with pytest.raises(MeterUnreachable, match="refused"):
             await session.slots()
         with pytest.raises(MeterUnreachable, match="refused"):
             await upload(session)
         assert not await session.reset()
-    assert asyncio.get_running_loop().time() - begin < session_module.CONTACT_LIMIT
+    assert asyncio.get_running_loop().time() - begin < QUICK.contact
 
 
 @pytest.mark.usefixtures("quick")
-async def test_nobody_answers(
-    session: UpdaterSession, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_nobody_answers(session: UpdaterSession, server: ScriptedServer) -> None:
     """Silence has a limit for each command."""
-    for name in ("CONTACT_LIMIT", "STEP_LIMIT", "FLASH_LIMIT"):
-        monkeypatch.setattr(session_module, name, 0.2)
+    session.timeouts = replace(session.timeouts, contact=0.2, command=0.2, flash=0.2)
     server.respond = lambda request: []
     for action in (
         session.slots(),
@@ -766,7 +768,7 @@ async def test_module_that_restarts_during_the_upload(
 ) -> None:
     """Refusals of the network are waited for, and the upload goes on."""
     refused = asyncio.Event()
-    endpoint = session._endpoint
+    endpoint = session._line.endpoint
     error_received = endpoint.error_received
 
     def notice(exc: Exception) -> None:
@@ -933,7 +935,6 @@ GARBAGE = [
 async def test_garbage_counts_as_lost(
     session: UpdaterSession,
     server: ScriptedServer,
-    monkeypatch: pytest.MonkeyPatch,
     payload: bytes,
 ) -> None:
     """The right answer behind it is read."""
@@ -944,7 +945,7 @@ async def test_garbage_counts_as_lost(
     assert len(await session.slots()) == 1
     assert len(server.requests) == 1
     if len(payload) < 4000:
-        monkeypatch.setattr(session_module, "STEP_LIMIT", 0.05)
+        session.timeouts = replace(session.timeouts, command=0.05)
         server.respond = lambda request: [request.framed(payload)]
         with pytest.raises(MeterUnexpectedAnswer):
             await session.slots()
@@ -1038,7 +1039,7 @@ async def module(web: MeterServer, age: Age) -> AsyncGenerator[UpdaterServer]:
 @pytest.mark.usefixtures("quick")
 async def test_whole_update(module: UpdaterServer) -> None:
     """Both ages of servers take an image, run it on trial, and keep it."""
-    async with UpdaterSession(module.host, module.port) as session:
+    async with UpdaterSession(module.host, module.port, QUICK) as session:
         (old,) = await session.slots()
         assert old.active
         assert old.confirmed
@@ -1076,7 +1077,7 @@ async def test_whole_update(module: UpdaterServer) -> None:
 async def test_full_slot(module: UpdaterServer) -> None:
     """A server that wants an erase first says so; after it, it takes the image."""
     module.config = replace(module.config, full_slot_refuses=True)
-    async with UpdaterSession(module.host, module.port) as session:
+    async with UpdaterSession(module.host, module.port, QUICK) as session:
         await upload(session, NEW_IMAGE)
         with pytest.raises(UpdaterRefused) as raised:
             await upload(session, NEW_IMAGE)
@@ -1105,15 +1106,14 @@ async def test_slow_erase_fills_no_buffers(module: UpdaterServer) -> None:
 @pytest.mark.parametrize("closed", Closed)
 @pytest.mark.parametrize("age", [Age.LEGACY])
 @pytest.mark.usefixtures("quick")
-async def test_updates_switched_off(
-    module: UpdaterServer, closed: Closed, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_updates_switched_off(module: UpdaterServer, closed: Closed) -> None:
     """Silence or a refusal of the network: nobody is there."""
-    monkeypatch.setattr(session_module, "CONTACT_LIMIT", 0.3)
     module.config = replace(module.config, closed=closed)
     on = module.meter.settings
     module.meter.settings = replace(on, online_update=False)
-    async with UpdaterSession(module.host, module.port) as session:
+    async with UpdaterSession(
+        module.host, module.port, replace(QUICK, contact=0.3)
+    ) as session:
         with pytest.raises(MeterUnreachable):
             await session.slots()
         module.meter.settings = on
@@ -1141,7 +1141,7 @@ async def test_any_network(
     config = UpdaterConfig(age=age, boot_seconds=0.02, seed=seed)
     async with (
         UpdaterServer(web, config) as module,
-        UpdaterSession(module.host, module.port) as session,
+        UpdaterSession(module.host, module.port, QUICK) as session,
     ):
         module.cut_power_at_byte = cut
         lines = (module.datagrams.requests, module.datagrams.answers)
@@ -1162,7 +1162,7 @@ async def test_corrupt_network(web: MeterServer, seed: int, chance: float) -> No
     config = UpdaterConfig(boot_seconds=0.02, seed=seed)
     async with (
         UpdaterServer(web, config) as module,
-        UpdaterSession(module.host, module.port) as session,
+        UpdaterSession(module.host, module.port, QUICK) as session,
     ):
         module.datagrams.requests.corruption = chance
         module.datagrams.answers.corruption = chance
@@ -1186,7 +1186,7 @@ async def test_cancelled_upload_leaves_nothing_behind(
 
     async def run() -> None:
         async with UpdaterSession(server.host, server.port) as session:
-            opened.append(session._endpoint._transport)
+            opened.append(session._line.endpoint._transport)
             await upload(session)
 
     opened: list[asyncio.DatagramTransport | None] = []

@@ -23,14 +23,13 @@ from custom_components.emu_professional.emu.errors import (
     UpdaterRefused,
 )
 from custom_components.emu_professional.emu.updater.image import read_firmware
-from custom_components.emu_professional.emu.updater.procedure import (
-    Access,
-    Patience,
+from custom_components.emu_professional.emu.updater.module import Access, UpdateTimeouts
+from custom_components.emu_professional.emu.updater.outcome import (
     Reason,
     Step,
-    Update,
     UpdateFailed,
 )
+from custom_components.emu_professional.emu.updater.procedure import Update
 from simulator.bootloader import Swap
 from simulator.images import Trait, signed_image
 from simulator.updater import (
@@ -47,7 +46,7 @@ from simulator.updater import (
     UpdaterServer,
 )
 from simulator.web import MeterServer
-from tests.conftest import SERIAL_NUMBER, put_on_trial
+from tests.conftest import QUICK_SESSION, SERIAL_NUMBER, put_on_trial
 from tests.event_loop import in_thread
 
 UPDATES: Final = int(os.environ.get("UPDATES") or 0)
@@ -55,8 +54,14 @@ UPDATES: Final = int(os.environ.get("UPDATES") or 0)
 OLD: Final = signed_image("1.0.16", size=6 * 1024)
 NEW: Final = signed_image("1.0.17", size=6 * 1024)
 
-PATIENCE: Final = Patience(
-    restart=2.5, readings=1, confirm=1, grace=0.4, look=0.02, away=0.1
+TIMEOUTS: Final = UpdateTimeouts(
+    restart=2.5,
+    readings=1,
+    confirm=1,
+    grace=0.4,
+    look=0.02,
+    away=0.1,
+    session=QUICK_SESSION,
 )
 
 OLD_RUNS: Final = frozenset(
@@ -107,7 +112,7 @@ class Owner:
         access = Access(
             MeterClient(session, web.host, web.port), updater.host, updater.port
         )
-        self.update = Update(lambda: access, SERIAL_NUMBER, PATIENCE, self._begins)
+        self.update = Update(lambda: access, SERIAL_NUMBER, TIMEOUTS, self._begins)
         self.steps: list[tuple[Step, int | None]] = []
         self.happens: dict[Step, Callable[[], None]] = {}
 
@@ -212,11 +217,11 @@ def _loses_one_answer(updater: UpdaterServer) -> None:
 
 
 def _loses_power(updater: UpdaterServer) -> None:
-    updater._restart()
+    updater.cut_power()
 
 
 def _power_stays_away(updater: UpdaterServer) -> None:
-    updater._restart(60)
+    updater.cut_power(60)
 
 
 def _update_is_switched_off(updater: UpdaterServer) -> None:
@@ -794,7 +799,7 @@ async def test_address_changes(
             if step is Step.RESTART:
                 move()
 
-        update = Update(lambda: moved, SERIAL_NUMBER, PATIENCE, begins)
+        update = Update(lambda: moved, SERIAL_NUMBER, TIMEOUTS, begins)
         await update.install(read_firmware(NEW))
         assert moved is not access
         await assert_safe(before, SUCCESS)

@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random
 import struct
 from typing import Any, Final, NamedTuple, override
-from unittest.mock import patch
 
 from custom_components.emu_professional.emu.errors import (
     FirmwareRefused,
@@ -14,10 +13,8 @@ from custom_components.emu_professional.emu.errors import (
     MeterUnreachable,
     UpdaterRefused,
 )
-from custom_components.emu_professional.emu.updater import (
-    messages,
-    session as session_module,
-)
+from custom_components.emu_professional.emu.updater import messages
+from custom_components.emu_professional.emu.updater.exchange import SessionTimeouts
 from custom_components.emu_professional.emu.updater.image import (
     LARGEST_IMAGE,
     read_firmware,
@@ -34,6 +31,16 @@ _DATAGRAM: Final = 60_000
 """Bytes of the largest datagram that a socket sends."""
 _IMAGE: Final = bytes(1500)
 _HASH: Final = bytes(range(32))
+_TIMEOUTS: Final = SessionTimeouts(
+    contact=0.1,
+    refused=0.1,
+    command=0.1,
+    flash=0.1,
+    upload=0.3,
+    reset=0.05,
+    erase=0.02,
+    pause=0.01,
+)
 
 
 async def _read_message(payload: bytes) -> int:
@@ -100,19 +107,6 @@ class _Updater(asyncio.DatagramProtocol):
 async def smp_session() -> AsyncGenerator[Target[_Conversation]]:
     """Give whole commands in an updater session, at real sockets."""
     async with AsyncExitStack() as stack:
-        stack.enter_context(
-            patch.multiple(
-                session_module,
-                CONTACT_LIMIT=0.1,
-                REFUSED_LIMIT=0.1,
-                STEP_LIMIT=0.1,
-                FLASH_LIMIT=0.1,
-                UPLOAD_LIMIT=0.3,
-                RESET_LIMIT=0.05,
-                ERASE_WAIT=0.02,
-                _PAUSE=0.01,
-            )
-        )
         transport, updater = await asyncio.get_running_loop().create_datagram_endpoint(
             _Updater, local_addr=("127.0.0.1", 0)
         )
@@ -122,7 +116,7 @@ async def smp_session() -> AsyncGenerator[Target[_Conversation]]:
         async def read(given: _Conversation) -> int:
             updater.random, updater.requests = given.random, 0
             try:
-                async with UpdaterSession("127.0.0.1", port) as session:
+                async with UpdaterSession("127.0.0.1", port, _TIMEOUTS) as session:
                     await _command(session, given.what)
             finally:
                 assert updater.requests <= 100, f"{updater.requests} requests"

@@ -25,22 +25,17 @@ from ..const import DOMAIN, LOGGER
 from ..emu.client import MeterClient
 from ..emu.errors import MeterError
 from ..emu.updater.image import Image
-from ..emu.updater.procedure import (
-    Access,
-    Patience,
-    Reason,
-    Step,
-    Update,
-    UpdateFailed,
-    active_slot,
-)
-from ..emu.updater.session import DEFAULT_PORT, Slot
+from ..emu.updater.module import Access, UpdateTimeouts
+from ..emu.updater.outcome import Reason, Step, UpdateFailed
+from ..emu.updater.procedure import Update
+from ..emu.updater.session import DEFAULT_PORT
+from ..emu.updater.slots import Slot, active_slot
 from ..failures import failure
 from ..relocation import async_address_of
 from ..storage import CheckedStore, async_to_its_end, shape
 from .kept import firmware_store
 
-PATIENCE: Final = Patience()
+TIMEOUTS: Final = UpdateTimeouts()
 
 _INSTALLATIONS: Final[HassKey[dict[str, Installation]]] = HassKey(
     f"{DOMAIN}.installations"
@@ -80,7 +75,7 @@ class Installation:
         self._store = update_store(hass, entry)
         assert entry.unique_id
         self._serial_number = entry.unique_id
-        self._update = Update(self._find, self._serial_number, PATIENCE, self._show)
+        self._update = Update(self._find, self._serial_number, TIMEOUTS, self._show)
 
     @callback
     def async_add_listener(self, listener: CALLBACK_TYPE) -> CALLBACK_TYPE:
@@ -122,7 +117,7 @@ class Installation:
     @callback
     def async_forget_running(self) -> None:
         """Forget what runs, for something else does."""
-        self._update.running = None
+        self._update.forget_running()
 
     async def async_look(self) -> bool:
         """Look what runs, and return whether the updater has answered."""
@@ -168,7 +163,7 @@ class Installation:
         try:
             await self._async_settle(self._update.install(image), before)
         except UpdateFailed as err:
-            if err.reason.unfit:
+            if err.reason.is_unfit:
                 store = firmware_store(self._hass)
                 await store.async_note_unfit(self._serial_number, image)
             raise
@@ -199,9 +194,9 @@ class Installation:
             await work
         except MeterError as err:
             reason = err.reason if isinstance(err, UpdateFailed) else None
-            if reason and reason.unfinished:
+            if reason and reason.is_unfinished:
                 raise
-            if before and (reason is None or reason.untouched):
+            if before and (reason is None or reason.is_untouched):
                 await self._async_remember(before)
                 raise
             await self._async_forget()

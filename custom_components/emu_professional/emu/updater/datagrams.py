@@ -1,4 +1,4 @@
-"""One UDP peer, and how long to wait for its answers."""
+"""A UDP socket of one peer, and the time to wait for its answers."""
 
 import asyncio
 from collections import deque
@@ -9,14 +9,14 @@ from typing import Final, Self, cast, override
 from ..errors import MeterUnreachable
 
 _LOOKUP_LIMIT: Final = 5.0
-# More than two answers are never due; what a flood leaves out counts as lost.
+# More than two answers are never due; the rest of a flood counts as lost.
 _MOST_WAITING: Final = 16
 
 
 class Endpoint(asyncio.DatagramProtocol):
-    """A UDP socket of one peer: the operating system drops what others send.
+    """A UDP socket of one peer: the operating system drops datagrams of others.
 
-    ICMP refusals and other trouble of the network come out of `receive()`.
+    ICMP refusals and other errors of the network are raised by `receive()`.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Endpoint(asyncio.DatagramProtocol):
         """Return an open endpoint of a host: IPv4 or IPv6 address, or name.
 
         Of a name the IPv4 address is taken if there is one: the manual knows no
-        other. Raises MeterUnreachable.
+        other kind. Raises MeterUnreachable.
         """
         loop = asyncio.get_running_loop()
         trouble: Exception | None = None
@@ -57,12 +57,12 @@ class Endpoint(asyncio.DatagramProtocol):
             await self._closed.wait()
 
     def send(self, data: bytes) -> None:
-        """Send one datagram; what goes wrong comes out of `receive()`."""
+        """Send one datagram; errors are raised by `receive()`."""
         if self._transport is not None:
             self._transport.sendto(data)
 
     def forget(self) -> None:
-        """Drop what has arrived so far."""
+        """Drop all datagrams that have arrived."""
         self._inbox.clear()
 
     async def receive(self, seconds: float) -> bytes:
@@ -82,7 +82,7 @@ class Endpoint(asyncio.DatagramProtocol):
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the transport over."""
+        """Keep the transport."""
         self._transport = cast("asyncio.DatagramTransport", transport)
 
     @override
@@ -93,7 +93,7 @@ class Endpoint(asyncio.DatagramProtocol):
 
     @override
     def error_received(self, exc: Exception) -> None:
-        """Keep trouble of the network for `receive()`."""
+        """Keep an error of the network for `receive()`."""
         self._inbox.append(cast("OSError", exc))
         self._arrived.set()
 
@@ -104,19 +104,19 @@ class Endpoint(asyncio.DatagramProtocol):
 
 
 class RetransmissionTimer:
-    """How long to wait before a datagram is sent again; all times in seconds.
+    """The time before a datagram is sent again; all times in seconds.
 
-    While no datagram is known to be lost, a missing answer means a peer that is
-    busy, and a repetition would only fill its two buffers. On a line that loses,
-    the wait follows the measured round trips (as in RFC 6298).
+    While no datagram is known to be lost, a missing answer means a busy peer, and a
+    repetition would only fill its two buffers. On a lossy line the wait follows the
+    measured round trips (as in RFC 6298).
     """
 
     LOSSES: Final = 3
-    """So many losses make a lossy line."""
+    """Losses of a lossy line."""
     UNKNOWN: Final = 0.5
     """Before the first round trip."""
     BUSY: Final = 1.0
-    """While datagrams are not known to get lost."""
+    """Before so many losses."""
     SHORTEST: Final = 0.06
     LONGEST: Final = 2.0
     GROWTH: Final = 1.25
@@ -129,9 +129,9 @@ class RetransmissionTimer:
         self._deviation = 0.0
 
     def answered(self, lost: bool, seconds: float | None) -> None:
-        """Learn from an answer whether an earlier datagram of its request was lost.
+        """Learn from an answer: its round trip, and an earlier loss in its request.
 
-        And its round trip: None where the peer's work takes most of that.
+        `seconds` is None if the peer's work took most of the round trip.
         """
         self._losses += lost
         if seconds is None:
@@ -154,7 +154,7 @@ class RetransmissionTimer:
 
 
 def reason(err: Exception | None) -> str:
-    """Return in a few words why nobody was reached."""
+    """Return a few words on why nobody was reached."""
     match err:
         case socket.gaierror() | ValueError():
             return "its name is unknown"

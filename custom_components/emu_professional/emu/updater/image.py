@@ -1,10 +1,14 @@
-"""Checking a firmware image before it leaves the house.
+"""The check of a firmware image before it leaves the house.
 
-Chapter "Firmware-Update". The meter's communication module boots with MCUboot: an
-image is a header, the firmware itself, and then records of type, length and value
-(TLV), first those that the hash protects. The meter checks almost nothing while an
-image is uploaded, so all of it is checked here, except the signature itself: its
-public key is only in the meter.
+Chapter "Firmware-Update". The meter's communication module boots with MCUboot, and an
+image is
+
+    header │ firmware │ protected TLVs │ TLVs: SHA-256, signature, …
+    └───── covered by the hash ───────┘
+
+(TLV: a record of type, length and value). The meter checks almost nothing during an
+upload, so all of it is checked here, except the signature itself: its public key is
+only in the meter.
 """
 
 from dataclasses import dataclass
@@ -19,7 +23,7 @@ import zlib
 from ..errors import FirmwareRefused, Refusal
 
 LARGEST_FILE: Final = 32 * 1024 * 1024
-"""Bytes of a file that is looked at; the vendor's zip also has a program in it."""
+"""Bytes of a file; the vendor's zip also has a program in it."""
 
 LARGEST_IMAGE: Final = 1024 * 1024
 """Bytes of an image: five times what the vendor's have.
@@ -38,14 +42,14 @@ _PAIR: Final = struct.Struct("<HH")
 _LOAD_ADDRESS_END: Final = 0x4000_0000
 _POSITION_INDEPENDENT: Final = 0x1
 _FIXED_ADDRESS: Final = 0x100
-# Encrypted, compressed, loaded to RAM or not bootable: for another bootloader.
+# All others (encrypted, compressed, loaded to RAM, not bootable) need another bootloader.
 _KNOWN_FLAGS: Final = _POSITION_INDEPENDENT | _FIXED_ADDRESS
 
 _SHA256: Final = 0x10
 _SHA256_LENGTH: Final = 32
-# SHA-256, SHA-384, SHA-512, and the mark of a signature that goes without a hash
+# SHA-256, SHA-384, SHA-512, and the mark of a signature without a hash
 _HASHES: Final = {_SHA256, 0x11, 0x12, 0x25}
-# Type of the record: name of the algorithm, lengths that its signatures can have
+# Type of the record: name of the algorithm, possible lengths of its signatures
 _SIGNATURES: Final = {
     0x20: ("RSA-2048", range(256, 257)),
     0x21: ("ECDSA P-224", range(8, 65)),
@@ -57,10 +61,10 @@ _SIGNATURES: Final = {
 _ZIP_MAGIC: Final = b"PK"
 _ZIP_ENTRY_MAGIC: Final = b"PK\x01\x02"
 _MOST_ENTRIES: Final = 100
-# The others unpack in one go what may be gigabytes.
+# The others unpack gigabytes in one go if a file is made to harm.
 _BOUNDED_COMPRESSIONS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED: Final = 0x1
-# What zipfile raises for archives that are damaged or made to be harmful
+# Raised by zipfile for archives that are damaged or made to harm
 _ZIP_ERRORS: Final = (
     zipfile.BadZipFile,
     zlib.error,
@@ -93,7 +97,7 @@ class Version(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the version that a meter writes as 1.0.16 or 1.0.16.4.
+        """Return the version of a text: 1.0.16 or 1.0.16.4 as meters write it.
 
         Other spellings are read as well: V1.0.16, 1.0.16+4.
         Raises ValueError for anything else.
@@ -105,17 +109,17 @@ class Version(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A firmware image that has passed every check."""
+    """A firmware image after all checks."""
 
     version: Version
     hash: bytes
-    """SHA-256 in the image: what a meter lists and what *test* and *confirm* name."""
+    """SHA-256 in the image: listed by a meter, and named by *test* and *confirm*."""
 
     signature: str
-    """Algorithm of its signature, which only the meter can check."""
+    """Algorithm of its signature; only the meter can check it."""
 
     data: bytes
-    """What is uploaded: from the header to the last TLV, nothing behind it."""
+    """The bytes to upload: from the header to the last TLV, nothing after it."""
 
     @property
     def size(self) -> int:
@@ -131,9 +135,9 @@ class _Tlv(NamedTuple):
 def read_firmware(content: bytes) -> Image:
     """Return the image of a firmware file: the image itself, or a zip with it.
 
-    Chapter "Firmware-Update". What the file is shows in its content, its name does
-    not matter. It takes less than a second for the largest file, and no more memory
-    than that and one image. Raises FirmwareRefused.
+    Chapter "Firmware-Update". Its name does not matter, only its content. Takes less
+    than a second for the largest file, and no more memory than that and one image.
+    Raises FirmwareRefused.
     """
     if len(content) > LARGEST_FILE:
         raise FirmwareRefused(Refusal.TOO_LARGE)
@@ -143,6 +147,7 @@ def read_firmware(content: bytes) -> Image:
 
 
 def _check(content: bytes) -> Image:
+    """Return the image at the beginning of a file. Raises FirmwareRefused."""
     if not content.startswith(_MAGIC.to_bytes(4, "little")):
         raise FirmwareRefused(Refusal.NOT_AN_IMAGE)
     if len(content) > LARGEST_IMAGE:
@@ -152,6 +157,7 @@ def _check(content: bytes) -> Image:
     _, address, header_size, protected_size, size, flags, *version, _ = (
         _HEADER.unpack_from(content)
     )
+    # Such an image may be sound, but this module could never run it.
     if address >= _LOAD_ADDRESS_END or flags & ~_KNOWN_FLAGS:
         raise FirmwareRefused(Refusal.OTHER_PRODUCT)
     if header_size < _HEADER.size or not size:
@@ -171,7 +177,7 @@ def _check(content: bytes) -> Image:
 
 
 def _area(content: bytes, start: int, magic: int) -> bytes:
-    """Return an area of TLVs with the two numbers that it begins with."""
+    """Return an area of TLVs, its magic number and size included."""
     if len(content) < start + _PAIR.size:
         raise FirmwareRefused(Refusal.TRUNCATED)
     found, size = _PAIR.unpack_from(content, start)
@@ -215,7 +221,7 @@ def _signature(tlvs: list[_Tlv]) -> str:
 
 def _unzip(content: bytes) -> bytes:
     """Return the only image in a zip; nothing is written to a disk."""
-    # Each entry costs memory before zipfile tells how many there are.
+    # Each entry costs memory before zipfile counts them.
     if content.count(_ZIP_ENTRY_MAGIC) > _MOST_ENTRIES:
         raise FirmwareRefused(Refusal.BAD_ZIP)
     try:
@@ -234,7 +240,7 @@ def _image_in(archive: zipfile.ZipFile) -> bytes:
         raise FirmwareRefused(Refusal.NO_IMAGE_IN_ZIP)
     if len(images) > 1:
         raise FirmwareRefused(Refusal.SEVERAL_IMAGES)
-    # The size in the archive's own table may be a lie.
+    # The size in the archive's own table may be false.
     with archive.open(images[0]) as file:
         return file.read(LARGEST_IMAGE + 1)
 

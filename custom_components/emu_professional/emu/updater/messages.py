@@ -1,14 +1,14 @@
-"""Requests to the module's update server, and its answers.
+"""Requests to the module's update server, and its answers, as bytes.
 
 They are SMP: an 8-byte header and one CBOR map in each datagram. Nothing here sends
-anything. Whatever an answer may hold, reading it raises BrokenAnswer and nothing
-else.
+anything. Reading an answer, however odd, raises BrokenAnswer and nothing else.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 import struct
 from typing import Any, Final, NamedTuple, NoReturn
+
+from .slots import Slot
 
 _HEADER: Final = struct.Struct(">BBHHBB")
 _LARGEST_ANSWER: Final = 4096
@@ -18,15 +18,15 @@ _LONGEST_VERSION: Final = 32
 # None, SHA-256, SHA-384, SHA-512
 _HASH_LENGTHS: Final = frozenset({0, 32, 48, 64})
 _LARGEST_ERROR: Final = 0xFFFF
-# The protocol has no tags. Behind them are numbers of thousands of digits, regular
-# expressions, e-mails: whatever a decoder can be made to do with bytes.
+# The protocol has no tags. A decoder would make numbers of thousands of digits, regular
+# expressions and e-mails of them, and whoever answers could keep it busy.
 _LIBRARY_TAGS: Final = (*range(320), 1004, 43_000, 55_799)
 
 type Fields = Mapping[str, Any]
 
 
 class BrokenAnswer(Exception):
-    """An answer is not what the protocol describes."""
+    """An answer contradicts the protocol."""
 
 
 class Command(NamedTuple):
@@ -42,22 +42,6 @@ READ_STATE: Final = Command(0, 1, 0)
 WRITE_STATE: Final = Command(2, 1, 0)
 UPLOAD: Final = Command(2, 1, 1)
 ERASE: Final = Command(2, 1, 5)
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """A firmware slot as the manual's `image list` shows it."""
-
-    number: int
-    """0 holds the running image, 1 the other one."""
-    version: str
-    hash: bytes
-    """The image's own, not that of its file; empty if the server names none."""
-    bootable: bool
-    pending: bool
-    confirmed: bool
-    active: bool
-    permanent: bool
 
 
 def encode(fields: Fields) -> bytes:
@@ -86,7 +70,7 @@ def sequence_of_answer(command: Command, datagram: bytes) -> int | None:
 
 
 def decode(datagram: bytes) -> Fields:
-    """Return the fields of an answer whose header is right."""
+    """Return the fields of an answer with a right header."""
     import cbor2
 
     try:
@@ -122,12 +106,12 @@ def error_number(fields: Fields) -> int:
 
 
 def offset(fields: Fields, size: int) -> int:
-    """Return the offset of the next byte that is due, of an image of this size."""
+    """Return the offset of the next byte due, in an image of this size."""
     return _integer(fields.get("off"), size)
 
 
 def slots(fields: Fields) -> tuple[Slot, ...]:
-    """Return the slots of the only image that the meter has."""
+    """Return the slots of the meter's only image."""
     images = fields.get("images")
     if not isinstance(images, list) or len(images) > _MOST_SLOTS:
         raise BrokenAnswer
@@ -140,12 +124,12 @@ def slots(fields: Fields) -> tuple[Slot, ...]:
 
 
 def slots_if_any(fields: Fields) -> tuple[Slot, ...] | None:
-    """Return the slots, None where an answer does not tell them."""
+    """Return the slots, None if an answer does not list them."""
     return slots(fields) if "images" in fields else None
 
 
 def nothing(fields: Fields) -> None:
-    """Read an answer that says no more than that it is one."""
+    """Read an answer without content."""
 
 
 def _of_first_image(image: Any) -> bool:
@@ -162,7 +146,7 @@ def _slot(image: Fields) -> Slot:
         raise BrokenAnswer
     return Slot(
         number=_integer(image.get("slot"), _MOST_SLOTS),
-        # It will be shown to people.
+        # People will see it, also in a terminal.
         version="".join(filter(str.isprintable, version)),
         hash=digest,
         bootable=_flag(image, "bootable"),
@@ -180,7 +164,7 @@ def _integer(value: object, largest: int) -> int:
 
 
 def _flag(image: Fields, name: str) -> bool:
-    # A new server may leave out what is not set.
+    # A new server may leave out flags that are not set.
     value = image.get(name, False)
     if type(value) is not bool:
         raise BrokenAnswer

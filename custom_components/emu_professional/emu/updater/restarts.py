@@ -1,0 +1,60 @@
+"""Restarts of a module whose answers may be lost.
+
+A second reset would end the trial that the first one began, so another one is sent only
+to a module that has certainly missed the last:
+
+    reset ──► accepted ──► old image answers on ──► away ──► new image on trial
+              │◄──────────── grace ───────────►│
+                                                still as before? only now send another
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from typing import Final
+
+from ..errors import MeterError
+from .module import Module
+from .outcome import Reason, UpdateFailed
+from .session import UpdaterSession
+from .slots import Slot
+
+MOST_RESTARTS: Final = 3
+
+
+class RestartsInVain(Exception):
+    """The module restarts, but its boot loader does not swap the images."""
+
+
+async def restarts(
+    module: Module, is_needed: Callable[[Sequence[Slot]], bool], no_restart: Reason
+) -> AsyncIterator[tuple[Slot, ...]]:
+    """Yield the slots, and restart the module as long as that is needed.
+
+    `no_restart` is the failure of a module that answers, but does not restart.
+    Raises RestartsInVain if it restarts without any effect.
+    """
+    now = asyncio.get_running_loop().time
+    timeouts = module.timeouts
+    last_sent, count = -timeouts.grace, 0
+    # Numbers of the resets after which the module was away
+    effective: set[int] = set()
+    last_answer = now()
+    async for slots in module.looks(timeouts.restart):
+        if count and now() - last_answer > timeouts.away:
+            effective.add(count)
+        last_answer = now()
+        yield slots
+        # Within the grace the old image may still answer: too early to tell.
+        if not is_needed(slots) or now() - last_sent < timeouts.grace:
+            continue
+        if count == MOST_RESTARTS:
+            # With all of them effective, the boot loader refuses the swap; else the
+            # module has not got them.
+            if len(effective) == count:
+                raise RestartsInVain
+            raise UpdateFailed(no_restart)
+        count += 1
+        with suppress(MeterError):
+            await module.ask(UpdaterSession.reset)
+        last_answer = last_sent = now()
