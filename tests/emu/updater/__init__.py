@@ -1,0 +1,1 @@
+"""Tests of the updater: images, requests, and whole updates."""

@@ -1,0 +1,1 @@
+"""The update session at real sockets; others' code reads its requests."""
