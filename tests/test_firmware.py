@@ -27,7 +27,10 @@ from custom_components.emu_professional.emu.updater.image import (
     Version,
     read_firmware,
 )
-from custom_components.emu_professional.firmware import kept as kept_module
+from custom_components.emu_professional.firmware import (
+    kept as kept_module,
+    vendor as vendor_module,
+)
 from custom_components.emu_professional.firmware.kept import (
     FirmwareStore,
     Source,
@@ -349,7 +352,7 @@ async def vendor(
     app.router.add_get("/moved.zip", vendor.handle)
     async with TestServer(app) as server:
         url = f"http://127.0.0.1:{server.port}/updater.zip"
-        monkeypatch.setattr(kept_module, "VENDOR_URL", url)
+        monkeypatch.setattr(vendor_module, "VENDOR_URL", url)
         yield vendor
 
 
@@ -420,7 +423,7 @@ async def test_odd_headers_of_the_vendor(
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        monkeypatch.setattr(kept_module, "VENDOR_URL", f"http://127.0.0.1:{port}/")
+        monkeypatch.setattr(vendor_module, "VENDOR_URL", f"http://127.0.0.1:{port}/")
         await submit({"check_for_firmware": True})
         await hass.async_block_till_done(wait_background_tasks=True)
     assert (await restarted(hass)).image == read_firmware(signed_image("1.0.17"))
@@ -620,7 +623,7 @@ async def test_failures(
     words: str,
 ) -> None:
     """A check that fails is one line in the log; another day it succeeds."""
-    monkeypatch.setattr(kept_module, "TIME_LIMIT", 0.5 if answer is silent else 30)
+    monkeypatch.setattr(vendor_module, "TIME_LIMIT", 0.5 if answer is silent else 30)
     caplog.set_level(logging.DEBUG, "custom_components.emu_professional")
     vendor.answer = answer
     await submit({"check_for_firmware": True})
@@ -631,7 +634,7 @@ async def test_failures(
         record
         for record in caplog.records
         if record.name == "custom_components.emu_professional"
-        and kept_module.VENDOR_URL in record.getMessage()
+        and vendor_module.VENDOR_URL in record.getMessage()
     ]
     assert len(lines) == 1
     assert words in lines[0].getMessage()

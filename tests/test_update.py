@@ -20,16 +20,17 @@ from custom_components.emu_professional.const import DOMAIN
 from custom_components.emu_professional.emu.updater.image import read_firmware
 from custom_components.emu_professional.emu.updater.module import UpdateTimeouts
 from custom_components.emu_professional.emu.updater.outcome import Step
-from custom_components.emu_professional.firmware import updater as updater_module
+from custom_components.emu_professional.firmware import (
+    unfinished,
+    updater as updater_module,
+)
 from custom_components.emu_professional.firmware.kept import (
     FirmwareStore,
     Source,
     firmware_store,
 )
-from custom_components.emu_professional.firmware.updater import (
-    installation_of,
-    update_store,
-)
+from custom_components.emu_professional.firmware.unfinished import update_store
+from custom_components.emu_professional.firmware.updater import firmware_updater_of
 from homeassistant.components.button.const import DOMAIN as BUTTON, SERVICE_PRESS
 from homeassistant.components.update import DOMAIN as UPDATE, SERVICE_INSTALL
 from homeassistant.config_entries import ConfigEntryState
@@ -76,7 +77,7 @@ def quick(
         session=QUICK_SESSION,
     )
     monkeypatch.setattr(updater_module, "TIMEOUTS", timeouts)
-    monkeypatch.setattr(updater_module, "_LOOK_BACK_PAUSE", 0.05)
+    monkeypatch.setattr(unfinished, "_LOOK_BACK_PAUSE", 0.05)
 
 
 @pytest.fixture(autouse=True)
@@ -473,7 +474,7 @@ async def test_one_at_a_time(
     """While an update goes on, nothing else is done to the firmware."""
     task = hass.async_create_task(install(hass))
     await updater.received(3)
-    for work in (press(hass, RESTART), installation_of(hass, given).async_slots()):
+    for work in (press(hass, RESTART), firmware_updater_of(hass, given).async_slots()):
         with pytest.raises(HomeAssistantError, match="is being changed already"):
             await work
     await task
@@ -529,14 +530,16 @@ async def test_network_dies(
     left: set[str],
 ) -> None:
     """At every step the owner reads what is known, and what is not is found out."""
-    meter = installation_of(hass, given)
+    firmware = firmware_updater_of(hass, given)
 
     @callback
     def die() -> None:
-        if meter.step is step and (step is not Step.UPLOAD or meter.percent):
+        if firmware.activity.step is step and (
+            step is not Step.UPLOAD or firmware.activity.percent
+        ):
             updater.datagrams.answers.loss = 1
 
-    stop = meter.async_add_listener(die)
+    stop = firmware.activity.async_add_listener(die)
     with pytest.raises(HomeAssistantError, match=words):
         await install(hass)
     assert state_of(hass, FIRMWARE).attributes["in_progress"] is False
@@ -755,14 +758,14 @@ async def test_update_that_may_not_be_at_its_end(
     hass: HomeAssistant, given: MockConfigEntry, updater: UpdaterServer, fix: Fix
 ) -> None:
     """Where a trial could not be confirmed, Home Assistant looks again by itself."""
-    meter = installation_of(hass, given)
+    firmware = firmware_updater_of(hass, given)
 
     @callback
     def lose_everything() -> None:
-        if meter.step is Step.CONFIRM:
+        if firmware.activity.step is Step.CONFIRM:
             updater.datagrams.requests.loss = 1
 
-    stop_losing = meter.async_add_listener(lose_everything)
+    stop_losing = firmware.activity.async_add_listener(lose_everything)
     with pytest.raises(HomeAssistantError, match="does not answer that it will keep"):
         await install(hass)
     assert state_of(hass, FIRMWARE).attributes["in_progress"] is False
@@ -841,14 +844,14 @@ async def test_meter_with_a_name(
     data = {**entry.data, "host": "meter.local"}
     hass.config_entries.async_update_entry(entry, data=data)
     assert await hass.config_entries.async_setup(entry.entry_id)
-    installation = installation_of(hass, entry)
-    (slot,) = await installation.async_slots()
+    firmware = firmware_updater_of(hass, entry)
+    (slot,) = await firmware.async_slots()
     assert slot.active
 
     unknown = {**entry.data, "host": "another.local"}
     hass.config_entries.async_update_entry(entry, data=unknown)
     with pytest.raises(HomeAssistantError, match="does not answer"):
-        await installation.async_slots()
+        await firmware.async_slots()
 
 
 async def test_firmware_slots(
@@ -910,15 +913,15 @@ async def test_removed_in_the_middle(
     step: Step,
 ) -> None:
     """An update ends with its meter, and the meter can be added and updated again."""
-    meter = installation_of(hass, given)
+    firmware = firmware_updater_of(hass, given)
     arrived = asyncio.Event()
 
     @callback
     def watch() -> None:
-        if meter.step is step:
+        if firmware.activity.step is step:
             arrived.set()
 
-    stop = meter.async_add_listener(watch)
+    stop = firmware.activity.async_add_listener(watch)
     task = hass.async_create_task(install(hass))
     await arrived.wait()
     stop()
@@ -935,7 +938,7 @@ async def test_removed_in_the_middle(
     updater.web.away = False
     await set_up(hass, again)
     await firmware_store(hass).async_keep(read_firmware(NEW), Source.UPLOAD)
-    await installation_of(hass, again).async_install(read_firmware(NEW))
+    await firmware_updater_of(hass, again).async_install(read_firmware(NEW))
     assert (updater.running, updater.bootloader.swap) == ("1.0.17", Swap.NONE)
 
 
@@ -948,10 +951,10 @@ async def test_dialog_that_outlives_its_meter(
 ) -> None:
     """What is submitted after the meter was removed is not done."""
     updater.bootloader.write(0, NEW)
-    meter = installation_of(hass, loaded)
-    meter.async_offer_erase()
+    firmware = firmware_updater_of(hass, loaded)
+    firmware.async_offer_erase()
     await hass.config_entries.async_remove(loaded.entry_id)
-    for work in (meter.async_erase, meter.async_slots, meter.async_restart):
+    for work in (firmware.async_erase, firmware.async_slots, firmware.async_restart):
         with pytest.raises(HomeAssistantError, match="removed"):
             await work()
     assert not updater.requests
@@ -962,14 +965,14 @@ async def test_raw_error_is_looked_back_on(
     hass: HomeAssistant, given: MockConfigEntry, updater: UpdaterServer
 ) -> None:
     """Whatever ends an update that has begun, its owner hears what became of it."""
-    meter = installation_of(hass, given)
+    firmware = firmware_updater_of(hass, given)
 
     @callback
     def fail() -> None:
-        if meter.step is Step.CONFIRM:
+        if firmware.activity.step is Step.CONFIRM:
             raise LookupError
 
-    stop = meter.async_add_listener(fail)
+    stop = firmware.activity.async_add_listener(fail)
     with pytest.raises(LookupError):
         await install(hass)
     stop()
@@ -981,12 +984,12 @@ async def test_huge_number_in_the_middle(
     hass: HomeAssistant, given: MockConfigEntry, updater: UpdaterServer
 ) -> None:
     """A forged answer of 1,800 bytes is an answer that does not count."""
-    meter = installation_of(hass, given)
+    firmware = firmware_updater_of(hass, given)
     datagrams = updater.datagrams.answers
     carry = datagrams.send
 
     def forge(data: bytes, deliver: Callable[[bytes], None]) -> None:
-        if meter.step is Step.CONFIRM:
+        if firmware.activity.step is Step.CONFIRM:
             body = b"\xa1\x62rc\xc2\x59\x07\x08" + b"\xff" * 1800
             data = data[:2] + len(body).to_bytes(2) + data[4:8] + body
         carry(data, deliver)

@@ -11,7 +11,7 @@ from .const import DOMAIN
 from .coordinator import EmuCoordinator, registers_store
 from .demand_coordinator import DemandCoordinator, demand_store
 from .firmware.kept import firmware_store
-from .firmware.updater import installation_of
+from .firmware.updater import firmware_updater_of
 from .lost_hours import async_forget as async_forget_lost_hours, lost_hours_store
 from .meter_log import LogbookCoordinator, logbook_store
 from .password import async_forget_password
@@ -40,7 +40,7 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
 
 async def async_setup_entry(hass: HomeAssistant, entry: EmuConfigEntry) -> bool:
     """Set up a meter."""
-    installation_of(hass, entry).async_look_back()
+    firmware_updater_of(hass, entry).async_look_back()
     meter = EmuCoordinator(hass, entry)
     await meter.async_config_entry_first_refresh()
     backfill = BackfillCoordinator(hass, entry, meter)
@@ -63,7 +63,7 @@ async def async_unload_entry(hass: HomeAssistant, entry: EmuConfigEntry) -> bool
 
 async def async_remove_entry(hass: HomeAssistant, entry: EmuConfigEntry) -> None:
     """Forget a meter."""
-    await installation_of(hass, entry).async_remove()
+    await firmware_updater_of(hass, entry).async_remove()
     await registers_store(hass, entry).async_remove()
     await backfill_store(hass, entry).async_remove()
     await logbook_store(hass, entry).async_remove()

@@ -11,7 +11,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .entity import BackfillEntity, ModuleEntity
-from .firmware.updater import Installation
+from .firmware.updater import FirmwareUpdater
 from .runtime import EmuConfigEntry
 
 PARALLEL_UPDATES = 1
@@ -27,11 +27,11 @@ FILL_STATISTICS = ButtonEntityDescription(
 class FirmwareButtonDescription(ButtonEntityDescription):
     """Describes a button that does something to a meter's communication module."""
 
-    press_fn: Callable[[Installation], Awaitable[None]]
+    press_fn: Callable[[FirmwareUpdater], Awaitable[None]]
 
 
-async def _offer_erase(meter: Installation) -> None:
-    meter.async_offer_erase()
+async def _offer_erase(updater: FirmwareUpdater) -> None:
+    updater.async_offer_erase()
 
 
 RESTART = FirmwareButtonDescription(
@@ -39,7 +39,7 @@ RESTART = FirmwareButtonDescription(
     translation_key="restart",
     device_class=ButtonDeviceClass.RESTART,
     entity_category=EntityCategory.CONFIG,
-    press_fn=Installation.async_restart,
+    press_fn=FirmwareUpdater.async_restart,
 )
 DELETE_FIRMWARE = FirmwareButtonDescription(
     key="delete_firmware",
@@ -85,4 +85,4 @@ class FirmwareButton(ModuleEntity, ButtonEntity):
     @override
     async def async_press(self) -> None:
         """Do it."""
-        await self.entity_description.press_fn(self.coordinator.installation)
+        await self.entity_description.press_fn(self.coordinator.firmware)

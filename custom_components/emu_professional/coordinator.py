@@ -23,7 +23,7 @@ from .emu.registers import Tariff
 from .emu.serial_number import is_same_meter
 from .emu.tariff import TariffWatch
 from .failures import failure
-from .firmware.updater import installation_of
+from .firmware.updater import firmware_updater_of
 from .password import password_watch_of
 from .relocation import async_learn_fingerprint
 from .storage import EntryStore, entry_store
@@ -94,9 +94,9 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
             entry.data.get(CONF_PASSWORD),
         )
         self.place = place_of(hass, entry)
-        self.installation = installation_of(hass, entry)
+        self.firmware = firmware_updater_of(hass, entry)
         entry.async_on_unload(
-            self.installation.async_add_listener(self._installation_changed)
+            self.firmware.activity.async_add_listener(self._firmware_activity_changed)
         )
         self._password_watch = password_watch_of(hass, entry)
         self._password_watch.async_set_up()
@@ -115,6 +115,14 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
         """Serial number of the meter that this entry is for."""
         assert self.config_entry.unique_id
         return self.config_entry.unique_id
+
+    @property
+    def is_being_updated(self) -> bool:
+        """Whether its communication module is being updated or restarted.
+
+        Only the most necessary is asked of it meanwhile.
+        """
+        return self.firmware.activity.is_busy
 
     def clocks(self, offset: timedelta | None = None) -> dict[str, str]:
         """Return what the clocks of the meter and of Home Assistant show, local time.
@@ -159,8 +167,8 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
 
     @override
     async def _async_update_data(self) -> MeterData:
-        hold = _UPDATE_HOLD if self.installation.is_busy else HOLD
-        if self.installation.is_busy and self._was_heard_within(_UPDATE_PAUSE):
+        hold = _UPDATE_HOLD if self.is_being_updated else HOLD
+        if self.is_being_updated and self._was_heard_within(_UPDATE_PAUSE):
             return self.data
         waited = self.client.waited
         try:
@@ -174,7 +182,7 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
             if self._was_heard_within(hold):
                 LOGGER.debug("%s: %s; the last readings stand", self.name, err)
                 return self.data
-            if self.installation.is_busy:
+            if self.is_being_updated:
                 raise UpdateFailed(
                     translation_domain=DOMAIN,
                     translation_key="updating",
@@ -195,9 +203,9 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
         return self._heard is not None and dt_util.utcnow() - self._heard < time
 
     @callback
-    def _installation_changed(self) -> None:
+    def _firmware_activity_changed(self) -> None:
         """Look at once which firmware runs now, when it is known again."""
-        if not self.installation.is_busy:
+        if not self.is_being_updated:
             self._status_due = dt_util.utcnow()
             self.config_entry.async_create_background_task(
                 self.hass, self.async_refresh(), f"{self.name} after update"
@@ -234,7 +242,7 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
         if not is_same_meter(status.serial_number, self.serial_number):
             raise MeterDifferent(f"meter {status.serial_number} answers instead")
         if status.online_update:
-            self.installation.async_updates_allowed()
+            self.firmware.async_updates_allowed()
         self._status_due = now + STATUS_INTERVAL
         self._update_device(status)
         return status

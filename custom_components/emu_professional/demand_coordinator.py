@@ -186,7 +186,7 @@ class DemandCoordinator(DataUpdateCoordinator[DemandData]):
     def _read_soon(self) -> None:
         """Read what is not known in the background, unless that has to wait."""
         is_running = self.hass.state is CoreState.running
-        if is_running and not self._meter.installation.is_busy:
+        if is_running and not self._meter.is_being_updated:
             self._is_reading = True
             self.config_entry.async_create_background_task(
                 self.hass, self._async_read(), f"{self.name} look"

@@ -18,7 +18,7 @@ from .const import CONF_AUTOMATIC, CONF_COSTS
 from .emu.pace import Pace
 from .emu.registers import BY_JSON_KEY
 from .firmware.kept import firmware_store
-from .firmware.updater import installation_of
+from .firmware.updater import firmware_updater_of
 from .runtime import EmuConfigEntry
 
 _HTTP_PORT: Final = 80
@@ -144,7 +144,7 @@ def _firmware(hass: HomeAssistant, entry: EmuConfigEntry) -> dict[str, Any]:
     """Return what is kept for all meters, and what is being done to this one."""
     store = firmware_store(hass)
     image = store.image
-    installation = installation_of(hass, entry)
+    activity = firmware_updater_of(hass, entry).activity
     return {
         "kept": image
         and {
@@ -156,9 +156,9 @@ def _firmware(hass: HomeAssistant, entry: EmuConfigEntry) -> dict[str, Any]:
         },
         "is_unfit": store.is_unfit_for(entry.unique_id or ""),
         "is_checked_daily": store.is_checked_daily,
-        "is_busy": installation.is_busy,
-        "step": installation.step,
-        "percent": installation.percent,
+        "is_busy": activity.is_busy,
+        "step": activity.step,
+        "percent": activity.percent,
     }
 
 

@@ -3,15 +3,22 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from yarl import URL
+
+from homeassistant.config_entries import ConfigEntry
+from homeassistant.const import CONF_HOST, CONF_PORT
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import issue_registry as ir
 
 from .const import DOMAIN
 from .emu.logs import LoggerStatus
 from .emu.updater.procedure import OLDEST, is_too_old
-from .runtime import EmuConfigEntry
+
+if TYPE_CHECKING:
+    # The runtime data imports this module by way of the firmware updater.
+    from .runtime import EmuConfigEntry
 
 CLOCK_LIMIT: Final = timedelta(minutes=1)
 
@@ -68,6 +75,16 @@ CHECKS: Final = (
     Check("foreign_logger", _foreign_logger),
 )
 
+FIXABLE: Final = {
+    "delete_firmware": ir.IssueSeverity.WARNING,
+    "firmware_on_trial": ir.IssueSeverity.ERROR,
+    "firmware_pending": ir.IssueSeverity.ERROR,
+}
+"""Severity of each issue with a dialog."""
+
+RAISED: Final = (*FIXABLE, "online_update_off")
+"""Issues that do not follow from the meter's data."""
+
 
 @callback
 def async_watch(hass: HomeAssistant, entry: EmuConfigEntry) -> None:
@@ -84,9 +101,9 @@ def async_watch(hass: HomeAssistant, entry: EmuConfigEntry) -> None:
                 continue
             was_fine[check.key] = is_fine
             if placeholders is None:
-                _delete(hass, entry, check.key)
+                async_delete(hass, entry, check.key)
             else:
-                _raise(hass, entry, check.key, placeholders)
+                async_raise(hass, entry, check.key, placeholders)
 
     runtime = entry.runtime_data
     for coordinator in (runtime.meter, runtime.logbook, runtime.backfill):
@@ -97,24 +114,35 @@ def async_watch(hass: HomeAssistant, entry: EmuConfigEntry) -> None:
 @callback
 def async_forget(hass: HomeAssistant, entry: EmuConfigEntry) -> None:
     """Delete the issues of a meter that was removed."""
-    for check in CHECKS:
-        _delete(hass, entry, check.key)
+    for key in (*(check.key for check in CHECKS), *RAISED):
+        async_delete(hass, entry, key)
 
 
-def _delete(hass: HomeAssistant, entry: EmuConfigEntry, key: str) -> None:
+@callback
+def async_delete(hass: HomeAssistant, entry: ConfigEntry, key: str) -> None:
+    """Delete an issue of a meter, if there is one."""
     ir.async_delete_issue(hass, DOMAIN, f"{key}_{entry.entry_id}")
 
 
-def _raise(
-    hass: HomeAssistant, entry: EmuConfigEntry, key: str, placeholders: _Placeholders
+@callback
+def async_raise(
+    hass: HomeAssistant,
+    entry: ConfigEntry,
+    key: str,
+    placeholders: _Placeholders | None = None,
 ) -> None:
+    """Raise an issue of a meter."""
+    is_fixable = key in FIXABLE
+    url = URL.build(
+        scheme="http", host=entry.data[CONF_HOST], port=entry.data[CONF_PORT]
+    )
     ir.async_create_issue(
         hass,
         DOMAIN,
         f"{key}_{entry.entry_id}",
-        is_fixable=False,
-        learn_more_url=entry.runtime_data.meter.client.url,
-        severity=ir.IssueSeverity.WARNING,
+        is_fixable=is_fixable,
+        learn_more_url=None if is_fixable else str(url),
+        severity=FIXABLE.get(key, ir.IssueSeverity.WARNING),
         translation_key=key,
-        translation_placeholders={"meter": entry.title, **placeholders},
+        translation_placeholders={"meter": entry.title, **(placeholders or {})},
     )

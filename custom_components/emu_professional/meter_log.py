@@ -166,7 +166,7 @@ class LogbookCoordinator(DataUpdateCoordinator[Remembered]):
 
     @override
     async def _async_update_data(self) -> Remembered:
-        if self._meter.installation.is_busy or self._is_too_early():
+        if self._meter.is_being_updated or self._is_too_early():
             return self.data
         client = self._meter.client
         try:

@@ -13,13 +13,13 @@ from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.translation import async_get_translations
 
 from .const import DOMAIN
-from .firmware.updater import Installation, installation_of
+from .firmware.updater import FirmwareUpdater, firmware_updater_of
 
 
 class FirmwareFlow(RepairsFlow):
     """Brings a meter's firmware into order, or says why that failed."""
 
-    def __init__(self, meter: Installation) -> None:
+    def __init__(self, meter: FirmwareUpdater) -> None:
         """Name the meter."""
         self._meter = meter
 
@@ -101,7 +101,7 @@ class ConfirmFlow(FirmwareFlow):
     """Does one thing once the owner has confirmed that."""
 
     def __init__(
-        self, meter: Installation, work: Callable[[Installation], Awaitable[None]]
+        self, meter: FirmwareUpdater, work: Callable[[FirmwareUpdater], Awaitable[None]]
     ) -> None:
         """Name the meter, and what is to be done."""
         super().__init__(meter)
@@ -131,12 +131,12 @@ async def async_create_fix_flow(
     key, _, entry_id = issue_id.rpartition("_")
     if (entry := hass.config_entries.async_get_entry(entry_id)) is None:
         return ConfirmRepairFlow()
-    meter = installation_of(hass, entry)
+    meter = firmware_updater_of(hass, entry)
     match key:
         case "firmware_on_trial":
             return OnTrialFlow(meter)
         case "firmware_pending":
             return PendingFlow(meter)
         case "delete_firmware":
-            return ConfirmFlow(meter, Installation.async_erase)
+            return ConfirmFlow(meter, FirmwareUpdater.async_erase)
     return ConfirmRepairFlow()

@@ -385,7 +385,7 @@ def _rounded(cost: float | None) -> float | None:
 
 async def _async_firmware_slots(call: ServiceCall) -> ServiceResponse:
     """Return what is in the slots, in the words of the manual's `image list`."""
-    slots = await _entry(call).runtime_data.meter.installation.async_slots()
+    slots = await _entry(call).runtime_data.meter.firmware.async_slots()
     return {
         "slots": [
             {

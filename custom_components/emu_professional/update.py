@@ -1,4 +1,4 @@
-"""The firmware of a meter's communication module. Chapter "Firmware-Update"."""
+"""The update entity of a meter's firmware. Chapter "Firmware-Update"."""
 
 from typing import Any, override
 
@@ -16,10 +16,11 @@ from homeassistant.helpers.translation import async_get_translations
 from .const import DOMAIN, MODEL
 from .coordinator import EmuCoordinator
 from .emu.readings import Status
-from .emu.updater.image import Image, Version
+from .emu.updater.image import Image
 from .emu.updater.outcome import Step
 from .entity import ModuleEntity
 from .firmware.kept import firmware_store
+from .firmware.offer import is_newer, normalized
 from .runtime import EmuConfigEntry
 
 PARALLEL_UPDATES = 0
@@ -30,7 +31,7 @@ FIRMWARE = UpdateEntityDescription(
     device_class=UpdateDeviceClass.FIRMWARE,
 )
 
-# The update page shows how far an update is by one figure: an upload takes longest.
+# The update page shows one percentage for all steps: an upload takes longest.
 _UPLOAD_ENDS = 80
 _PERCENT = {
     Step.TEST: _UPLOAD_ENDS,
@@ -45,12 +46,12 @@ async def async_setup_entry(
     entry: EmuConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Set up the firmware of a meter."""
+    """Set up the update entity of a meter."""
     async_add_entities([EmuUpdate(entry.runtime_data.meter)])
 
 
 class EmuUpdate(ModuleEntity, UpdateEntity):
-    """Installs the firmware that the owner has given to Home Assistant."""
+    """Offers the kept firmware to a meter, and installs it."""
 
     _attr_supported_features = (
         UpdateEntityFeature.INSTALL
@@ -62,7 +63,7 @@ class EmuUpdate(ModuleEntity, UpdateEntity):
 
     def __init__(self, coordinator: EmuCoordinator) -> None:
         """Initialize the entity."""
-        self._installation = coordinator.installation
+        self._firmware = coordinator.firmware
         self._status = coordinator.data.status
         self._looked_for: tuple[Status, Image] | None = None
         self._is_mute = False
@@ -74,13 +75,13 @@ class EmuUpdate(ModuleEntity, UpdateEntity):
     @override
     def available(self) -> bool:
         """Return whether the meter answers, or is restarting."""
-        return super().available or self._installation.is_busy
+        return super().available or self.coordinator.is_being_updated
 
     @override
     async def async_added_to_hass(self) -> None:
-        """Follow the firmware that is given, and an update that goes on."""
+        """Follow the kept firmware and the meter's updates."""
         await super().async_added_to_hass()
-        for source in (self._installation, self._store):
+        for source in (self._firmware.activity, self._store):
             self.async_on_remove(source.async_add_listener(self._changed))
         self._look_if_needed()
 
@@ -92,7 +93,7 @@ class EmuUpdate(ModuleEntity, UpdateEntity):
     async def async_install(
         self, version: str | None, backup: bool, **kwargs: Any
     ) -> None:
-        """Install the firmware that was given, an older one only by its version."""
+        """Install the kept firmware, an older one only by its version."""
         image = self._store.image
         if image is None or version not in (None, str(image.version)):
             raise ServiceValidationError(
@@ -100,11 +101,11 @@ class EmuUpdate(ModuleEntity, UpdateEntity):
                 translation_key="no_such_firmware",
                 translation_placeholders={"version": version or ""},
             )
-        await self._installation.async_install(image)
+        await self._firmware.async_install(image)
 
     @override
     async def async_release_notes(self) -> str | None:
-        """Return what will be done, and with which image."""
+        """Return an account of the coming update, with the image's hash and size."""
         if (image := self._store.image) is None:
             return None
         texts = await async_get_translations(
@@ -127,7 +128,7 @@ class EmuUpdate(ModuleEntity, UpdateEntity):
     def _handle_coordinator_update(self) -> None:
         before, self._status = self._status, self.coordinator.data.status
         if self._status.software_version != before.software_version:
-            self._installation.async_forget_running()
+            self._firmware.async_forget_running()
             self._changed()
         elif self._status is not before:
             self._look_if_needed()
@@ -140,65 +141,48 @@ class EmuUpdate(ModuleEntity, UpdateEntity):
         self.async_write_ha_state()
 
     def _look_if_needed(self) -> None:
-        """Look what runs, once for each status, where its version does not tell enough.
+        """Look at the running firmware, once for each status, before an image is offered.
 
-        It would offer the image; but the status can still say the version before, or
-        write it in another way. The hash of what runs decides.
+        The status can still show the version before, or write it in another way. The
+        hash of the running firmware decides.
         """
         image, status = self._store.image, self._status
-        if image is None or self._installation.is_busy or status.online_update is False:
-            return
-        if not _is_newer(image, status.software_version):
+        is_silent = self.coordinator.is_being_updated or status.online_update is False
+        if image is None or is_silent or not is_newer(image, status.software_version):
             return
         if self._looked_for == (status, image):
             return
         self._looked_for = (status, image)
         self.coordinator.config_entry.async_create_background_task(
-            self.hass, self._async_look(), f"{self.coordinator.name} what runs"
+            self.hass, self._async_look(), f"{self.coordinator.name} running firmware"
         )
 
     async def _async_look(self) -> None:
-        self._is_mute = not await self._installation.async_look()
+        self._is_mute = not await self._firmware.async_look()
         self._show()
         self.async_write_ha_state()
 
     def _show(self) -> None:
-        running = self._installation.running
+        running = self._firmware.running
         version = running.version if running else self._status.software_version
-        self._attr_installed_version = self._attr_latest_version = _normalized(version)
+        self._attr_installed_version = self._attr_latest_version = normalized(version)
         image = self._store.image
         if image and version is not None and self._is_offered(image, version):
             self._attr_latest_version = str(image.version)
-        step = self._installation.step
-        self._attr_in_progress = step is not None
-        self._attr_update_percentage = _percentage(step, self._installation.percent)
+        activity = self._firmware.activity
+        self._attr_in_progress = activity.step is not None
+        self._attr_update_percentage = _percentage(activity.step, activity.percent)
 
     def _is_offered(self, image: Image, version: str) -> bool:
-        """Return whether an image is newer than what runs, by its hash if known."""
+        """Return whether an image is newer than the running one, by its hash if known."""
         if self._store.is_unfit_for(self.coordinator.serial_number):
             return False
-        if not _is_newer(image, version):
+        if not is_newer(image, version):
             return False
-        if running := self._installation.running:
+        if running := self._firmware.running:
             return running.hash != image.hash
-        # Where nobody can be asked, its owner reads why when trying to install it.
+        # If the updater can't be asked, the owner reads the reason at the attempt.
         return self._is_mute or self._status.online_update is False
-
-
-def _is_newer(image: Image, version: str | None) -> bool:
-    """Return whether an image is newer than a version; True for what is no version."""
-    try:
-        return version is None or image.version > Version.parse(version)
-    except ValueError:
-        return True
-
-
-def _normalized(version: str | None) -> str | None:
-    """Return a version as images write theirs; as it is where it is no version."""
-    try:
-        return version and str(Version.parse(version))
-    except ValueError:
-        return version
 
 
 def _percentage(step: Step | None, percent: int | None) -> int | None:

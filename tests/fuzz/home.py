@@ -37,7 +37,7 @@ from custom_components.emu_professional.emu.readings import (
     parse_readings,
 )
 from custom_components.emu_professional.firmware import kept
-from custom_components.emu_professional.firmware.updater import update_store
+from custom_components.emu_professional.firmware.unfinished import update_store
 from custom_components.emu_professional.storage import OTHER_SHAPE
 from homeassistant.core import Context, HomeAssistant, ServiceCall
 from homeassistant.exceptions import ServiceValidationError

@@ -275,7 +275,7 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
     def _reconcile_soon(self, targets: Sequence[Target]) -> None:
         is_started = self.hass.state is CoreState.running
         is_busy = self._is_comparing or self._is_running
-        is_busy |= self._meter.installation.is_busy
+        is_busy |= self._meter.is_being_updated
         if self._is_automatic and is_started and not is_busy:
             self._is_comparing = True
             self.config_entry.async_create_background_task(

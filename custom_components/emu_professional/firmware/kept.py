@@ -1,4 +1,4 @@
-"""The firmware that the owner gave, kept once for all meters."""
+"""The firmware image, kept once for all meters and over restarts."""
 
 import asyncio
 import base64
@@ -6,14 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
-import aiohttp
-
 from homeassistant.core import HomeAssistant, callback
-from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.event import async_track_time_interval
 from homeassistant.helpers.singleton import singleton
 from homeassistant.helpers.storage import Store
@@ -21,28 +17,18 @@ from homeassistant.util import dt as dt_util
 from homeassistant.util.hass_dict import HassKey
 
 from ..const import DOMAIN, LOGGER
-from ..emu.errors import FirmwareRefused, Refusal
+from ..emu.errors import FirmwareRefused
 from ..emu.updater.image import LARGEST_FILE, Image, read_firmware
 from ..storage import OTHER_SHAPE, async_to_its_end
-
-VENDOR_URL: Final = (
-    "https://www.emuag.ch/files/software/EMU_Professional_II_TCP_Updater.zip"
-)
-"""The manual's address, chapter "Firmware-Update"."""
+from . import vendor
 
 CHECK_INTERVAL: Final = timedelta(days=1)
-"""No two requests to the vendor's address follow each other faster."""
-
-TIME_LIMIT: Final = 120.0
-"""Seconds for a download."""
+"""The shortest time between two requests to the vendor's address."""
 
 _STORE_VERSION: Final = 1
 _STORE_KEY: Final = f"{DOMAIN}.firmware"
-# Short, so that a check which was due while Home Assistant was off is soon made up.
+# Short, so that a check that was due while Home Assistant was off comes soon.
 _TICK: Final = timedelta(hours=1)
-_CHUNK: Final = 64 * 1024
-# Request header: header of the answer that it repeats
-_CONDITIONS: Final = {"If-None-Match": "ETag", "If-Modified-Since": "Last-Modified"}
 
 
 class Source(StrEnum):
@@ -58,20 +44,20 @@ class _State:
     source: Source | None = None
     when: datetime | None = None
     unfit_for: frozenset[str] = frozenset()
-    """Serial numbers of the meters that have tried the image in vain."""
+    """Serial numbers of the meters for which the image has proved unfit."""
     is_checked_daily: bool = False
     checked: datetime | None = None
     conditions: Mapping[str, str] = field(default_factory=dict)
 
 
 class FirmwareStore:
-    """One image for all meters, which outlives a restart.
+    """One image for all meters, kept over restarts.
 
-    Everything that is read, also at a restart, passes the same checks.
+    A stored image passes the same checks again as at first.
     """
 
     def __init__(self, hass: HomeAssistant) -> None:
-        """Begin without an image."""
+        """Initialize without an image."""
         self._hass = hass
         self._state = _State()
         self._store: Store[dict[str, Any]] = Store(
@@ -87,7 +73,7 @@ class FirmwareStore:
 
     @property
     def image(self) -> Image | None:
-        """The image that meters can be updated to."""
+        """The image for updates of the meters."""
         return self._state.image
 
     @property
@@ -102,7 +88,7 @@ class FirmwareStore:
 
     @property
     def is_checked_daily(self) -> bool:
-        """Whether the vendor's address is asked for newer firmware."""
+        """Whether the vendor's address is checked for newer firmware."""
         return self._state.is_checked_daily
 
     def is_unfit_for(self, serial_number: str) -> bool:
@@ -110,13 +96,13 @@ class FirmwareStore:
         return serial_number in self._state.unfit_for
 
     async def async_load(self) -> None:
-        """Recall what was kept; a damaged file is as good as none."""
+        """Load the kept image; a damaged file is as good as none."""
         try:
             if stored := await self._store.async_load():
                 self._state = await self._hass.async_add_executor_job(_parse, stored)
         except (*OTHER_SHAPE, FirmwareRefused) as err:
             LOGGER.warning("The firmware that was kept can't be used: %r", err)
-        self._tell_listeners()
+        self._notify()
 
     @callback
     def async_start(self) -> None:
@@ -130,32 +116,29 @@ class FirmwareStore:
         await self._async_change(
             image=image, source=source, when=dt_util.utcnow(), unfit_for=frozenset()
         )
-        self._tell_listeners()
+        self._notify()
 
     async def async_note_unfit(self, serial_number: str, image: Image) -> None:
-        """Note that a meter has tried an image in vain, until it is given again."""
+        """Note that the image is unfit for a meter, until it is given again."""
         if self.image == image:
             unfit_for = self._state.unfit_for | {serial_number}
             await self._async_change(unfit_for=unfit_for)
-            self._tell_listeners()
+            self._notify()
 
     async def async_remove(self) -> None:
         """Forget the image; a daily check may bring the vendor's again."""
         await self._async_change(
             image=None, source=None, when=None, unfit_for=frozenset(), conditions={}
         )
-        self._tell_listeners()
+        self._notify()
 
     async def async_check_daily(self, *, wanted: bool) -> None:
-        """Set whether the vendor's address is asked; do it at once if it is due."""
+        """Set whether the vendor's address is checked; check at once if it is due."""
         await self._async_change(is_checked_daily=wanted)
         self._check_if_due()
 
     async def async_delete(self) -> None:
-        """Forget everything, for there are no meters any more.
-
-        A download that is under way ends with them.
-        """
+        """Forget everything, and end a running download: the last meter was removed."""
         if self._check:
             self._check.cancel()
             await asyncio.wait((self._check,))
@@ -165,15 +148,16 @@ class FirmwareStore:
 
     @callback
     def async_add_listener(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Call a function whenever the image is another; return how to end that."""
+        """Call a listener at each change of the image; return a function that removes it."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
-    def _tell_listeners(self) -> None:
+    def _notify(self) -> None:
         for listener in self._listeners.copy():
             listener()
 
     async def _async_change(self, **changes: Any) -> None:
+        # Without a meter nothing is kept: the file would outlive the integration.
         if self.has_meters():
             self._state = replace(self._state, **changes)
             await async_to_its_end(self._hass, self._async_save())
@@ -185,7 +169,7 @@ class FirmwareStore:
                 await self._store.async_save(_serialize(self._state))
 
     def has_meters(self) -> bool:
-        """Return whether there are meters that firmware could be kept for."""
+        """Return whether there are any meters to keep firmware for."""
         return bool(
             self._hass.config_entries.async_entries(DOMAIN, include_ignore=False)
         )
@@ -194,6 +178,7 @@ class FirmwareStore:
     def _check_if_due(self, _now: datetime | None = None) -> None:
         now = dt_util.utcnow()
         checked = self._state.checked
+        # A check in the future was noted by a clock that was ahead.
         is_early = checked and timedelta(0) <= now - checked < CHECK_INTERVAL
         if is_early or not self.is_checked_daily or not self._is_loaded():
             return
@@ -206,38 +191,17 @@ class FirmwareStore:
         return bool(self._hass.config_entries.async_loaded_entries(DOMAIN))
 
     async def _async_check(self) -> None:
-        """Take over what is newer; whatever fails may succeed on another day."""
-        # Also a check that fails, or that a restart interrupts, was the day's only one.
+        """Keep the vendor's image if it is newer."""
+        # Also a failed or interrupted check was the day's only one.
         await self._async_change()
-        try:
-            await self._async_download()
-        except (aiohttp.ClientError, TimeoutError) as err:
-            LOGGER.debug("No answer from %s: %r", VENDOR_URL, err)
-        except FirmwareRefused as err:
-            LOGGER.warning("What %s offers can't be used: %s", VENDOR_URL, err)
-
-    async def _async_download(self) -> None:
-        session = async_get_clientsession(self._hass)
-        headers = {"Accept-Encoding": "identity", **self._state.conditions}
-        async with (
-            asyncio.timeout(TIME_LIMIT),
-            session.get(VENDOR_URL, headers=headers) as response,
-        ):
-            if response.status == HTTPStatus.NOT_MODIFIED:
-                return
-            response.raise_for_status()
-            content = await _bounded(response.content)
-        image = await self._hass.async_add_executor_job(read_firmware, content)
-        conditions = {
-            condition: response.headers[header]
-            for condition, header in _CONDITIONS.items()
-            # Another alphabet's bytes could be neither stored nor sent on.
-            if response.headers.get(header, "ä").isascii()
-        }
-        await self._async_change(conditions=conditions)
-        if self.image is None or image.version > self.image.version:
-            await self.async_keep(image, Source.DOWNLOAD)
-            LOGGER.info("Firmware %s is there: %s", image.version, VENDOR_URL)
+        download = await vendor.async_download(self._hass, self._state.conditions)
+        if download is None:
+            return
+        await self._async_change(conditions=download.conditions)
+        version = download.image.version
+        if self.image is None or version > self.image.version:
+            await self.async_keep(download.image, Source.DOWNLOAD)
+            LOGGER.info("Firmware %s is there: %s", version, vendor.VENDOR_URL)
 
 
 _FIRMWARE_STORE: HassKey[FirmwareStore] = HassKey(_STORE_KEY)
@@ -259,15 +223,6 @@ def read_firmware_file(path: Path) -> Image:
     with path.open("rb") as file:
         content = file.read(LARGEST_FILE + 1)
     return read_firmware(content)
-
-
-async def _bounded(stream: aiohttp.StreamReader) -> bytes:
-    content = bytearray()
-    async for chunk in stream.iter_chunked(_CHUNK):
-        content += chunk
-        if len(content) > LARGEST_FILE:
-            raise FirmwareRefused(Refusal.TOO_LARGE)
-    return bytes(content)
 
 
 def _serialize(state: _State) -> dict[str, Any]:
