@@ -24,7 +24,6 @@ from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
 from homeassistant.util import dt as dt_util
 from homeassistant.util.json import JsonValueType
 
-from .backfill.pages import followed, newest_of
 from .const import DOMAIN, LOGGER
 from .coordinator import EmuCoordinator
 from .emu.client import MeterClient
@@ -45,6 +44,7 @@ from .emu.logs import (
     Page,
     Record,
 )
+from .emu.page_order import followed, newest_of
 from .emu.request_queue import Priority
 from .emu.serial_number import normalized
 from .storage import EntryStore, entry_store, shape

@@ -7,19 +7,14 @@ came, and an empty answer that may have been cut is asked for again.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Final
 
 from ..emu.client import MeterClient
-from ..emu.errors import (
-    MeterUnexpectedAnswer,
-    MeterUnreachable,
-    MeterUnreadable,
-    line_of_table,
-)
+from ..emu.errors import MeterUnexpectedAnswer, MeterUnreachable, MeterUnreadable
 from ..emu.logs import CUT_OFF, LogbookRecord, Page, Record, Refusal, Timing, locate
 from ..emu.pace import FIRST_PAGE, MOST_RECORDS, SHORT
+from ..emu.page_order import followed, newest_of
 from ..emu.request_queue import Priority
 
 USUAL_INTERVAL: Final = 900
@@ -372,23 +367,6 @@ class LogbookPages(TablePages[LogbookRecord]):
         )
 
 
-def followed[R: Record | LogbookRecord](
-    page: Page[R], first: int
-) -> tuple[Page[R], int]:
-    """Return a page without what is asked for again, and the index to ask from next.
-
-    That is the one after the last record that came: lines that were refused after it
-    may be damaged records or anything else, such as an error page. Where no record
-    came, damaged lines use up an index each. The index is `first` if nothing came.
-    """
-    if not page.records:
-        damaged = sum(line_of_table(refusal.line) for refusal in page.refusals)
-        return page, first + damaged
-    following = max(page.records[-1].index + 1, first)
-    gaps = max(following - first - len(page.records), 0)
-    return replace(page, refusals=page.refusals[:gaps]), following
-
-
 def _is_nothing[R: Record | LogbookRecord](page: Page[R]) -> bool:
     return not page.records and not page.refusals
 
@@ -396,14 +374,6 @@ def _is_nothing[R: Record | LogbookRecord](page: Page[R]) -> bool:
 def _is_doubtful[R: Record | LogbookRecord](page: Page[R]) -> bool:
     """Return whether nothing came, and something may have been cut off."""
     return _is_nothing(page) and not (page.whole and page.has_length)
-
-
-def newest_of[R: Record | LogbookRecord](records: Sequence[R]) -> R | None:
-    """Return the last of some newest records; one that stands alone may be damaged."""
-    for before, record in zip(records[-2::-1], records[:0:-1], strict=True):
-        if record.index - before.index <= MOST_RECORDS:
-            return record
-    return records[0] if records else None
 
 
 def _refused_after[R: Record | LogbookRecord](

@@ -6,9 +6,12 @@ record whose index is damaged must not take the place of the one that it claims 
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
-from .logs import LogbookRecord, Record
+from .errors import line_of_table
+from .logs import LogbookRecord, Page, Record
+from .pace import MOST_RECORDS
 
 
 def in_order[R: Record | LogbookRecord](came: Sequence[R]) -> tuple[list[R], list[R]]:
@@ -66,3 +69,28 @@ def _others[R: Record | LogbookRecord](
     for position in positions:
         if right is None or came[position] != came[right]:
             yield came[position]
+
+
+def newest_of[R: Record | LogbookRecord](records: Sequence[R]) -> R | None:
+    """Return the last of some newest records; one that stands alone may be damaged."""
+    for before, record in zip(records[-2::-1], records[:0:-1], strict=True):
+        if record.index - before.index <= MOST_RECORDS:
+            return record
+    return records[0] if records else None
+
+
+def followed[R: Record | LogbookRecord](
+    page: Page[R], first: int
+) -> tuple[Page[R], int]:
+    """Return a page without what is asked for again, and the index to ask from next.
+
+    That is the one after the last record that came: lines that were refused after it
+    may be damaged records or anything else, such as an error page. Where no record
+    came, damaged lines use up an index each. The index is `first` if nothing came.
+    """
+    if not page.records:
+        damaged = sum(line_of_table(refusal.line) for refusal in page.refusals)
+        return page, first + damaged
+    following = max(page.records[-1].index + 1, first)
+    gaps = max(following - first - len(page.records), 0)
+    return replace(page, refusals=page.refusals[:gaps]), following
