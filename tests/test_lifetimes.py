@@ -15,8 +15,8 @@ from pytest_homeassistant_custom_component.common import (
     async_fire_time_changed,
 )
 
-from custom_components.emu_professional import meter_log
 from custom_components.emu_professional.const import DOMAIN
+from custom_components.emu_professional.emu import log_pages
 from custom_components.emu_professional.relocation import fingerprint_store
 from homeassistant.config_entries import ConfigEntryDisabler
 from homeassistant.const import EVENT_STATE_CHANGED
@@ -98,7 +98,7 @@ async def followed(
     loaded: MockConfigEntry,
 ) -> MockConfigEntry:
     """Return the entry of a meter whose logs were looked at."""
-    monkeypatch.setattr(meter_log, "_PAUSE", 0)
+    monkeypatch.setattr(log_pages, "_PAUSE", 0)
     await look(hass)
     return loaded
 

@@ -13,8 +13,8 @@ from pytest_homeassistant_custom_component.common import (
     async_fire_time_changed,
 )
 
-from custom_components.emu_professional import meter_log
 from custom_components.emu_professional.const import DOMAIN
+from custom_components.emu_professional.emu import log_pages
 from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import (
@@ -53,7 +53,7 @@ type Look = Callable[..., Awaitable[list[dict[str, Any]]]]
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, impatient: None) -> None:
     """Let nobody pause between pages."""
-    monkeypatch.setattr(meter_log, "_PAUSE", 0)
+    monkeypatch.setattr(log_pages, "_PAUSE", 0)
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ from .coordinator import EmuCoordinator, registers_store
 from .demand_coordinator import DemandCoordinator, demand_store
 from .firmware.kept import firmware_store
 from .firmware.updater import firmware_updater_of
+from .log_position import logbook_store
 from .lost_hours import async_forget as async_forget_lost_hours, lost_hours_store
-from .meter_log import LogbookCoordinator, logbook_store
+from .meter_log import LogbookCoordinator
 from .password import async_forget_password
 from .relocation import fingerprint_store
 from .runtime import EmuConfigEntry, EmuRuntime

@@ -31,9 +31,10 @@ from .demand import (
     peaks_from_dict,
 )
 from .emu.errors import MeterError
+from .emu.log_pages import LOGGER_SIZE
 from .emu.logs import Record
 from .emu.readings import Readings
-from .meter_log import LOGGER_SIZE, LogbookCoordinator
+from .meter_log import LogbookCoordinator
 from .storage import EntryStore, entry_store, shape
 
 _STORE_DELAY: Final = 60

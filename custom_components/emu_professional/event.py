@@ -9,7 +9,8 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from .emu.events import MeterEvent
 from .emu.logs import LogbookRecord, LoggerStatus
 from .entity import LogbookEntity, add_when_logged
-from .meter_log import LOGBOOK_KEY, described, shown
+from .meter_log import LOGBOOK_KEY
+from .record_data import described, shown
 from .runtime import EmuConfigEntry
 
 PARALLEL_UPDATES = 0

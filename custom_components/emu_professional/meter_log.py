@@ -1,18 +1,14 @@
-"""Follows a meter's logbook and the status bits of its data logger.
+"""Following a meter's logbook and the status bits of its data logger.
 
-Chapters "Read-Out Logbook" and "Definition of the Status-Codes". What happened while
-Home Assistant was off is told at its next start, once.
+Chapters "Read-Out Logbook" and "Definition of the Status-Codes". Events during a
+downtime of Home Assistant are reported once, at its next start.
 """
 
-import asyncio
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any, Final, override
-
-import voluptuous as vol
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import Platform
@@ -22,92 +18,62 @@ from homeassistant.helpers.event import async_call_later
 from homeassistant.helpers.start import async_at_started
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
 from homeassistant.util import dt as dt_util
-from homeassistant.util.json import JsonValueType
 
 from .const import DOMAIN, LOGGER
 from .coordinator import EmuCoordinator
 from .emu.client import MeterClient
-from .emu.errors import (
-    MeterError,
-    MeterUnexpectedAnswer,
-    MeterUnreadable,
-    MeterWithoutLogbook,
-    MeterWithoutLogger,
+from .emu.errors import MeterError, MeterUnexpectedAnswer
+from .emu.events import LogPosition, MeterEvent, new_events
+from .emu.log_pages import (
+    LOGBOOK_SIZE,
+    LOGGER_SIZE,
+    PAGE,
+    LogbookAnswer,
+    newest_record,
+    read_logbook,
+    read_span,
+    records_after,
 )
-from .emu.events import MeterEvent, Told, new_events
-from .emu.logs import (
-    LOGBOOK_REGISTERS,
-    SETTINGS,
-    ChangeKind,
-    LogbookRecord,
-    LoggerStatus,
-    Page,
-    Record,
-)
-from .emu.page_order import followed, newest_of
-from .emu.request_queue import Priority
+from .emu.logs import LogbookRecord, LoggerStatus, Record
 from .emu.serial_number import normalized
-from .storage import EntryStore, entry_store, shape
+from .log_position import logbook_store, position_as_dict, position_from_dict
 
 LOGBOOK_KEY: Final = "logbook"
-"""Of the entity that reports events."""
-
-LOGBOOK_SIZE: Final = 2048
-"""Records that a logbook holds at most."""
-
-LOGGER_SIZE: Final = 3000
-"""Records of the data logger that are looked at after a long absence."""
+"""Key of the event entity."""
 
 _INTERVAL: Final = timedelta(minutes=5)
 _SLOW: Final = 2.0
-"""Seconds for a single record: such a meter is asked only if something can be new."""
+"""Seconds for a single record, from which on a meter is asked only for due records."""
 _USUAL_INTERVAL: Final = 900
 _LATENCY: Final = 84
-"""Seconds after its stamp until which a record may appear."""
+"""Longest time from the stamp of a record until it is readable, in seconds."""
 _FIRST_LOOK: Final = timedelta(seconds=15)
-"""After the start, when everything else asks the meter as well."""
+"""Delay after the start, when everything else asks the meter as well."""
 _SPREAD: Final = timedelta(minutes=1)
-"""From the first look of the first meter to that of the last one."""
-_PAGE: Final = 96
-_FEW: Final = 3
-_MISSING: Final = "missing"
-"""Why an index that lies between others is not among them."""
+"""Time over which the looks of several meters are staggered."""
 _LOOKS_WITHOUT_LOGBOOK: Final = 12
-"""In an hour: a logbook that is missing for longer is no longer there."""
-_PAUSE: Final = 0.2
-"""Seconds between two pages."""
-_UNITS: Final = {pair.kind: pair.unit for pair in SETTINGS}
+"""Looks (one hour) after which a missing logbook counts as removed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Remembered:
-    """What is known of a meter's logs; None of a log that it does not have."""
+class LogData:
+    """Newest records of a meter's logs; None for an absent log."""
 
     logbook: int | None = None
-    """Index of the newest record of the logbook."""
+    """Index of the newest logbook record."""
     logger: int | None = None
-    """Index of the newest record of the data logger."""
+    """Index of the newest logger record."""
     status: LoggerStatus | None = None
-    """Status bits of that record."""
+    """Status bits of the newest logger record."""
 
 
-@dataclass(frozen=True, slots=True)
-class LogbookAnswer:
-    """Records of a logbook, and how many lines were refused, by reason."""
+class LogbookCoordinator(DataUpdateCoordinator[LogData]):
+    """Looks for new log records every 5 minutes; on a slow meter when one is due.
 
-    records: list[LogbookRecord]
-    refused: Counter[str]
-
-
-class LogbookCoordinator(DataUpdateCoordinator[Remembered]):
-    """Looks every 5 minutes whether the meter has logged something.
-
-    One that is slow is asked only when its next record may be there.
-
-    `events` has what happened until it is reported. Only then the position in the
-    logs is stored: what was read but not reported, because the entry was disabled
-    or Home Assistant stopped meanwhile, is read again. What a meter has logged
-    before it was added is not reported.
+    `events` queues events until they are reported. Only then the position in the logs
+    is stored. So events read but not reported, for instance because the entry was
+    disabled meanwhile, are read again. Records from before the meter was added are
+    not reported.
     """
 
     config_entry: ConfigEntry
@@ -122,30 +88,27 @@ class LogbookCoordinator(DataUpdateCoordinator[Remembered]):
             config_entry=entry,
             name=f"{entry.title} logbook",
         )
-        self.data = Remembered()
+        self.data = LogData()
         self.events: deque[MeterEvent] = deque(maxlen=LOGBOOK_SIZE)
         self._meter = meter
-        self._told = Told()
-        self._empty_since: int | None = None
-        """When the meter was first seen without a logbook, by its own clock."""
+        self._position = LogPosition()
         self._looks_without_logbook = 0
         self.newest_record: Record | None = None
-        """Of the data logger, as of the last look that was answered."""
+        """Newest logger record at the last successful look."""
         self.logger_records: deque[Record] = deque(maxlen=LOGGER_SIZE)
-        """New ones of this meter, until somebody takes them."""
+        """New logger records, until the demand coordinator takes them."""
         self._logger_interval = _USUAL_INTERVAL
         self._store = logbook_store(hass, entry)
-        self._stored = self._to_store()
+        self._stored = position_as_dict(self._position)
 
     async def async_start(self) -> None:
-        """Begin once there are automations that can hear of it."""
+        """Load the position, and begin once Home Assistant runs its automations."""
         if stored := await self._store.async_load():
             self._stored = stored
-            self._told = told = _told(stored)
-            self._empty_since = stored["empty_since"]
-            status = None if told.logger is None else told.lasting
-            self.async_set_updated_data(Remembered(told.logbook, told.logger, status))
-        # Without a listener nothing would be asked.
+            self._position = last = position_from_dict(stored)
+            status = None if last.logger is None else last.lasting
+            self.async_set_updated_data(LogData(last.logbook, last.logger, status))
+        # A coordinator without a listener does not poll.
         self.config_entry.async_on_unload(self.async_add_listener(lambda: None))
         self.config_entry.async_on_unload(async_at_started(self.hass, self._begin))
 
@@ -165,25 +128,25 @@ class LogbookCoordinator(DataUpdateCoordinator[Remembered]):
         )
 
     @override
-    async def _async_update_data(self) -> Remembered:
+    async def _async_update_data(self) -> LogData:
         if self._meter.is_being_updated or self._is_too_early():
             return self.data
         client = self._meter.client
+        last = self._position
         try:
-            told = self._told
-            logbook = await _newest(client.newest_logbook_records, told.logbook)
+            logbook = await newest_record(client.newest_logbook_records, last.logbook)
             self._check_logbook(logbook)
-            logger = await _newest(client.newest_records, told.logger)
+            logger = await newest_record(client.newest_records, last.logger)
             await self._async_follow(client, logbook, logger)
             self._learn_interval(logger)
             self._plan_next_look()
         except MeterError as err:
-            # The meter's own coordinator says so; here what was known stays.
+            # The coordinator of the readings reports a failing meter to its owner.
             LOGGER.debug("%s: %s", self.name, err)
             return self.data
-        # A log that is not there now may be busy only: what was known of it stays.
+        # A missing log may only be busy: its last known record stays.
         known = self.data
-        return Remembered(
+        return LogData(
             logbook.index if logbook else known.logbook,
             logger.index if logger else known.logger,
             LoggerStatus(logger.status) if logger else known.status,
@@ -192,47 +155,50 @@ class LogbookCoordinator(DataUpdateCoordinator[Remembered]):
     def _is_too_early(self) -> bool:
         """Return whether a slow meter can't have logged anything since the last look.
 
-        What is in the logbook also shows in the status of the next logger record.
+        A logbook record also sets a status bit in the next logger record.
         """
         if self._meter.client.pace.fixed < _SLOW:
             return False
         return (due := self._seconds_until_due()) is not None and due > 0
 
     def _seconds_until_due(self) -> float | None:
-        """Return when the next record of the data logger must be there."""
+        """Return the seconds until the next logger record; None if unknown."""
         if self.newest_record is None:
             return None
         due = self.newest_record.at + self._logger_interval + _LATENCY
+        return due - self._meter_time()
+
+    def _meter_time(self) -> float:
+        """Return the time of the meter's clock in seconds since 1970-01-01."""
         ahead = self._meter.data.clock_offset or timedelta()
-        return due - (dt_util.utcnow() + ahead).timestamp()
+        return (dt_util.utcnow() + ahead).timestamp()
 
     def _plan_next_look(self) -> None:
-        """Look again after the usual time, or once the next record is there.
-
-        Of many meters not all at once.
-        """
+        """Look again after the interval, or earlier for the next logger record."""
         due = self._seconds_until_due()
         look = _INTERVAL
         if due is not None and due > 0:
+            # Records of several meters are due at the same moment.
             look = min(look, timedelta(seconds=due) + self._meter.place * _SPREAD)
         self.update_interval = look
 
     def _learn_interval(self, newest: Record | None) -> None:
-        """Learn how often the logger writes, from the newest records that were seen."""
-        before, self.newest_record = self.newest_record, newest
-        if newest is None or before is None or newest.index <= before.index:
+        """Learn the logger's interval from the newest records of two looks."""
+        previous, self.newest_record = self.newest_record, newest
+        if newest is None or previous is None or newest.index <= previous.index:
             return
-        interval = (newest.at - before.at) // (newest.index - before.index)
+        interval = (newest.at - previous.at) // (newest.index - previous.index)
+        # A set clock can make it negative or hours long.
         if 0 < interval <= _USUAL_INTERVAL * 4:
             self._logger_interval = interval
 
     def _check_logbook(self, newest: LogbookRecord | None) -> None:
-        """Raise MeterUnexpectedAnswer if the logbook is gone, unless that lasts.
+        """Raise MeterUnexpectedAnswer if the logbook is missing for less than an hour.
 
-        Without it a change would be reported for its status bit, and once more for
-        its record when the logbook is there again.
+        Otherwise a change would be reported twice: for its status bit now, and for its
+        record once the logbook is back.
         """
-        if newest or self._told.logbook is None:
+        if newest or self._position.logbook is None:
             self._looks_without_logbook = 0
         elif self._looks_without_logbook < _LOOKS_WITHOUT_LOGBOOK:
             self._looks_without_logbook += 1
@@ -241,248 +207,99 @@ class LogbookCoordinator(DataUpdateCoordinator[Remembered]):
     async def _async_follow(
         self, client: MeterClient, logbook: LogbookRecord | None, logger: Record | None
     ) -> None:
-        """Find out what happened; where reading fails in the middle, nothing counts."""
-        told = self._told.copy()
-        if logbook and not _goes_on(told.logbook, logbook.index):
-            told.logbook = await self._async_first(client, logbook)
-        elif logbook is None and self._empty_since is None:
-            ahead = self._meter.data.clock_offset or timedelta()
-            self._empty_since = int((dt_util.utcnow() + ahead).timestamp())
-        if logger and not _goes_on(told.logger, logger.index):
-            told.logger = logger.index
-            new_events(told, (), [logger])
-        new_logbook = await _read_new(
-            client.logbook_records, told.logbook, logbook, LOGBOOK_SIZE
+        """Read the new records of both logs, and queue their events.
+
+        If a request fails in between, the position stays and all is read again.
+        """
+        if logbook is None and self._position.empty_since is None:
+            now = int(self._meter_time())
+            self._position = replace(self._position, empty_since=now)
+        start = await self._async_start_position(client, logbook, logger)
+        new_logbook = await records_after(
+            client.logbook_records, start.logbook, logbook, LOGBOOK_SIZE
         )
-        new_logger = await _read_new(client.records, told.logger, logger, LOGGER_SIZE)
+        new_logger = await records_after(
+            client.records, start.logger, logger, LOGGER_SIZE
+        )
+        # The logs may still have records of a meter that was replaced.
         serial_number = normalized(self._meter.serial_number)
-        own = [r for r in new_logger if r.serial_number == serial_number]
-        self.events += new_events(
-            told, [r for r in new_logbook if r.serial_number == serial_number], own
-        )
-        self.logger_records += own
-        self._told = told
-        if self._has_no_listener():
+        own_logbook = [r for r in new_logbook if r.serial_number == serial_number]
+        own_logger = [r for r in new_logger if r.serial_number == serial_number]
+        events, self._position = new_events(start, own_logbook, own_logger)
+        self.logger_records += own_logger
+        # A disabled entity would report them all at once when it is enabled one day.
+        if not self._is_entity_disabled():
+            self.events += events
+        else:
             self.events.clear()
         self._store_position()
 
-    def _has_no_listener(self) -> bool:
-        """Return whether the owner has disabled the entity that reports events.
+    async def _async_start_position(
+        self, client: MeterClient, logbook: LogbookRecord | None, logger: Record | None
+    ) -> LogPosition:
+        """Return the position to read from, also for a new or restarted log."""
+        start = self._position
+        if logbook and not _continues(start.logbook, logbook.index):
+            first = await self._async_first(client, logbook)
+            start = replace(start, logbook=first)
+        if logger and not _continues(start.logger, logger.index):
+            # Its states count as reported, its events are of the past.
+            start = replace(start, logger=logger.index)
+            _, start = new_events(start, (), [logger])
+        return start
 
-        They must not come all at once when it is enabled one day.
-        """
+    def _is_entity_disabled(self) -> bool:
+        """Return whether the owner has disabled the event entity."""
         registry = er.async_get(self.hass)
         unique_id = f"{self._meter.serial_number}_{LOGBOOK_KEY}"
         found = registry.async_get_entity_id(Platform.EVENT, DOMAIN, unique_id)
         return found is not None and registry.entities[found].disabled
 
     async def _async_first(self, client: MeterClient, newest: LogbookRecord) -> int:
-        """Return up to where a logbook that was not there before is old."""
-        since = self._empty_since
+        """Return the index of the last old record of a logbook that was empty."""
+        since = self._position.empty_since
         if since is None or newest.at < since:
             return newest.index
-        first = max(newest.index - _PAGE + 1, 0)
-        page, _ = await _read(client.logbook_records, first, newest.index)
+        first = max(newest.index - PAGE + 1, 0)
+        page, _ = await read_span(client.logbook_records, first, newest.index)
         new = [record.index for record in (*page, newest) if record.at >= since]
         return min(new) - 1
 
     async def async_read(self) -> LogbookAnswer:
         """Return the whole logbook. Raises MeterError."""
-        client = self._meter.client
-        ask_newest = partial(client.newest_logbook_records, priority=Priority.ACTION)
-        ask = partial(client.logbook_records, priority=Priority.ACTION)
-        newest = await _page_of(ask_newest(_PAGE))
-        if not newest.records and not newest.refusals:
-            # An empty answer may be a busy meter's.
-            newest = await _page_of(ask_newest(1))
-        if not newest.records:
-            refusals = Counter(refusal.reason for refusal in newest.refusals)
-            return LogbookAnswer([], refusals)
-        # Lines that can't be read may be the newest ones.
-        end = newest.records[-1].index
-        last = end + len(newest.refusals)
-        records, refused = await _read(ask, max(last - LOGBOOK_SIZE + 1, 0), last)
-        found = {record.index: record for record in (*records, *newest.records)}
-        if missing := end - min(found) + 1 - len(found) - refused.total():
-            refused[_MISSING] = max(missing, 0)
-        return LogbookAnswer([found[index] for index in sorted(found)], +refused)
+        return await read_logbook(self._meter.client)
 
     @callback
     def diagnostics(self) -> dict[str, Any]:
-        """Return how far the logs were followed; indices and bits name no meter."""
-        told = self._told
+        """Return the position in both logs; indices and bits name no meter."""
+        last = self._position
         return {
             "logbook": self.data.logbook,
             "logger": self.data.logger,
             "status": None if self.data.status is None else int(self.data.status),
-            "reported": {"logbook": told.logbook, "logger": told.logger},
-            "lasting": int(told.lasting),
+            "reported": {"logbook": last.logbook, "logger": last.logger},
+            "lasting": int(last.lasting),
             "pending_events": len(self.events),
-            "was_empty": self._empty_since is not None,
-        }
-
-    def _to_store(self) -> dict[str, Any]:
-        told = self._told
-        return {
-            "logbook": told.logbook,
-            "logger": told.logger,
-            "lasting": int(told.lasting),
-            "changes": [[index, int(bit)] for index, bit in sorted(told.changes)],
-            "empty_since": self._empty_since,
+            "was_empty": last.empty_since is not None,
         }
 
     @callback
     def report_events(self, report: Callable[[MeterEvent], None]) -> None:
-        """Report what has happened, each event once, and note that it was."""
+        """Report each queued event once, and store the position after them."""
         while self.events:
             report(self.events[0])
             self.events.popleft()
         self._store_position()
 
     def _store_position(self) -> None:
-        """Store up to where the logs were reported, unless something was not yet."""
-        if self.events or (now := self._to_store()) == self._stored:
+        """Store the position, unless some of its events are not reported yet."""
+        now = position_as_dict(self._position)
+        if self.events or now == self._stored:
             return
         self._stored = now
         self.config_entry.async_create_task(self.hass, self._store.async_save(now))
 
 
-async def _newest[R: Record | LogbookRecord](
-    ask: Callable[[int], Awaitable[Page[R]]], told: int | None
-) -> R | None:
-    """Return the newest record that can be believed, or None if there is none at all.
-
-    Where it does not follow the one that was reported last, its index may be damaged:
-    then the records beside it decide. Else a log would seem to have begun again, and
-    all that it holds would be reported once more.
-    """
-    try:
-        page = await _page_of(ask(_FEW if told is None else 1))
-        newest = newest_of(page.records)
-        follows = newest and told is not None and 0 <= newest.index - told < LOGGER_SIZE
-        if told is not None and not follows and (page.refusals or newest):
-            page = await _page_of(ask(_FEW))
-            newest = newest_of(page.records)
-            if page.refusals and newest and newest.index < told:
-                # A log that begins again has nothing damaged yet.
-                raise MeterUnexpectedAnswer("the newest records contradict each other")
-    except MeterWithoutLogbook, MeterWithoutLogger:
-        return None
-    if page.refusals and newest is None:
-        raise MeterUnexpectedAnswer("the newest records can't be read")
-    return newest
-
-
-async def _read_new[R: Record | LogbookRecord](
-    ask: Callable[[int, int], Awaitable[Page[R]]],
-    told: int | None,
-    newest: R | None,
-    most: int,
-) -> list[R]:
-    """Return the records after the one that was reported last."""
-    if told is None or newest is None:
-        return []
-    records, _ = await _read(ask, max(told + 1, newest.index - most + 1), newest.index)
-    return records
-
-
-async def _read[R: Record | LogbookRecord](
-    ask: Callable[[int, int], Awaitable[Page[R]]], first: int, last: int
-) -> tuple[list[R], Counter[str]]:
-    """Return the records with these indices, and how many lines were refused and why.
-
-    In small pages, with pauses. A page that was lost in the middle is asked for
-    again from there on; once more one that is empty or has lines that can't be read.
-    """
-    records: list[R] = []
-    refused: Counter[str] = Counter()
-    while first <= last:
-        end = min(first + _PAGE - 1, last)
-        page = await _page_of(ask(first, end))
-        if page.whole and (page.refusals or not page.records):
-            page = min(await _page_of(ask(first, end)), page, key=_badness)
-        # A meter may answer with others than it was asked for.
-        page, following = followed(page, first)
-        found = [record for record in page.records if first <= record.index <= end]
-        records += found
-        refused.update(refusal.reason for refusal in page.refusals)
-        if following > first:
-            first = following
-        elif page.whole:
-            first = end + 1
-        else:
-            raise MeterUnexpectedAnswer("an answer without the records asked for")
-        if first <= last:
-            await asyncio.sleep(_PAUSE)
-    return records, refused
-
-
-async def _page_of[R: Record | LogbookRecord](answer: Awaitable[Page[R]]) -> Page[R]:
-    """Return a page, also one whose lines are all damaged; no table is an error."""
-    try:
-        return await answer
-    except MeterUnreadable as err:
-        if not err.is_table:
-            raise
-        return err.page
-
-
-def _badness(page: Page[Any]) -> tuple[bool, bool, int]:
-    return not page.whole, not page.records, len(page.refusals)
-
-
-def _goes_on(told: int | None, newest: int) -> bool:
-    """Whether a log goes on from where it was told; not if it was begun anew."""
-    return told is not None and told <= newest
-
-
-def described(record: LogbookRecord) -> dict[str, JsonValueType]:
-    """Return a record of the logbook as event data or as an answer.
-
-    Energy is in kWh, a setting in the unit beside it, times are Home Assistant's.
-    """
-    data: dict[str, JsonValueType] = {
-        "time": shown(record.at),
-        "index": record.index,
-        "logger_index": record.logger_index,
-    }
-    for change in record.changes:
-        is_time = change.kind is ChangeKind.TIME
-        for name, value in (("before", change.before), ("after", change.after)):
-            data[f"{change.kind}_{name}"] = shown(value) if is_time else value
-        if unit := _UNITS.get(change.kind):
-            data[f"{change.kind}_unit"] = unit
-    for quantity, value in zip(LOGBOOK_REGISTERS, record.registers, strict=True):
-        data[quantity.key] = value / 10**quantity.decimals
-    return data
-
-
-def shown(at: int) -> str:
-    """Return seconds since 1970-01-01 UTC as Home Assistant's time, with its offset."""
-    return dt_util.as_local(dt_util.utc_from_timestamp(at)).isoformat()
-
-
-def _told(stored: dict[str, Any]) -> Told:
-    return Told(
-        stored["logbook"],
-        stored["logger"],
-        LoggerStatus(stored["lasting"]),
-        {(index, LoggerStatus(bit)) for index, bit in stored["changes"]},
-    )
-
-
-@callback
-def logbook_store(hass: HomeAssistant, entry: ConfigEntry) -> EntryStore:
-    """Return where it outlives a restart what was told already."""
-    return entry_store(
-        hass,
-        entry,
-        "logbook",
-        shape(
-            logbook=vol.Maybe(int),
-            logger=vol.Maybe(int),
-            lasting=LoggerStatus,
-            changes=[vol.ExactSequence([int, LoggerStatus])],
-            empty_since=vol.Maybe(int),
-        ),
-    )
+def _continues(position: int | None, newest: int) -> bool:
+    """Return whether a log continues after a position; False if it restarted."""
+    return position is not None and position <= newest

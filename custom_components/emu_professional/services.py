@@ -62,7 +62,7 @@ from .emu.logs import COLUMNS, LoggerStatus, Record
 from .emu.registers import Direction, Measurand, Quantity, Tariff
 from .emu.request_queue import Priority
 from .emu.serial_number import is_same_meter
-from .meter_log import described, shown
+from .record_data import described, shown
 from .runtime import EmuConfigEntry
 
 ATTR_COLUMNS: Final = "columns"

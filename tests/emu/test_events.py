@@ -1,8 +1,13 @@
-"""However often the meter is asked: each thing is told once, and in order."""
+"""However often the meter is asked: each event is reported once, and in order."""
 
 from hypothesis import given, strategies as st
 
-from custom_components.emu_professional.emu.events import LASTING, Told, new_events
+from custom_components.emu_professional.emu.events import (
+    LASTING,
+    LogPosition,
+    MeterEvent,
+    new_events,
+)
 from custom_components.emu_professional.emu.logs import (
     Change,
     ChangeKind,
@@ -30,14 +35,15 @@ STATUS = st.sampled_from([0, 0, 0, 1, 2, 32, 64, 64, 128, 64 | 32, 255])
 
 @given(st.lists(STATUS, max_size=30), st.data())
 def test_asked_at_any_moments(status: list[int], data: st.DataObject) -> None:
-    """Looking more or less often changes nothing of what is told."""
+    """Looking more or less often changes none of the reported events."""
     records = [logger_record(index, bits) for index, bits in enumerate(status)]
-    whole = new_events(Told(), (), records)
-    told = Told()
-    parts = []
+    whole, _ = new_events(LogPosition(), (), records)
+    position = LogPosition()
+    parts: list[MeterEvent] = []
     while records:
         size = data.draw(st.integers(1, len(records)))
-        parts += new_events(told, (), records[:size])
+        events, position = new_events(position, (), records[:size])
+        parts += events
         records = records[size:]
     assert parts == whole
     expected = 0
@@ -52,10 +58,10 @@ def test_asked_at_any_moments(status: list[int], data: st.DataObject) -> None:
 def test_logbook_and_status_bit_are_one(
     changed: list[bool], data: st.DataObject
 ) -> None:
-    """A change is told by its logbook record, whichever log is read first enough."""
+    """A change is reported by its logbook record, whichever log is read first enough."""
     shift = data.draw(st.sampled_from([0, 1]))
-    told = Told()
-    events = []
+    position = LogPosition()
+    events: list[MeterEvent] = []
     number = 0
     for index, is_changed in enumerate(changed):
         status = LoggerStatus.CURRENT_TRANSFORMER_CHANGED if is_changed else 0
@@ -63,14 +69,16 @@ def test_logbook_and_status_bit_are_one(
         if is_changed:
             number += 1
             logbook = [logbook_record(number, index - shift, RATIO)]
-        events += new_events(told, logbook, [logger_record(index, status)])
+        logger = [logger_record(index, status)]
+        new, position = new_events(position, logbook, logger)
+        events += new
     assert all(isinstance(event.record, LogbookRecord) for event in events)
     assert len(events) == sum(changed)
-    assert len(told.changes) <= 2
+    assert len(position.changes) <= 2
 
 
 def test_several_changes_of_one_record() -> None:
-    """Each kind is told once, also where both sides of a transformer changed."""
+    """Each kind is reported once, also where both sides of a transformer changed."""
     record = logbook_record(
         1,
         7,
@@ -78,7 +86,7 @@ def test_several_changes_of_one_record() -> None:
         RATIO,
         Change(ChangeKind.CT_SECONDARY, 5, 1),
     )
-    events = new_events(Told(), [record], ())
+    events, _ = new_events(LogPosition(), [record], ())
     assert [event.name for event in events] == [
         "time_changed",
         "current_transformer_changed",
@@ -89,7 +97,7 @@ def test_order() -> None:
     """What happened in an interval comes before what its record says."""
     logbook = [logbook_record(1, 3, RATIO), logbook_record(2, 8, RATIO)]
     logger = [logger_record(3, 32), logger_record(5, 32), logger_record(8, 0)]
-    events = new_events(Told(), logbook, logger)
+    events, _ = new_events(LogPosition(), logbook, logger)
     assert [event.name for event in events] == [
         "current_transformer_changed",
         "power_failure",

@@ -18,8 +18,8 @@ from custom_components.emu_professional import (
     coordinator,
     demand,
     demand_coordinator,
+    log_position,
     lost_hours,
-    meter_log,
     relocation,
     services,
 )
@@ -77,10 +77,9 @@ def _use_ledger(stored: Any) -> None:
     Ledger.from_dict(ledger.as_dict())
 
 
-def _use_told(stored: Any) -> None:
-    told = meter_log._told(stored)
+def _use_position(stored: Any) -> None:
     new_events(
-        told,
+        log_position.position_from_dict(stored),
         LogbookReader().feed(samples.logbook()[2]),
         RecordReader().feed(samples.logger()[2]),
     )
@@ -142,7 +141,7 @@ def _stores(hass: HomeAssistant) -> list[_Kept]:
             _use_ledger,
         ),
         _Kept(
-            meter_log.logbook_store(hass, entry)._check,
+            log_position.logbook_store(hass, entry)._check,
             {
                 "logbook": 3,
                 "logger": 400,
@@ -150,7 +149,7 @@ def _stores(hass: HomeAssistant) -> list[_Kept]:
                 "changes": [[400, 1], [401, 2]],
                 "empty_since": None,
             },
-            _use_told,
+            _use_position,
         ),
         _Kept(
             demand_coordinator.demand_store(hass, entry)._check,

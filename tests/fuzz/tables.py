@@ -18,7 +18,7 @@ from custom_components.emu_professional.backfill.pages import (
 from custom_components.emu_professional.emu import client as client_module
 from custom_components.emu_professional.emu.client import MeterClient
 from custom_components.emu_professional.emu.errors import MeterUnexpectedAnswer
-from custom_components.emu_professional.emu.events import Told, new_events
+from custom_components.emu_professional.emu.events import LogPosition, new_events
 from custom_components.emu_professional.emu.logs import (
     LogbookReader,
     LogbookRecord,
@@ -26,7 +26,7 @@ from custom_components.emu_professional.emu.logs import (
     Record,
     RecordReader,
 )
-from custom_components.emu_professional.meter_log import described, shown
+from custom_components.emu_professional.record_data import described, shown
 
 from . import samples
 from .documents import DOCUMENTED
@@ -103,13 +103,13 @@ async def logger() -> AsyncGenerator[Target[_Table]]:
 @asynccontextmanager
 async def logbook() -> AsyncGenerator[Target[_Table]]:
     """Read answers of the logbook, and the events in them."""
-    told = Told()
+    position = LogPosition()
 
     def read(given: _Table) -> None:
         page = _page(given, LogbookReader())
         for record in page.records:
             described(record)
-        new_events(told, page.records, ())
+        new_events(position, page.records, ())
 
     yield _target(samples.logbook, read)
 

@@ -1,16 +1,23 @@
-"""What the logbook and the data logger say to have happened, each thing once.
+"""Events in the logbook and the data logger, each reported once.
 
-Chapters "Read-Out Logbook" and "Definition of the Status-Codes".
+Chapters "Read-Out Logbook" and "Definition of the Status-Codes". A change of the
+settings leaves two traces: a record of the logbook and a status bit in the data
+logger. The logbook names the index of that logger record:
+
+    logbook   ──[CT primary, logger index 401]──
+                                  │  the same event
+    logger    ──400──[401: transformer changed]──[402: power failure]──
+                                                       │  another event
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from .logs import ChangeKind, LogbookRecord, LoggerStatus, Record
 
 LASTING: Final = LoggerStatus.NO_TIME_SYNCHRONIZATION | LoggerStatus.LOGBOOK_FULL
-"""States rather than events: every record has the bit for as long as it lasts."""
+"""States, not events: each record has the bit as long as the state lasts."""
 
 _BITS: Final = {
     ChangeKind.TIME: LoggerStatus.TIME_CHANGED,
@@ -23,17 +30,17 @@ _BITS: Final = {
 }
 
 _KEPT: Final = 3000
-"""Records of the data logger ahead of the newest one that a logbook may refer to."""
+"""Logger records after the newest one, to which a logbook record may refer."""
 
 NOTHING: Final = LoggerStatus(0)
 
 
 @dataclass(frozen=True, slots=True)
 class MeterEvent:
-    """One thing that happened, named by its status bit.
+    """One event, named by its status bit.
 
-    A change of the meter's settings comes with its logbook record, everything else
-    with the first record of the data logger that has the bit.
+    A change of the settings comes with its logbook record, any other event with the
+    first record of the data logger that has the bit.
     """
 
     bit: LoggerStatus
@@ -45,65 +52,67 @@ class MeterEvent:
         return (self.bit.name or "").lower()
 
 
-@dataclass(slots=True)
-class Told:
-    """Up to where logbook and data logger were told, by index; None: not at all."""
+@dataclass(frozen=True, slots=True)
+class LogPosition:
+    """The last reported record of both logs."""
 
     logbook: int | None = None
+    """Index in the logbook; None before the first look."""
     logger: int | None = None
+    """Index in the data logger; None before the first look."""
     lasting: LoggerStatus = NOTHING
-    changes: set[tuple[int, LoggerStatus]] = field(default_factory=set)
-    """Bits of data logger's records that a logbook record has told already."""
-
-    def copy(self) -> Told:
-        """Return the same, to be changed on trial."""
-        return replace(self, changes=set(self.changes))
+    """States of the last logger record."""
+    changes: frozenset[tuple[int, LoggerStatus]] = frozenset()
+    """Logger indices and status bits of changes reported by their logbook record."""
+    empty_since: int | None = None
+    """First look at a meter without a logbook, in seconds by the meter's clock."""
 
 
 def new_events(
-    told: Told, logbook: Iterable[LogbookRecord], logger: Iterable[Record]
-) -> list[MeterEvent]:
-    """Return what has happened in new records, in order, and note it in `told`.
-
-    A change has both a logbook record and a status bit, and is told by the first.
-    """
-    events = [
-        *((record.logger_index, event) for record, event in _of_logbook(told, logbook)),
-        *((record.index, event) for record, event in _of_logger(told, logger)),
+    position: LogPosition,
+    logbook: Sequence[LogbookRecord],
+    logger: Sequence[Record],
+) -> tuple[list[MeterEvent], LogPosition]:
+    """Return the events of new records, in order, and the position after them."""
+    of_logbook = [
+        (record.logger_index, MeterEvent(bit, record))
+        for record in logbook
+        for bit in dict.fromkeys(_BITS[change.kind] for change in record.changes)
     ]
-    # Stable: of one interval the logbook comes first, each in its own order.
-    return [event for _, event in sorted(events, key=lambda found: found[0])]
+    changes = position.changes.union((index, event.bit) for index, event in of_logbook)
+    # Each record is compared with the states of the one before it.
+    states = [position.lasting, *(LoggerStatus(r.status) & LASTING for r in logger)]
+    of_logger = [
+        (record.index, MeterEvent(bit, record))
+        for record, before in zip(logger, states, strict=False)
+        for bit in LoggerStatus(record.status) & ~before
+        if not _is_reported(changes, record.index, bit)
+    ]
+    # The sort is stable: of one interval the logbook comes first.
+    events = sorted((*of_logbook, *of_logger), key=lambda found: found[0])
+    after = replace(
+        position,
+        logbook=logbook[-1].index if logbook else position.logbook,
+        logger=logger[-1].index if logger else position.logger,
+        lasting=states[-1],
+        changes=changes,
+    )
+    return [event for _, event in events], _without_old_changes(after)
 
 
-def _of_logbook(
-    told: Told, records: Iterable[LogbookRecord]
-) -> Iterator[tuple[LogbookRecord, MeterEvent]]:
-    for record in records:
-        told.logbook = record.index
-        bits = dict.fromkeys(_BITS[change.kind] for change in record.changes)
-        for bit in bits:
-            told.changes.add((record.logger_index, bit))
-            yield record, MeterEvent(bit, record)
+def _is_reported(
+    changes: frozenset[tuple[int, LoggerStatus]], index: int, bit: LoggerStatus
+) -> bool:
+    # The manual leaves open whether the "corresponding" record is the one in whose
+    # interval the change was made, or the one before it.
+    return not changes.isdisjoint({(index, bit), (index - 1, bit)})
 
 
-def _of_logger(
-    told: Told, records: Iterable[Record]
-) -> Iterator[tuple[Record, MeterEvent]]:
-    for record in records:
-        status = LoggerStatus(record.status)
-        lasted, told.lasting = told.lasting, status & LASTING
-        told.logger = record.index
-        for bit in status & ~lasted:
-            if not _is_told(told, record.index, bit):
-                yield record, MeterEvent(bit, record)
-    if told.logger is not None:
-        newest = told.logger
-        # An index from far ahead can't be right, and would stay for ever.
-        kept = range(newest, newest + _KEPT)
-        told.changes = {change for change in told.changes if change[0] in kept}
-
-
-def _is_told(told: Told, index: int, bit: LoggerStatus) -> bool:
-    # The manual does not say whether the "corresponding" record is the one in whose
-    # interval the change was made, or the last one before it.
-    return not told.changes.isdisjoint({(index, bit), (index - 1, bit)})
+def _without_old_changes(position: LogPosition) -> LogPosition:
+    """Return a position without changes whose logger records are all reported."""
+    if position.logger is None:
+        return position
+    # A damaged index far after the newest one would otherwise stay for ever.
+    kept = range(position.logger, position.logger + _KEPT)
+    changes = frozenset(change for change in position.changes if change[0] in kept)
+    return replace(position, changes=changes)
