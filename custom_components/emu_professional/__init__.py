@@ -13,7 +13,7 @@ from .demand_coordinator import DemandCoordinator, demand_store
 from .firmware.kept import firmware_store
 from .firmware.updater import firmware_updater_of
 from .log_position import logbook_store
-from .lost_hours import async_forget as async_forget_lost_hours, lost_hours_store
+from .lost_hours import lost_hours_store
 from .meter_log import LogbookCoordinator
 from .password import async_forget_password
 from .relocation import fingerprint_store
@@ -72,7 +72,6 @@ async def async_remove_entry(hass: HomeAssistant, entry: EmuConfigEntry) -> None
     await fingerprint_store(hass, entry).async_remove()
     async_forget_password(hass, entry)
     await lost_hours_store(hass, entry).async_remove()
-    async_forget_lost_hours(hass, entry)
     issues.async_forget(hass, entry)
     firmware = firmware_store(hass)
     if not firmware.has_meters():

@@ -1,40 +1,59 @@
-"""What an owner should hear of a meter: issues that go away once it is mended."""
+"""The repair issues of a meter: one row of `ISSUES` each, raised and deleted here.
 
-from collections.abc import Callable
-from dataclasses import dataclass
+A new issue is one row, its texts in the translations, and either a `find` function
+or a caller of `async_raise`.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from yarl import URL
-
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import CONF_HOST, CONF_PORT
-from homeassistant.core import HomeAssistant, callback
+from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.helpers import issue_registry as ir
 
 from .const import DOMAIN
+from .emu.client import url_of
 from .emu.logs import LoggerStatus
 from .emu.updater.procedure import OLDEST, is_too_old
 
 if TYPE_CHECKING:
-    # The runtime data imports this module by way of the firmware updater.
+    # Both modules raise issues themselves.
+    from .firmware.updater import FirmwareUpdater
     from .runtime import EmuConfigEntry
 
 CLOCK_LIMIT: Final = timedelta(minutes=1)
 
-type _Placeholders = dict[str, str]
+type Placeholders = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """Finds out whether there is an issue."""
+class Issue:
+    """One kind of issue.
+
+    `find` returns the placeholders of its text, or None if there is no such issue:
+    for issues that follow from the meter's data. Others are raised by their caller.
+    """
 
     key: str
-    find: Callable[[EmuConfigEntry], _Placeholders | None]
-    """Returns what its text needs, or None if everything is fine."""
+    severity: ir.IssueSeverity = ir.IssueSeverity.WARNING
+    find: Callable[[EmuConfigEntry], Placeholders | None] | None = None
+    is_confirmed: bool = False
+    """Whether it stays until the owner has confirmed it."""
+    fixes: Mapping[str, Callable[[FirmwareUpdater], Awaitable[None]]] = field(
+        default_factory=dict
+    )
+    """Choices of the owner, by the step of its dialog."""
+
+    @property
+    def is_fixable(self) -> bool:
+        """Whether it has a dialog; other issues link to the meter's web page."""
+        return self.is_confirmed or bool(self.fixes)
 
 
-def _clock_off(entry: EmuConfigEntry) -> _Placeholders | None:
+def _clock_off(entry: EmuConfigEntry) -> Placeholders | None:
     meter = entry.runtime_data.meter
     offset = meter.data.clock_offset
     if offset is None or abs(offset) <= CLOCK_LIMIT:
@@ -42,68 +61,86 @@ def _clock_off(entry: EmuConfigEntry) -> _Placeholders | None:
     return meter.clocks()
 
 
-def _not_synchronized(entry: EmuConfigEntry) -> _Placeholders | None:
+def _not_synchronized(entry: EmuConfigEntry) -> Placeholders | None:
     return _has_bit(entry, LoggerStatus.NO_TIME_SYNCHRONIZATION)
 
 
-def _logbook_full(entry: EmuConfigEntry) -> _Placeholders | None:
+def _logbook_full(entry: EmuConfigEntry) -> Placeholders | None:
     return _has_bit(entry, LoggerStatus.LOGBOOK_FULL)
 
 
-def _has_bit(entry: EmuConfigEntry, bit: LoggerStatus) -> _Placeholders | None:
+def _has_bit(entry: EmuConfigEntry, bit: LoggerStatus) -> Placeholders | None:
     status = entry.runtime_data.logbook.data.status
     return {} if status and bit in status else None
 
 
-def _firmware_old(entry: EmuConfigEntry) -> _Placeholders | None:
+def _firmware_old(entry: EmuConfigEntry) -> Placeholders | None:
     version = entry.runtime_data.meter.data.status.software_version
     if not is_too_old(version):
         return None
     return {"version": str(version), "oldest": str(OLDEST)}
 
 
-def _foreign_logger(entry: EmuConfigEntry) -> _Placeholders | None:
+def _foreign_logger(entry: EmuConfigEntry) -> Placeholders | None:
     other = entry.runtime_data.backfill.foreign_serial_number
     return None if other is None else {"serial_number": other}
 
 
-CHECKS: Final = (
-    Check("clock_off", _clock_off),
-    Check("not_synchronized", _not_synchronized),
-    Check("logbook_full", _logbook_full),
-    Check("firmware_old", _firmware_old),
-    Check("foreign_logger", _foreign_logger),
-)
-
-FIXABLE: Final = {
-    "delete_firmware": ir.IssueSeverity.WARNING,
-    "firmware_on_trial": ir.IssueSeverity.ERROR,
-    "firmware_pending": ir.IssueSeverity.ERROR,
+ISSUES: Final = {
+    issue.key: issue
+    for issue in (
+        Issue("clock_off", find=_clock_off),
+        Issue("not_synchronized", find=_not_synchronized),
+        Issue("logbook_full", find=_logbook_full),
+        Issue("firmware_old", find=_firmware_old),
+        Issue("foreign_logger", find=_foreign_logger),
+        Issue("lost_hours", is_confirmed=True),
+        Issue("online_update_off"),
+        Issue(
+            "delete_firmware",
+            fixes={"confirm": lambda meter: meter.async_erase()},
+        ),
+        Issue(
+            "firmware_on_trial",
+            ir.IssueSeverity.ERROR,
+            fixes={
+                "confirm_firmware": lambda meter: meter.async_finish(),
+                "revert_firmware": lambda meter: meter.async_revert(),
+            },
+        ),
+        Issue(
+            "firmware_pending",
+            ir.IssueSeverity.ERROR,
+            fixes={
+                "finish_firmware": lambda meter: meter.async_finish(),
+                "delete_firmware": lambda meter: meter.async_erase(),
+            },
+        ),
+    )
 }
-"""Severity of each issue with a dialog."""
+"""Every issue by its key, which is also that of its texts."""
 
-RAISED: Final = (*FIXABLE, "online_update_off")
-"""Issues that do not follow from the meter's data."""
+_FOUND: Final = tuple((issue, issue.find) for issue in ISSUES.values() if issue.find)
 
 
 @callback
 def async_watch(hass: HomeAssistant, entry: EmuConfigEntry) -> None:
-    """Raise and delete issues as the meter reports them, until it is unloaded."""
+    """Raise and delete issues that follow from the meter's data, until it is unloaded."""
     was_fine: dict[str, bool] = {}
 
     @callback
     def check_all() -> None:
-        for check in CHECKS:
-            placeholders = check.find(entry)
+        for issue, find in _FOUND:
+            placeholders = find(entry)
             is_fine = placeholders is None
             # Readings come every 5 s: only a change is worth the registry's time.
-            if was_fine.get(check.key) is is_fine:
+            if was_fine.get(issue.key) is is_fine:
                 continue
-            was_fine[check.key] = is_fine
+            was_fine[issue.key] = is_fine
             if placeholders is None:
-                async_delete(hass, entry, check.key)
+                async_delete(hass, entry, issue.key)
             else:
-                async_raise(hass, entry, check.key, placeholders)
+                async_raise(hass, entry, issue.key, placeholders)
 
     runtime = entry.runtime_data
     for coordinator in (runtime.meter, runtime.logbook, runtime.backfill):
@@ -112,37 +149,94 @@ def async_watch(hass: HomeAssistant, entry: EmuConfigEntry) -> None:
 
 
 @callback
-def async_forget(hass: HomeAssistant, entry: EmuConfigEntry) -> None:
-    """Delete the issues of a meter that was removed."""
-    for key in (*(check.key for check in CHECKS), *RAISED):
-        async_delete(hass, entry, key)
-
-
-@callback
-def async_delete(hass: HomeAssistant, entry: ConfigEntry, key: str) -> None:
-    """Delete an issue of a meter, if there is one."""
-    ir.async_delete_issue(hass, DOMAIN, f"{key}_{entry.entry_id}")
-
-
-@callback
 def async_raise(
     hass: HomeAssistant,
     entry: ConfigEntry,
     key: str,
-    placeholders: _Placeholders | None = None,
+    placeholders: Placeholders | None = None,
+    number: int | None = None,
 ) -> None:
-    """Raise an issue of a meter."""
-    is_fixable = key in FIXABLE
-    url = URL.build(
-        scheme="http", host=entry.data[CONF_HOST], port=entry.data[CONF_PORT]
-    )
+    """Raise an issue of a meter; `number` tells several of one kind apart."""
+    issue = ISSUES[key]
+    url = str(url_of(entry.data[CONF_HOST], entry.data[CONF_PORT]))
     ir.async_create_issue(
         hass,
         DOMAIN,
-        f"{key}_{entry.entry_id}",
-        is_fixable=is_fixable,
-        learn_more_url=None if is_fixable else str(url),
-        severity=FIXABLE.get(key, ir.IssueSeverity.WARNING),
+        _id(entry, key, number),
+        is_fixable=issue.is_fixable,
+        learn_more_url=None if issue.is_fixable else url,
+        severity=issue.severity,
         translation_key=key,
         translation_placeholders={"meter": entry.title, **(placeholders or {})},
     )
+
+
+@callback
+def async_delete(
+    hass: HomeAssistant, entry: ConfigEntry, key: str, number: int | None = None
+) -> None:
+    """Delete an issue of a meter, if there is one."""
+    ir.async_delete_issue(hass, DOMAIN, _id(entry, key, number))
+
+
+@callback
+def async_forget(hass: HomeAssistant, entry: ConfigEntry) -> None:
+    """Delete all issues of a meter that was removed."""
+    for key in ISSUES:
+        async_delete(hass, entry, key)
+        for number in async_numbered(hass, entry, key):
+            async_delete(hass, entry, key, number)
+
+
+@callback
+def async_numbered(
+    hass: HomeAssistant, entry: ConfigEntry, key: str
+) -> dict[int, ir.IssueEntry]:
+    """Return the present issues of one kind by their number."""
+    return {
+        number: issue
+        for (domain, issue_id), issue in ir.async_get(hass).issues.items()
+        if domain == DOMAIN and (number := _number(entry, key, issue_id)) is not None
+    }
+
+
+@callback
+def async_on_deleted(
+    hass: HomeAssistant, entry: ConfigEntry, key: str, deleted: Callable[[int], None]
+) -> None:
+    """Report the number of each issue of a kind that the owner has confirmed.
+
+    Also of those that were deleted here, until the entry is unloaded.
+    """
+
+    @callback
+    def changed(event: Event[ir.EventIssueRegistryUpdatedData]) -> None:
+        number = _number(entry, key, event.data["issue_id"])
+        if event.data["action"] == "remove" and number is not None:
+            deleted(number)
+
+    entry.async_on_unload(
+        hass.bus.async_listen(ir.EVENT_REPAIRS_ISSUE_REGISTRY_UPDATED, changed)
+    )
+
+
+def issue_of(issue_id: str) -> tuple[Issue | None, str]:
+    """Return which issue an id is of, and the entry id; None for an unknown issue."""
+    for key, issue in ISSUES.items():
+        if issue_id.startswith(f"{key}_"):
+            entry_id, _, _ = issue_id.removeprefix(f"{key}_").partition("_")
+            return issue, entry_id
+    return None, ""
+
+
+def _id(entry: ConfigEntry, key: str, number: int | None) -> str:
+    base = f"{key}_{entry.entry_id}"
+    return base if number is None else f"{base}_{number}"
+
+
+def _number(entry: ConfigEntry, key: str, issue_id: str) -> int | None:
+    """Return the number in an issue's id; None for another kind or another meter."""
+    prefix = f"{key}_{entry.entry_id}_"
+    if not issue_id.startswith(prefix):
+        return None
+    return int(issue_id.removeprefix(prefix))

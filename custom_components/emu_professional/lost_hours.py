@@ -10,11 +10,10 @@ from typing import Final
 import voluptuous as vol
 
 from homeassistant.config_entries import ConfigEntry
-from homeassistant.core import Event, HomeAssistant, callback
-from homeassistant.helpers import issue_registry as ir
+from homeassistant.core import HomeAssistant, callback
 from homeassistant.util import dt as dt_util
 
-from .const import DOMAIN
+from . import issues
 from .storage import TIME, EntryStore, entry_store, shape
 
 _KEY: Final = "lost_hours"
@@ -40,11 +39,7 @@ class LostHours:
             self._save()
         for since, until in self._times.items():
             self._raise(since, until)
-        self._entry.async_on_unload(
-            self._hass.bus.async_listen(
-                ir.EVENT_REPAIRS_ISSUE_REGISTRY_UPDATED, self._issue_changed
-            )
-        )
+        issues.async_on_deleted(self._hass, self._entry, _KEY, self._confirmed)
 
     @callback
     def add(self, since: int, until: int) -> None:
@@ -58,44 +53,27 @@ class LostHours:
         """Delete the issues about times in a window, whose hours are known after all."""
         for begin, end in list(self._times.items()):
             if since <= begin and end <= until:
-                ir.async_delete_issue(
-                    self._hass, DOMAIN, f"{_prefix(self._entry)}{begin}"
-                )
+                issues.async_delete(self._hass, self._entry, _KEY, begin)
 
     def _persistent(self) -> list[tuple[int, int]]:
         """Return the times of issues that version 0.1.0 has left to Home Assistant."""
         found = []
-        for issue_id, issue in _issues(self._hass, self._entry).items():
+        numbered = issues.async_numbered(self._hass, self._entry, _KEY)
+        for since, issue in numbered.items():
             if issue.is_persistent and issue.translation_placeholders:
-                since = int(issue_id.rpartition("_")[2])
                 shown = issue.translation_placeholders["until"]
                 if until := dt_util.parse_datetime(shown):
                     found.append((since, int(dt_util.as_utc(until).timestamp())))
         return found
 
     def _raise(self, since: int, until: int) -> None:
-        ir.async_create_issue(
-            self._hass,
-            DOMAIN,
-            f"{_prefix(self._entry)}{since}",
-            is_fixable=True,
-            severity=ir.IssueSeverity.WARNING,
-            translation_key=_KEY,
-            translation_placeholders={
-                "meter": self._entry.title,
-                "since": _shown(since),
-                "until": _shown(until),
-            },
-        )
+        placeholders = {"since": _shown(since), "until": _shown(until)}
+        issues.async_raise(self._hass, self._entry, _KEY, placeholders, since)
 
     @callback
-    def _issue_changed(self, event: Event[ir.EventIssueRegistryUpdatedData]) -> None:
+    def _confirmed(self, since: int) -> None:
         """Forget a time when its issue is gone: the owner has confirmed it."""
-        issue_id = event.data["issue_id"]
-        prefix = _prefix(self._entry)
-        if event.data["action"] != "remove" or not issue_id.startswith(prefix):
-            return
-        if self._times.pop(int(issue_id.removeprefix(prefix)), None) is not None:
+        if self._times.pop(since, None) is not None:
             self._save()
 
     def _save(self) -> None:
@@ -106,31 +84,11 @@ class LostHours:
 
 
 @callback
-def async_forget(hass: HomeAssistant, entry: ConfigEntry) -> None:
-    """Delete the issues of a meter that was removed."""
-    for issue_id in _issues(hass, entry):
-        ir.async_delete_issue(hass, DOMAIN, issue_id)
-
-
-@callback
 def lost_hours_store(hass: HomeAssistant, entry: ConfigEntry) -> EntryStore:
     """Return the store of the times that were not confirmed yet."""
     return entry_store(
         hass, entry, _KEY, shape(times=[vol.ExactSequence([TIME, TIME])])
     )
-
-
-def _issues(hass: HomeAssistant, entry: ConfigEntry) -> dict[str, ir.IssueEntry]:
-    prefix = _prefix(entry)
-    return {
-        issue_id: issue
-        for (domain, issue_id), issue in ir.async_get(hass).issues.items()
-        if domain == DOMAIN and issue_id.startswith(prefix)
-    }
-
-
-def _prefix(entry: ConfigEntry) -> str:
-    return f"{_KEY}_{entry.entry_id}_"
 
 
 def _shown(at: int) -> str:

@@ -88,6 +88,11 @@ _HEADERS: Final = {"Connection": "close", "Accept-Encoding": "identity"}
 _STATUS_PATH: Final = "/status.json"
 
 
+def url_of(host: str, port: int) -> URL:
+    """Return the address of a meter's web page."""
+    return URL.build(scheme="http", host=host, port=port)
+
+
 class MeterClient:
     """One meter.
 
@@ -105,7 +110,7 @@ class MeterClient:
     ) -> None:
         """Name a meter by host (IP address or name), port and admin's password."""
         self._session = session
-        self._url = URL.build(scheme="http", host=host, port=port)
+        self._url = url_of(host, port)
         self._credentials = (
             {"Authorization": aiohttp.encode_basic_auth(_USER, password)}
             if password
