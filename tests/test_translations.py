@@ -15,10 +15,10 @@ from custom_components.emu_professional.binary_sensor import (
     LOGGER_BINARY_SENSORS,
 )
 from custom_components.emu_professional.button import BUTTONS
-from custom_components.emu_professional.config_flow import _ERRORS
 from custom_components.emu_professional.emu.updater.outcome import Reason
 from custom_components.emu_professional.event import LOGBOOK
-from custom_components.emu_professional.failures import _KEYS
+from custom_components.emu_professional.failures import TEXTS
+from custom_components.emu_professional.issues import ISSUES
 from custom_components.emu_professional.sensor import (
     BACKFILL_SENSORS,
     DEMAND_SENSORS,
@@ -120,12 +120,27 @@ def test_states_have_words(language: str) -> None:
 
 def test_every_error_has_words() -> None:
     """Each error of the meter has its own text in the flow and in the log."""
-    for error in _ERRORS.values():
-        assert f"config.error.{error}" in ENGLISH
-        if error != "invalid_auth":
-            assert f"config.abort.{error}" in ENGLISH
+    for row in TEXTS.values():
+        assert f"config.error.{row.flow}" in ENGLISH
+        if row.flow != "invalid_auth":
+            assert f"config.abort.{row.flow}" in ENGLISH
     for reason in Reason:
         assert f"exceptions.update_{reason}.message" in ENGLISH
-    for failure in _KEYS.values():
-        placeholders = PLACEHOLDER.findall(ENGLISH[f"exceptions.{failure}.message"])
+    for row in TEXTS.values():
+        text = ENGLISH[f"exceptions.{row.exception}.message"]
+        placeholders = PLACEHOLDER.findall(text)
         assert {"url"} <= set(placeholders) <= {"url", "error"}
+
+
+def test_every_issue_has_words() -> None:
+    """Each row of the table has its texts, and each choice of a dialog its own."""
+    titles = {path.split(".")[1] for path in ENGLISH if path.startswith("issues.")}
+    assert titles == ISSUES.keys()
+    for key, issue in ISSUES.items():
+        assert f"issues.{key}.title" in ENGLISH
+        assert (f"issues.{key}.description" in ENGLISH) is not issue.is_fixable
+        if issue.is_fixable and not issue.fixes.keys() - {"confirm"}:
+            assert f"issues.{key}.fix_flow.step.confirm.title" in ENGLISH
+        for fix in issue.fixes.keys() - {"confirm"}:
+            choice = f"issues.{key}.fix_flow.step.init.menu_options.{fix}"
+            assert choice in ENGLISH

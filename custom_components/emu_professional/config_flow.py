@@ -34,17 +34,11 @@ from homeassistant.helpers.service_info.dhcp import DhcpServiceInfo
 
 from .const import CONF_AUTOMATIC, CONF_COSTS, DOMAIN, LOGGER, NAME
 from .emu.client import MeterClient
-from .emu.errors import (
-    FirmwareRefused,
-    MeterError,
-    MeterUnauthorized,
-    MeterUnexpectedAnswer,
-    MeterUnreachable,
-    MeterUnsupported,
-)
+from .emu.errors import FirmwareRefused, MeterError, MeterForbidden
 from .emu.readings import Status
 from .emu.serial_number import is_same_meter
 from .emu.updater.image import Image
+from .failures import flow_error
 from .firmware.kept import Source, firmware_store, read_firmware_file
 from .rediscovery import Sighting, async_end, async_look_again, async_sighting
 from .relocation import (
@@ -56,13 +50,6 @@ from .relocation import (
     is_ip_address,
     is_status_of,
 )
-
-_ERRORS: dict[type[MeterError], str] = {
-    MeterUnreachable: "cannot_connect",
-    MeterUnauthorized: "invalid_auth",
-    MeterUnexpectedAnswer: "unexpected_answer",
-    MeterUnsupported: "not_emu_meter",
-}
 
 _OF_PASSWORD = ("invalid_auth", "password_again")
 """Errors that the owner answers with a password."""
@@ -321,7 +308,7 @@ class EmuConfigFlow(ConfigFlow, domain=DOMAIN):
         try:
             fingerprint, status = await self._client(None).introduction()
         except MeterError as err:
-            return _ERRORS[type(err)]
+            return flow_error(err)
         if status and is_same_meter(status.serial_number, entry.unique_id):
             return None
         return None if fingerprint == known else "answers_differently"
@@ -350,7 +337,7 @@ class EmuConfigFlow(ConfigFlow, domain=DOMAIN):
             try:
                 fingerprint, self._status = await self._client(None).introduction()
             except MeterError as err:
-                return _ERRORS[type(err)]
+                return flow_error(err)
             if self._status and not is_same_meter(
                 self._status.serial_number, entry.unique_id
             ):
@@ -437,11 +424,10 @@ class EmuConfigFlow(ConfigFlow, domain=DOMAIN):
             self._status = await client.status()
         except MeterError as err:
             LOGGER.debug("%s: %s", client.url, err)
-            is_forbidden = isinstance(err, MeterUnauthorized) and err.is_forbidden
             # Nobody waits for the answer to a discovery: it is asked again later.
-            if is_forbidden and self.source == SOURCE_DHCP:
+            if isinstance(err, MeterForbidden) and self.source == SOURCE_DHCP:
                 return "unexpected_answer"
-            return _ERRORS[type(err)]
+            return flow_error(err)
         if self._status.mac:
             self._mac = format_mac(self._status.mac)
         return None

@@ -1,4 +1,6 @@
-"""What an owner reads of an error of the meter."""
+"""Texts for errors of the meter: one table for actions, entities and dialogs."""
+
+from typing import Final, NamedTuple
 
 from homeassistant.exceptions import HomeAssistantError
 
@@ -8,40 +10,58 @@ from .emu.errors import (
     MeterBusy,
     MeterDifferent,
     MeterError,
+    MeterForbidden,
     MeterUnauthorized,
-    MeterUnexpectedAnswer,
     MeterUnreachable,
-    MeterUnreadable,
     MeterUnsupported,
     MeterWithoutLogbook,
     MeterWithoutLogger,
     UpdaterRefused,
 )
 
-_KEYS: dict[type[MeterError], str] = {
-    MeterUnreachable: "unreachable",
-    MeterUnauthorized: "unauthorized",
-    MeterUnexpectedAnswer: "unexpected_answer",
-    MeterUnreadable: "unexpected_answer",
-    MeterBusy: "busy",
-    MeterUnsupported: "unsupported",
-    MeterWithoutLogbook: "no_logbook",
-    MeterWithoutLogger: "no_data_logger",
-    MeterDifferent: "different_meter",
-    LoggerOfAnotherMeter: "foreign_logger",
-    UpdaterRefused: "updater_refused",
+
+class Texts(NamedTuple):
+    """Translation keys of an error."""
+
+    exception: str
+    """Key in "exceptions": what actions, buttons and the coordinator say."""
+    flow: str = "unexpected_answer"
+    """Key in "config.error" and "config.abort": what dialogs say."""
+
+
+TEXTS: Final[dict[type[MeterError], Texts]] = {
+    MeterError: Texts("unexpected_answer"),
+    MeterUnreachable: Texts("unreachable", "cannot_connect"),
+    MeterBusy: Texts("busy", "cannot_connect"),
+    MeterUnauthorized: Texts("unauthorized", "invalid_auth"),
+    # A new password would not help: the meter has not asked for one.
+    MeterForbidden: Texts("unexpected_answer", "invalid_auth"),
+    MeterUnsupported: Texts("unsupported", "not_emu_meter"),
+    MeterWithoutLogbook: Texts("no_logbook", "not_emu_meter"),
+    MeterWithoutLogger: Texts("no_data_logger", "not_emu_meter"),
+    MeterDifferent: Texts("different_meter"),
+    LoggerOfAnotherMeter: Texts("foreign_logger"),
+    UpdaterRefused: Texts("updater_refused"),
 }
+"""Texts by class; a subclass without a row has those of its nearest base class."""
+
+
+def texts_of(kind: type[MeterError]) -> Texts:
+    """Return the translation keys of a class of errors."""
+    return next(TEXTS[base] for base in kind.__mro__ if base in TEXTS)
 
 
 def failure[ErrorT: HomeAssistantError](
     err: MeterError, error_class: type[ErrorT], url: str
 ) -> ErrorT:
-    """Return an error of Home Assistant that says it in the owner's language."""
-    key = _KEYS[type(err)]
-    if isinstance(err, MeterUnauthorized) and err.is_forbidden:
-        key = "unexpected_answer"
+    """Return an error of Home Assistant with the translated text of a meter's error."""
     return error_class(
         translation_domain=DOMAIN,
-        translation_key=key,
+        translation_key=texts_of(type(err)).exception,
         translation_placeholders={"url": url, "error": str(err)},
     )
+
+
+def flow_error(err: MeterError) -> str:
+    """Return the key under which a dialog shows a meter's error."""
+    return texts_of(type(err)).flow

@@ -13,7 +13,7 @@ from homeassistant.util import dt as dt_util
 from homeassistant.util.hass_dict import HassKey
 
 from .const import DOMAIN
-from .emu.errors import MeterUnauthorized
+from .emu.errors import MeterForbidden, MeterUnauthorized
 
 REAUTH_AFTER: Final = timedelta(minutes=10)
 """How long the password must have been refused before the owner is asked for it."""
@@ -71,7 +71,8 @@ class PasswordWatch:
         self._attempts += 1
         self._is_pausing = True
         has_lasted = self._duration >= REAUTH_AFTER
-        if has_lasted and self._attempts >= REAUTH_ATTEMPTS and not err.is_forbidden:
+        is_forbidden = isinstance(err, MeterForbidden)
+        if has_lasted and self._attempts >= REAUTH_ATTEMPTS and not is_forbidden:
             self._entry.async_start_reauth(self._hass)
 
     @callback

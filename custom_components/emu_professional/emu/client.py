@@ -17,6 +17,7 @@ from yarl import URL
 
 from .errors import (
     MeterError,
+    MeterForbidden,
     MeterUnauthorized,
     MeterUnexpectedAnswer,
     MeterUnreachable,
@@ -366,7 +367,7 @@ def _check(status: int, path: str) -> None:
     if status == 401:
         raise MeterUnauthorized("the password is missing or wrong")
     if status == 403:
-        raise MeterUnauthorized(f"HTTP {status} for {path}", is_forbidden=True)
+        raise MeterForbidden(f"HTTP {status} for {path}")
     if status == 404 or 300 <= status < 400:
         error = _UNSUPPORTED.get(path, MeterUnsupported)
         raise error(f"there is no {path} (HTTP {status})")

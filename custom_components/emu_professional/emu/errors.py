@@ -19,16 +19,11 @@ class MeterUnreachable(MeterError):
 
 
 class MeterUnauthorized(MeterError):
-    """The meter wants the password of its user "admin", or another one.
+    """The meter wants the password of its user "admin", or another one."""
 
-    `is_forbidden` says that it refuses for the moment without asking for a password
-    (HTTP 403).
-    """
 
-    def __init__(self, text: str, *, is_forbidden: bool = False) -> None:
-        """Say what was refused."""
-        super().__init__(text)
-        self.is_forbidden = is_forbidden
+class MeterForbidden(MeterUnauthorized):
+    """The meter refuses for the moment, without asking for a password (HTTP 403)."""
 
 
 class MeterUnexpectedAnswer(MeterError):
