@@ -8,9 +8,9 @@ from unittest.mock import patch
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.emu_professional import config_flow
-from custom_components.emu_professional.config_flow import parse_host
 from custom_components.emu_professional.const import CONF_AUTOMATIC, CONF_COSTS, DOMAIN
+from custom_components.emu_professional.flows import meter_flow
+from custom_components.emu_professional.flows.address import parse_host
 from homeassistant.config_entries import (
     SOURCE_DHCP,
     SOURCE_IGNORE,
@@ -78,7 +78,7 @@ async def discover(
     hass: HomeAssistant, server: MeterServer, mac: str = MAC, ip: str | None = None
 ) -> ConfigFlowResult:
     """See the meter ask for an address. Meters listen at port 80, this one doesn't."""
-    with patch.object(config_flow, "DEFAULT_PORT", server.port):
+    with patch.object(meter_flow, "DEFAULT_PORT", server.port):
         result = await hass.config_entries.flow.async_init(
             DOMAIN,
             context={"source": SOURCE_DHCP},

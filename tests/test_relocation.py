@@ -15,8 +15,9 @@ from pytest_homeassistant_custom_component.common import (
 )
 from pytest_socket import socket_allow_hosts
 
-from custom_components.emu_professional import config_flow, rediscovery
+from custom_components.emu_professional import rediscovery
 from custom_components.emu_professional.const import DOMAIN
+from custom_components.emu_professional.flows import meter_flow
 from custom_components.emu_professional.rediscovery import PAUSES, async_end
 from custom_components.emu_professional.relocation import fingerprint_store
 from homeassistant.config_entries import (
@@ -264,7 +265,7 @@ async def test_serial_number_of_a_stranger(
     before = dict(entry.data)
     await server.stop()
     async with Stranger(NEW, server.port, document=document):
-        with patch.object(config_flow, "DEFAULT_PORT", server.port):
+        with patch.object(meter_flow, "DEFAULT_PORT", server.port):
             await discover(hass, sighting(mac=mac))
     assert dict(entry.data) == before
 
@@ -277,7 +278,7 @@ async def test_meter_that_answers_stays(
     before = dict(entry.data)
     async with Stranger(NEW, server.port, document=claims()) as stranger:
         for mac in (MAC, OTHER_MAC):
-            with patch.object(config_flow, "DEFAULT_PORT", server.port):
+            with patch.object(meter_flow, "DEFAULT_PORT", server.port):
                 await discover(hass, sighting(mac=mac))
             assert dict(entry.data) == before
         assert stranger.requests
@@ -480,7 +481,7 @@ async def test_meter_is_removed_while_it_is_looked_at(
 async def test_discovered_too_early(hass: HomeAssistant, server: MeterServer) -> None:
     """A meter whose web server starts after its DHCP request is offered all the same."""
     server.away = True
-    with patch.object(config_flow, "DEFAULT_PORT", server.port):
+    with patch.object(meter_flow, "DEFAULT_PORT", server.port):
         result = await discover(hass, sighting(OLD))
         assert result["reason"] == "cannot_connect"
         await look_again(hass)
@@ -496,7 +497,7 @@ async def test_discovered_too_early(hass: HomeAssistant, server: MeterServer) ->
 async def test_looking_again_ends(hass: HomeAssistant, server: MeterServer) -> None:
     """Another product of the manufacturer is asked for two minutes, then no more."""
     server.faults.set(faults.Status(404))
-    with patch.object(config_flow, "DEFAULT_PORT", server.port):
+    with patch.object(meter_flow, "DEFAULT_PORT", server.port):
         await discover(hass, sighting(OLD))
         for _ in range(len(PAUSES) + 3):
             await look_again(hass)
@@ -509,7 +510,7 @@ async def test_looking_again_is_bounded(
     """Somebody who invents MAC addresses does not keep Home Assistant busy."""
     monkeypatch.setattr(rediscovery, "MOST_SIGHTINGS", 1)
     server.faults.set(faults.Status(404))
-    with patch.object(config_flow, "DEFAULT_PORT", server.port):
+    with patch.object(meter_flow, "DEFAULT_PORT", server.port):
         for mac in (MAC, OTHER_MAC):
             await discover(hass, sighting(OLD, mac))
         await look_again(hass)
@@ -520,7 +521,7 @@ async def test_card_follows_its_meter(
     hass: HomeAssistant, server: MeterServer, moved: MeterServer
 ) -> None:
     """A meter that moves before its owner has answered leaves no card behind."""
-    with patch.object(config_flow, "DEFAULT_PORT", server.port):
+    with patch.object(meter_flow, "DEFAULT_PORT", server.port):
         await discover(hass, sighting(OLD))
         await server.stop()
         await moved.start()
@@ -537,7 +538,7 @@ async def test_card_of_a_meter_that_was_added_by_hand(
 ) -> None:
     """It goes, also where a protected meter did not say who it is."""
     server.meter.password = PASSWORD
-    with patch.object(config_flow, "DEFAULT_PORT", server.port):
+    with patch.object(meter_flow, "DEFAULT_PORT", server.port):
         await discover(hass, sighting(OLD))
     flows = hass.config_entries.flow
     result = await flows.async_init(DOMAIN, context={"source": SOURCE_USER})
@@ -555,7 +556,7 @@ async def test_protected_meter_at_the_address_of_an_entry_without_mac(
     server.meter.password = PASSWORD
     data = {**entry.data, CONF_PASSWORD: PASSWORD}
     hass.config_entries.async_update_entry(entry, data=data)
-    with patch.object(config_flow, "DEFAULT_PORT", server.port):
+    with patch.object(meter_flow, "DEFAULT_PORT", server.port):
         result = await discover(hass, sighting(OLD))
     assert result["reason"] == "already_configured"
 
@@ -573,7 +574,7 @@ async def test_password_entered_for_a_known_meter(
     assert await hass.config_entries.async_setup(entry.entry_id)
     await moved.start()
     for host in (OLD, NEW):
-        with patch.object(config_flow, "DEFAULT_PORT", server.port):
+        with patch.object(meter_flow, "DEFAULT_PORT", server.port):
             result = await discover(hass)
         assert result["step_id"] == "password"
         await hass.config_entries.flow.async_configure(

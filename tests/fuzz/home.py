@@ -14,7 +14,6 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 import voluptuous as vol
 
 from custom_components.emu_professional import (
-    config_flow,
     coordinator,
     demand,
     demand_coordinator,
@@ -38,6 +37,7 @@ from custom_components.emu_professional.emu.readings import (
 )
 from custom_components.emu_professional.firmware import kept
 from custom_components.emu_professional.firmware.unfinished import update_store
+from custom_components.emu_professional.flows import address
 from custom_components.emu_professional.storage import OTHER_SHAPE
 from homeassistant.core import Context, HomeAssistant, ServiceCall
 from homeassistant.exceptions import ServiceValidationError
@@ -284,7 +284,7 @@ async def hosts() -> AsyncGenerator[Target[bytes]]:
     """Read what an owner may type as a host."""
 
     async def read(given: bytes) -> int:
-        host, port = config_flow.parse_host(given.decode(errors="surrogateescape"))
+        host, port = address.parse_host(given.decode(errors="surrogateescape"))
         assert 0 < port < 65_536
         assert len(host) < 300
         host.encode()
