@@ -11,6 +11,7 @@ from hypothesis import given, strategies as st
 import pytest
 
 from custom_components.emu_professional.emu import client as client_module
+from custom_components.emu_professional.emu.answers import parse_object
 from custom_components.emu_professional.emu.client import MeterClient
 from custom_components.emu_professional.emu.errors import (
     MeterError,
@@ -96,7 +97,7 @@ async def test_fault(
 def test_any_bytes_are_an_object_or_refused(body: bytes) -> None:
     """Nothing but an object or the error comes of what a meter sends."""
     with suppress(MeterUnexpectedAnswer):
-        assert isinstance(client_module._object("/meterdata.json", body), dict)
+        assert isinstance(parse_object("/meterdata.json", body), dict)
 
 
 async def test_compression_bomb(meter: MeterClient, server: MeterServer) -> None:

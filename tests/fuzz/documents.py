@@ -13,6 +13,7 @@ import orjson
 
 from custom_components.emu_professional import diagnostics
 from custom_components.emu_professional.emu import client as client_module
+from custom_components.emu_professional.emu.answers import parse_object
 from custom_components.emu_professional.emu.client import MeterClient
 from custom_components.emu_professional.emu.errors import (
     MeterUnauthorized,
@@ -55,14 +56,14 @@ def _document(random: Random) -> _Document:
     sample = samples.status() if is_status else samples.readings()
     if random.random() < 0.5:
         return _Document(damaged(random, (sample,))[:_LARGEST], is_status)
-    document = client_module._object("", sample)
+    document = parse_object("", sample)
     for _ in range(random.randrange(1, 4)):
         document = odd_document(random, document)
     return _Document(as_json(document)[:_LARGEST], is_status)
 
 
 async def _read_status(body: bytes) -> None:
-    status = parse_status(client_module._object("/status.json", body))
+    status = parse_status(parse_object("/status.json", body))
     assert status.serial_number.isascii()
     assert status.modbus_port is None or 0 <= status.modbus_port < 65_536
     for text in (status.software_version, status.ip_address, status.ntp_server):
@@ -85,7 +86,7 @@ class _Reading:
         self._at = samples.NOW
 
     def read(self, body: bytes) -> None:
-        document = client_module._object("/meterdata.json", body)
+        document = parse_object("/meterdata.json", body)
         self._previous = parse_readings(document, self._previous)
         self._at += timedelta(seconds=5)
         accepted = self._continuity.accept(self._previous, self._at)

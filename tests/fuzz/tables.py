@@ -15,7 +15,7 @@ from custom_components.emu_professional.backfill.pages import (
     LoggerReader,
     TablePages,
 )
-from custom_components.emu_professional.emu import client as client_module
+from custom_components.emu_professional.emu.answers import PageBytes, Wanted, parse_page
 from custom_components.emu_professional.emu.client import MeterClient
 from custom_components.emu_professional.emu.errors import MeterUnexpectedAnswer
 from custom_components.emu_professional.emu.events import LogPosition, new_events
@@ -54,7 +54,7 @@ def _made(random: Random, tables: tuple[bytes, ...]) -> _Table:
 
 def _page(given: _Table, reader: Any) -> Page[Any]:
     """Return what the client makes of an answer in pieces."""
-    answer = client_module._Answer(given.most)
+    answer = PageBytes(given.most)
     answer.has_length = True
     for piece in given.pieces:
         answer.add(piece, 0)
@@ -62,8 +62,8 @@ def _page(given: _Table, reader: Any) -> Page[Any]:
     indices = None
     if given.first is not None:
         indices = range(given.first, given.first + given.most)
-    wanted = client_module._Wanted(given.most, indices)
-    page: Page[Any] = client_module._parse(reader, answer, wanted, None)
+    wanted = Wanted(given.most, indices)
+    page: Page[Any] = parse_page(reader, answer, wanted)
     # Each line may be followed by an empty one, and each CR by an LF.
     lines = len(page.records) + len(page.refusals)
     assert lines <= 4 * given.most + 40, f"{lines} lines of {given.most}"
