@@ -12,21 +12,19 @@ import numpy as np
 import pytest
 import voluptuous as vol
 
-from custom_components.emu_professional.demand import (
-    LOGGED,
-    Interval,
-    LiveIntervals,
-    LoggedDemand,
-    Peaks,
-    expected,
-    month_begin,
-    next_month,
-)
+from custom_components.emu_professional.demand import LOGGED, LoggedDemand, Peaks
 from custom_components.emu_professional.emu.logs import (
     COLUMNS,
     REGISTERS,
     LoggerStatus,
     Record,
+)
+from custom_components.emu_professional.intervals import (
+    Interval,
+    LiveIntervals,
+    expected,
+    month_begin,
+    next_month,
 )
 from simulator.clock import ManualClock
 from simulator.history import PowerFailure

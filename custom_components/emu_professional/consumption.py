@@ -20,8 +20,8 @@ from typing import Final, NamedTuple
 
 from .backfill.records import Believed, RecordFilter
 from .backfill.times import HOUR
-from .demand import Interval, LoggedIntervals, month_begin, month_of, next_month
 from .emu.logs import COLUMNS, REGISTERS, LoggerStatus, Record
+from .intervals import Interval, LoggedIntervals, month_begin, month_of, next_month
 
 REGISTER_KEYS: Final = tuple(quantity.key for quantity in COLUMNS[:REGISTERS])
 """The registers of a record, in its order."""

@@ -1,156 +1,27 @@
-"""Demand: the mean power of an interval, and the highest of each month.
+"""The highest demand of each month, from the records of the data logger.
 
-Pure: no I/O, no clock. Times are seconds since 1970-01-01 UTC by the meter's clock,
-energies are Wh, demands kW. Only import counts.
-
-The intervals are those of the meter's data logger, whose records hold the registers
-at the end of each. Only what lies between two records that follow each other is one:
-
-    10:00  10:15  10:30         11:07  11:15  11:30      end of each record
-      |------|------|  no power   |------|------|
-       demand demand               none    demand
-
-Without a logger, live registers are looked at where an interval begins and ends.
+Pure: no I/O, no clock. Times are seconds since 1970-01-01 UTC by the meter's clock.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from copy import copy, deepcopy
 from dataclasses import dataclass, field
-from datetime import datetime, tzinfo
-from typing import Any, Final, NamedTuple
+from datetime import tzinfo
+from typing import Any, Final
 
 import voluptuous as vol
 
 from .backfill.records import RecordFilter
-from .backfill.times import HOUR
-from .emu.logs import COLUMNS, REGISTERS, LoggerStatus, Record
-from .emu.readings import CLOCK_RESOLUTION
-from .emu.registers import BY_KEY
+from .emu.logs import COLUMNS, REGISTERS, Record
+from .intervals import LONGEST_INTERVAL, Interval, LoggedIntervals, Month, month_of
 
-USUAL_INTERVAL: Final = 900
-"""Seconds of an interval, unless the logger says otherwise."""
-
-LONGEST_INTERVAL: Final = HOUR
-
-_IMPORT: Final = tuple(
-    position
-    for position, quantity in enumerate(COLUMNS)
-    if quantity.key in ("energy_import_t1", "energy_import_t2")
-)
-_MOST_KW: Final = BY_KEY["active_power"].limit
 _MONTHS: Final = 13
 """Months whose peaks are kept."""
 _TAIL: Final = 2
-"""Records before the undecided ones with which a stored state begins."""
+"""Stored records before the undecided ones: enough to judge the first of these."""
 _VALUES: Final = REGISTERS + 1
-"""Values of a record that are stored: the registers, and the power beside them."""
-_LATE: Final = 600
-"""Seconds after the end of an interval until its record may be read."""
-_LONGEST_PAUSE: Final = 60.0
-"""Seconds between two live readings after which the interval is not fully observed."""
-_CLOCK_JITTER: Final = 2 * CLOCK_RESOLUTION.total_seconds()
-_STEP: Final = int(CLOCK_RESOLUTION.total_seconds())
-
-type Month = tuple[int, int]
-"""Year and month."""
-
-
-class Interval(NamedTuple):
-    """An interval that is complete: when it ended, how long it was, what it took."""
-
-    end: int
-    seconds: int
-    energy: float
-
-    @property
-    def begin(self) -> int:
-        """When it began."""
-        return self.end - self.seconds
-
-    @property
-    def fresh_until(self) -> int:
-        """Until when it is the last one: then the next one should be known as well."""
-        return self.end + 2 * self.seconds + _LATE
-
-    @property
-    def demand(self) -> float:
-        """Its mean power in kW, to the W."""
-        return round(self.energy * 3.6 / self.seconds, 3)
-
-
-def month_of(at: float, zone: tzinfo) -> Month:
-    """Return the month in which a time lies."""
-    local = datetime.fromtimestamp(at, zone)
-    return local.year, local.month
-
-
-def month_begin(month: Month, zone: tzinfo) -> int:
-    """Return when a month begins."""
-    return int(datetime(*month, 1, tzinfo=zone).timestamp())
-
-
-def next_month(month: Month, months: int = 1) -> Month:
-    """Return the month that comes so many months later, or earlier if negative."""
-    year, number = divmod(12 * month[0] + month[1] - 1 + months, 12)
-    return year, number + 1
-
-
-def imported(record: Record) -> int:
-    """Return the energy that a record's registers of import add up to."""
-    return sum(record.values[position] for position in _IMPORT)
-
-
-class LoggedIntervals:
-    """Makes intervals of a logger's records, in the order of their index.
-
-    `seconds` is the length of an interval as far as it is learned. Another length
-    that comes once means that a record is missing or late; twice in a row it means
-    that the logger's interval was changed.
-    """
-
-    def __init__(self, seconds: int = USUAL_INTERVAL) -> None:
-        """Begin without a record."""
-        self.seconds = seconds
-        self.last: Record | None = None
-        self._other: Interval | None = None
-        """The newest interval, if it has another length and may begin a series."""
-
-    def feed(self, record: Record) -> Iterator[Interval]:
-        """Yield the intervals that are known to be complete with another record."""
-        before, self.last = self.last, record
-        other, self._other = self._other, None
-        found = before and _interval(before, record)
-        if not found:
-            return
-        if found.seconds == self.seconds:
-            yield found
-        elif record.status & LoggerStatus.POWER_FAILURE:
-            return
-        elif other and other.seconds == found.seconds:
-            self.seconds = found.seconds
-            yield other
-            yield found
-        else:
-            self._other = found
-
-
-def _interval(before: Record, record: Record) -> Interval | None:
-    """Return the time between two records, if it can be an interval.
-
-    Where the clock was set in it, its length is not the difference of the stamps.
-    """
-    seconds = record.at - before.at
-    energies = [record.values[p] - before.values[p] for p in _IMPORT]
-    if (
-        record.index != before.index + 1
-        or not 0 < seconds <= LONGEST_INTERVAL
-        or record.status & LoggerStatus.TIME_CHANGED
-        or min(energies) < 0
-    ):
-        return None
-    interval = Interval(record.at, seconds, sum(energies))
-    return interval if interval.demand <= _MOST_KW else None
+"""Stored values of a record: the registers, and the power beside them."""
 
 
 @dataclass(slots=True)
@@ -164,7 +35,7 @@ class Peaks:
     by_month: dict[Month, Interval] = field(default_factory=dict)
 
     def add(self, interval: Interval) -> None:
-        """Count an interval; twice is once."""
+        """Add an interval; adding it again changes nothing."""
         month = month_of(interval.begin, self.zone)
         highest = self.by_month.get(month)
         if highest is None or _rank(interval) > _rank(highest):
@@ -173,7 +44,7 @@ class Peaks:
                 del self.by_month[old]
 
     def copy(self) -> Peaks:
-        """Return the same, to be changed on trial."""
+        """Return an independent copy."""
         return Peaks(self.zone, dict(self.by_month))
 
 
@@ -182,12 +53,12 @@ def _rank(interval: Interval) -> tuple[float, int]:
 
 
 class LoggedDemand:
-    """Demand from the records of a data logger, each of which is read once.
+    """Demand from the records of a data logger, each read once.
 
-    The newest records are judged again with each one that follows: one that proves to
-    be damaged counts no more. `position` is the index of the last record read,
-    None before the first look. `last` is the last interval that is complete, and
-    `record` the last record that can be believed.
+    Whether a record is damaged shows only with the records after it. So the newest
+    ones are undecided, and judged again with each further record. `position` is the
+    index of the last record read, None before the first look; `last` is the last
+    complete interval.
     """
 
     def __init__(self, serial_number: str, zone: tzinfo) -> None:
@@ -209,26 +80,26 @@ class LoggedDemand:
 
     @property
     def seconds(self) -> int:
-        """The length of an interval, as far as it is learned."""
+        """Learned length of an interval."""
         return self._judged.seconds
 
     @property
     def record(self) -> Record | None:
-        """The last record that can be believed."""
+        """Last plausible record."""
         return self._judged.last
 
     def restart(self) -> None:
-        """Forget how far the logger was read: it begins with another index now."""
+        """Read the logger from its begin: it was erased, and its indices begin again."""
         self.position = None
         self._settled = self.peaks.copy()
         self._reset()
 
     def read_until(self, index: int) -> None:
-        """Note up to which record everything was read, whatever came of it."""
+        """Set the position to at least an index, also if its record was damaged."""
         self.position = max(index, index if self.position is None else self.position)
 
     def feed(self, records: Iterable[Record], latest: int) -> None:
-        """Read records, in order; one of a later time can't be right."""
+        """Read records, in order; a record later than `latest` is ignored."""
         for record in records:
             if self.position is not None and record.index <= self.position:
                 continue
@@ -250,13 +121,13 @@ class LoggedDemand:
             self._last_settled = interval
 
     def fed(self, records: Iterable[Record], latest: int) -> LoggedDemand:
-        """Return what is known with more records, and leave this as it is."""
+        """Return a copy with more records."""
         demand = deepcopy(self)
         demand.feed(records, latest)
         return demand
 
     def _judge(self) -> None:
-        """Find out what is known if nothing follows the records that came."""
+        """Update peaks and last interval as if no further record came."""
         self.peaks = self._settled.copy()
         self.last = self._last_settled
         self._judged = copy(self._intervals)
@@ -266,7 +137,7 @@ class LoggedDemand:
                 self.last = interval
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what outlives a restart."""
+        """Return the state as JSON can hold it."""
         return {
             "position": self.position,
             "zone": str(self._settled.zone),
@@ -283,8 +154,9 @@ class LoggedDemand:
     def from_dict(
         cls, stored: Mapping[str, Any], serial_number: str, zone: tzinfo
     ) -> LoggedDemand:
-        """Return what was stored; nothing if months began at other times then."""
+        """Return a stored state; an empty one if its time zone was another."""
         demand = cls(serial_number, zone)
+        # In another zone the months begin at other times.
         if stored["zone"] != str(zone):
             return demand
         demand._settled = peaks_from_dict(stored["peaks"], zone)
@@ -292,7 +164,7 @@ class LoggedDemand:
         if stored["last"] is not None:
             demand._last_settled = Interval(*stored["last"])
         for at, index, status, *values in stored["records"]:
-            # Values that no demand is made of are not stored.
+            # Only the values that demand is calculated from are stored.
             values += [0] * (len(COLUMNS) - len(values))
             demand._take(Record(at, index, status, serial_number, tuple(values)))
         demand.position = stored["position"]
@@ -301,7 +173,7 @@ class LoggedDemand:
 
 
 def peaks_as_dict(peaks: Peaks) -> dict[str, list[float]]:
-    """Return peaks as they are stored, by month."""
+    """Return peaks by month as JSON can hold them."""
     return {
         f"{year}-{number:02}": list(interval)
         for (year, number), interval in peaks.by_month.items()
@@ -309,7 +181,7 @@ def peaks_as_dict(peaks: Peaks) -> dict[str, list[float]]:
 
 
 def peaks_from_dict(stored: Mapping[str, Any], zone: tzinfo) -> Peaks:
-    """Return peaks as they were stored."""
+    """Return stored peaks."""
     months = {
         (int(name[:4]), int(name[5:])): Interval(*interval)
         for name, interval in stored.items()
@@ -327,10 +199,10 @@ _INTERVAL: Final = vol.ExactSequence(
     ]
 )
 LAST: Final = vol.Schema(vol.Maybe(_INTERVAL))
-"""The last interval, if any, as it is stored."""
+"""A stored last interval, or None."""
 
 PEAKS: Final = vol.Schema({vol.Match(r"^\d{4}-(0[1-9]|1[0-2])$"): _INTERVAL})
-"""Peaks as they are stored."""
+"""Stored peaks."""
 
 LOGGED: Final = vol.Schema(
     {
@@ -349,80 +221,4 @@ LOGGED: Final = vol.Schema(
     },
     extra=vol.ALLOW_EXTRA,
 )
-"""What `LoggedDemand.as_dict` returns."""
-
-
-class LiveIntervals:
-    """Makes intervals of live readings, where they begin and end by the meter's clock.
-
-    `begin` is the begin of the running interval and the register there, None where
-    it was not observed.
-    """
-
-    def __init__(self) -> None:
-        """Begin without a reading, with the usual intervals."""
-        self.begin: tuple[int, float] | None = None
-        self.seconds = USUAL_INTERVAL
-        self._phase = 0
-        self._before: tuple[int, float, float] | None = None
-
-    def follow(self, end: int, seconds: int) -> None:
-        """Take over a logger's intervals, one of which ends at a time."""
-        if (seconds, end % seconds) != (self.seconds, self._phase):
-            self.seconds, self._phase = seconds, end % seconds
-            self.begin = None
-
-    def begin_of(self, at: float) -> int:
-        """Return when the interval begins in which a time lies."""
-        return int(at - self._phase) // self.seconds * self.seconds + self._phase
-
-    def feed(self, at: int, now: float, register: float) -> Interval | None:
-        """Return the interval that has ended, if it was observed completely.
-
-        `at` is the meter's clock, `now` seconds of any other one that is never set.
-        The registers are those of the last step of `CLOCK_RESOLUTION`.
-        """
-        at -= at % _STEP
-        before, self._before = self._before, (at, now, register)
-        start = self.begin_of(at)
-        if before is None or not _continues(before, at, now, register):
-            self.begin = (start, register) if at == start else None
-            return None
-        before_at, _, before_register = before
-        if start <= (started := self.begin_of(before_at)):
-            return None
-        share = (start - before_at) / (at - before_at)
-        border = before_register + share * (register - before_register)
-        begin, self.begin = self.begin, (start, border)
-        if begin and begin[0] == started == start - self.seconds:
-            return Interval(start, self.seconds, border - begin[1])
-        return None
-
-
-def _continues(
-    before: tuple[int, float, float], at: int, now: float, register: float
-) -> bool:
-    """Return whether nothing was missed, and neither clock nor register restarted."""
-    before_at, before_now, before_register = before
-    passed = now - before_now
-    return (
-        passed <= _LONGEST_PAUSE
-        and abs(at - before_at - passed) <= _CLOCK_JITTER
-        and register >= before_register
-    )
-
-
-def expected(
-    begin: tuple[int, float], seconds: int, at: float, register: float, power: float
-) -> float | None:
-    """Return what the demand of a running interval will come to, in kW.
-
-    From the register at its begin, the one now, and the power now, in kW, for the
-    rest of it. None if the register has restarted in between.
-    """
-    started, register_then = begin
-    if register < register_then:
-        return None
-    rest = min(max(started + seconds - at, 0), seconds)
-    energy = (register - register_then) * 3.6 + max(power, 0) * rest
-    return round(energy / seconds, 3)
+"""A stored `LoggedDemand`."""

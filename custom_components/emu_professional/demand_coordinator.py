@@ -18,15 +18,8 @@ from .demand import (
     LAST,
     LOGGED,
     PEAKS,
-    Interval,
-    LiveIntervals,
     LoggedDemand,
     Peaks,
-    expected,
-    imported,
-    month_begin,
-    month_of,
-    next_month,
     peaks_as_dict,
     peaks_from_dict,
 )
@@ -34,6 +27,15 @@ from .emu.errors import MeterError
 from .emu.log_pages import LOGGER_SIZE
 from .emu.logs import Record
 from .emu.readings import Readings
+from .intervals import (
+    Interval,
+    LiveIntervals,
+    expected,
+    imported,
+    month_begin,
+    month_of,
+    next_month,
+)
 from .meter_log import LogbookCoordinator
 from .storage import EntryStore, entry_store, shape
 

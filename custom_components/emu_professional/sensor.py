@@ -28,7 +28,6 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .backfill.coordinator import BackfillProgress, BackfillState
 from .coordinator import MeterData
-from .demand import Interval
 from .demand_coordinator import DemandCoordinator, DemandData
 from .emu.registers import BY_JSON_KEY, Kind, Measurand, Phase, Quantity, Tariff
 from .entity import (
@@ -38,6 +37,7 @@ from .entity import (
     MeterEntity,
     add_when_reported,
 )
+from .intervals import Interval
 from .runtime import EmuConfigEntry, EmuRuntime
 
 # The coordinator does the polling.
