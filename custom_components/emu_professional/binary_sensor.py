@@ -1,5 +1,6 @@
 """Binary sensors of a meter: switches of its configuration, lasting problems."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import override
 
@@ -9,7 +10,7 @@ from homeassistant.components.binary_sensor import (
 )
 from homeassistant.components.binary_sensor.const import BinarySensorDeviceClass
 from homeassistant.const import EntityCategory
-from homeassistant.core import HomeAssistant, callback
+from homeassistant.core import CALLBACK_TYPE, HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .emu.logs import LoggerStatus
@@ -17,6 +18,7 @@ from .entity import (
     EmuEntity,
     EmuEntityDescription,
     ModuleEntity,
+    Source,
     add_when_logged,
     add_when_reported,
 )
@@ -123,17 +125,10 @@ class LoggerBinarySensor(ModuleEntity, BinarySensorEntity):
         super().__init__(runtime.meter, description)
         self._logbook = runtime.logbook
 
+    @property
     @override
-    async def async_added_to_hass(self) -> None:
-        """Follow the data logger."""
-        await super().async_added_to_hass()
-        self.async_on_remove(
-            self._logbook.async_add_listener(self.async_write_ha_state)
-        )
-
-    @callback
-    def async_entity_id_changed(self, old_entity_id: str) -> None:
-        """Change the entity id in place, from 2026.11 on: nothing depends on it."""
+    def _sources(self) -> Iterable[tuple[Source, CALLBACK_TYPE]]:
+        return ((self._logbook, self.async_write_ha_state),)
 
     @property
     @override

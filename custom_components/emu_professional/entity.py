@@ -1,11 +1,11 @@
-"""What all entities of a meter have in common."""
+"""Base classes of all entities of a meter."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, override
+from typing import Any, Protocol, override
 
-from homeassistant.core import callback
+from homeassistant.core import CALLBACK_TYPE, callback
 from homeassistant.helpers.device_registry import CONNECTION_NETWORK_MAC, DeviceInfo
 from homeassistant.helpers.entity import EntityDescription
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
@@ -28,20 +28,27 @@ class EmuEntityDescription(EntityDescription):
     value_fn: Callable[[MeterData], Any]
     """Returns the value, or None while the meter reports none."""
     reported_fn: Callable[[MeterData], Any] | None = None
-    """Returns None while the meter does not report what the value is made of.
+    """Returns None while the meter does not report the base of the value.
 
-    By default that is the value itself.
+    By default the value itself.
     """
 
     def is_reported(self, data: MeterData) -> bool:
-        """Return whether the entity has something to show, be it later."""
+        """Return whether the entity will have a value, now or later."""
         return (self.reported_fn or self.value_fn)(data) is not None
+
+
+class Source(Protocol):
+    """An object that reports its changes to listeners, such as a coordinator."""
+
+    def async_add_listener(self, listener: CALLBACK_TYPE, /) -> CALLBACK_TYPE:
+        """Add a listener; return a function that removes it."""
 
 
 class MeterEntity[CoordinatorT: DataUpdateCoordinator[Any]](
     CoordinatorEntity[CoordinatorT]
 ):
-    """An entity of a meter that follows one of its coordinators."""
+    """An entity of a meter: follows a coordinator, and perhaps further sources."""
 
     _attr_has_entity_name = True
 
@@ -57,6 +64,29 @@ class MeterEntity[CoordinatorT: DataUpdateCoordinator[Any]](
         self._attr_unique_id = f"{meter.serial_number}_{description.key}"
         self._attr_device_info = _device_info(meter)
 
+    @property
+    def _sources(self) -> Iterable[tuple[Source, CALLBACK_TYPE]]:
+        """Further sources besides the coordinator, each with its listener."""
+        return ()
+
+    @override
+    async def async_added_to_hass(self) -> None:
+        """Follow the sources; subclasses extend `_sources` and `_added` instead."""
+        await super().async_added_to_hass()
+        for source, listener in self._sources:
+            self.async_on_remove(source.async_add_listener(listener))
+        self._added()
+
+    @callback
+    def _added(self) -> None:
+        """Do nothing; for entities with work to do once they are added."""
+
+    # Home Assistant 2026.11 removes and adds an entity again at each change of its
+    # id, unless the class with `async_added_to_hass` has this method as well.
+    @callback
+    def async_entity_id_changed(self, old_entity_id: str) -> None:
+        """Change the entity id in place: no source depends on it."""
+
 
 class EmuEntity(MeterEntity[EmuCoordinator]):
     """An entity that shows one value of a meter."""
@@ -66,7 +96,7 @@ class EmuEntity(MeterEntity[EmuCoordinator]):
     def __init__(
         self, coordinator: EmuCoordinator, description: EmuEntityDescription
     ) -> None:
-        """Initialize the entity with the value that is known already."""
+        """Initialize the entity with the present value."""
         super().__init__(coordinator, coordinator, description)
         self._value_fn = description.value_fn
         self._value = self._value_fn(coordinator.data)
@@ -75,12 +105,12 @@ class EmuEntity(MeterEntity[EmuCoordinator]):
 
     @abstractmethod
     def _show(self, value: Any) -> None:
-        """Make a value the entity's state."""
+        """Set the attributes of the state from a value."""
 
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
-        """Write the state if it changed: at each poll most values did not."""
+        """Write the state if it changed: most values stay the same at a poll."""
         value = self._value_fn(self.coordinator.data)
         available = self.coordinator.last_update_success
         if value == self._value and available is self._was_available:
@@ -92,7 +122,7 @@ class EmuEntity(MeterEntity[EmuCoordinator]):
 
 
 class ModuleEntity(MeterEntity[EmuCoordinator]):
-    """An entity of a meter's communication module, which no poll changes."""
+    """An entity of a meter's communication module, without a polled value."""
 
     def __init__(
         self, coordinator: EmuCoordinator, description: EntityDescription
@@ -104,7 +134,7 @@ class ModuleEntity(MeterEntity[EmuCoordinator]):
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
-        """Write the state if it is another one."""
+        """Write the state if the availability changed."""
         if self.available is not self._was_available:
             self._was_available = self.available
             self.async_write_ha_state()
@@ -119,7 +149,7 @@ class BackfillEntity(MeterEntity[BackfillCoordinator]):
 
 
 class LogbookEntity(MeterEntity[LogbookCoordinator]):
-    """An entity of what a meter has logged."""
+    """An entity of a meter's logs."""
 
     def __init__(self, runtime: EmuRuntime, description: EntityDescription) -> None:
         """Initialize the entity."""
@@ -147,7 +177,7 @@ def add_when_reported[DescriptionT: EmuEntityDescription](
     entity_class: Callable[[EmuCoordinator, DescriptionT], EmuEntity],
     descriptions: Iterable[DescriptionT],
 ) -> None:
-    """Add each entity once the meter reports its value, be it now or later."""
+    """Add each entity once the meter reports its value."""
     coordinator = entry.runtime_data.meter
     missing = list(descriptions)
 
@@ -170,7 +200,7 @@ def add_when_reported[DescriptionT: EmuEntityDescription](
 
 
 def add_when_logged(entry: EmuConfigEntry, add: Callable[[], None]) -> None:
-    """Add entities of the meter's logs, once it is known to have any."""
+    """Add entities of the meter's logs once a log is found."""
     logbook = entry.runtime_data.logbook
     is_added = False
 

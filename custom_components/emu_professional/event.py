@@ -1,4 +1,4 @@
-"""What a meter's logbook and data logger have to tell."""
+"""Events of a meter's logbook and data logger."""
 
 from typing import Any, override
 
@@ -27,7 +27,7 @@ async def async_setup_entry(
     entry: EmuConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Set up the logbook of a meter, once it is known to have one."""
+    """Set up the event entity of a meter once a log is found."""
     add_when_logged(
         entry,
         lambda: async_add_entities([LogbookEvent(entry.runtime_data, LOGBOOK)]),
@@ -35,26 +35,23 @@ async def async_setup_entry(
 
 
 class LogbookEvent(LogbookEntity, EventEntity):
-    """Fires once for each thing that the meter has logged."""
+    """Fires once for each logged event."""
 
     entity_description: EventEntityDescription
 
     @property
     @override
     def available(self) -> bool:
-        """Return true: what happened is known, whether the meter answers or not."""
+        """Return true: past events are known also while the meter does not answer."""
         return True
 
-    @override
-    async def async_added_to_hass(self) -> None:
-        """Fire what happened before the entity was there."""
-        await super().async_added_to_hass()
-        # Until this has returned, all of them would be one change of the state.
-        self.async_on_remove(self.hass.loop.call_soon(self._fire).cancel)
-
     @callback
-    def async_entity_id_changed(self, old_entity_id: str) -> None:
-        """Change the entity id in place, from 2026.11 on: nothing depends on it."""
+    @override
+    def _added(self) -> None:
+        """Fire the queued events."""
+        # Home Assistant writes the first state after this method: until then all
+        # events would become one change of the state.
+        self.async_on_remove(self.hass.loop.call_soon(self._fire).cancel)
 
     @callback
     @override

@@ -1,6 +1,6 @@
 """Sensors of a meter."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -23,7 +23,7 @@ from homeassistant.const import (
     UnitOfReactivePower,
     UnitOfTime,
 )
-from homeassistant.core import HomeAssistant, callback
+from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .backfill.coordinator import BackfillProgress, BackfillState
@@ -35,6 +35,7 @@ from .entity import (
     EmuEntity,
     EmuEntityDescription,
     MeterEntity,
+    Source,
     add_when_reported,
 )
 from .intervals import Interval
@@ -322,17 +323,11 @@ class DemandSensor(MeterEntity[DemandCoordinator], SensorEntity):
         """Return whether the meter answers."""
         return self._meter.last_update_success
 
+    @property
     @override
-    async def async_added_to_hass(self) -> None:
-        """Follow the polls as well, if the value does."""
-        await super().async_added_to_hass()
+    def _sources(self) -> Iterable[tuple[Source, CALLBACK_TYPE]]:
         if self.entity_description.follows_polls:
-            listen = self._meter.async_add_listener
-            self.async_on_remove(listen(self._handle_coordinator_update))
-
-    @callback
-    def async_entity_id_changed(self, old_entity_id: str) -> None:
-        """Change the entity id in place, from 2026.11 on: nothing depends on it."""
+            yield self._meter, self._handle_coordinator_update
 
     @callback
     @override

@@ -1,5 +1,6 @@
 """The update entity of a meter's firmware. Chapter "Firmware-Update"."""
 
+from collections.abc import Iterable
 from typing import Any, override
 
 from homeassistant.components.update import (
@@ -8,7 +9,7 @@ from homeassistant.components.update import (
     UpdateEntityDescription,
     UpdateEntityFeature,
 )
-from homeassistant.core import HomeAssistant, callback
+from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.exceptions import ServiceValidationError
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.translation import async_get_translations
@@ -18,7 +19,7 @@ from .coordinator import EmuCoordinator
 from .emu.readings import Status
 from .emu.updater.image import Image
 from .emu.updater.outcome import Step
-from .entity import ModuleEntity
+from .entity import ModuleEntity, Source
 from .firmware.kept import firmware_store
 from .firmware.offer import is_newer, normalized
 from .runtime import EmuConfigEntry
@@ -77,17 +78,18 @@ class EmuUpdate(ModuleEntity, UpdateEntity):
         """Return whether the meter answers, or is restarting."""
         return super().available or self.coordinator.is_being_updated
 
+    @property
     @override
-    async def async_added_to_hass(self) -> None:
-        """Follow the kept firmware and the meter's updates."""
-        await super().async_added_to_hass()
-        for source in (self._firmware.activity, self._store):
-            self.async_on_remove(source.async_add_listener(self._changed))
-        self._look_if_needed()
+    def _sources(self) -> Iterable[tuple[Source, CALLBACK_TYPE]]:
+        return (
+            (self._firmware.activity, self._changed),
+            (self._store, self._changed),
+        )
 
     @callback
-    def async_entity_id_changed(self, old_entity_id: str) -> None:
-        """Change the entity id in place, from 2026.11 on: nothing depends on it."""
+    @override
+    def _added(self) -> None:
+        self._look_if_needed()
 
     @override
     async def async_install(
