@@ -31,7 +31,7 @@ PLATFORMS = [
 
 
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
-    """Set up what is there once for all meters: the actions and the firmware."""
+    """Set up the actions and the firmware for all meters."""
     async_setup_services(hass)
     firmware = firmware_store(hass)
     await firmware.async_load()
@@ -48,7 +48,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: EmuConfigEntry) -> bool:
     logbook = LogbookCoordinator(hass, entry, meter)
     demand = DemandCoordinator(hass, entry, meter, logbook)
     entry.runtime_data = EmuRuntime(meter, backfill, logbook, demand)
-    # Before the entities, which follow the same polls.
+    # Before the entities: demand must be up to date when they read it at a poll.
     await demand.async_start()
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
     await backfill.async_start()
@@ -63,7 +63,7 @@ async def async_unload_entry(hass: HomeAssistant, entry: EmuConfigEntry) -> bool
 
 
 async def async_remove_entry(hass: HomeAssistant, entry: EmuConfigEntry) -> None:
-    """Forget a meter."""
+    """Delete all files and issues of a removed meter."""
     await firmware_updater_of(hass, entry).async_remove()
     await registers_store(hass, entry).async_remove()
     await backfill_store(hass, entry).async_remove()

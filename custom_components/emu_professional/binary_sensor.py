@@ -114,7 +114,7 @@ class EmuBinarySensor(EmuEntity, BinarySensorEntity):
 
 
 class LoggerBinarySensor(ModuleEntity, BinarySensorEntity):
-    """Shows a state that the newest record of the data logger reports."""
+    """Shows a state of the newest record of the data logger."""
 
     entity_description: LoggerBinarySensorDescription
 
@@ -133,6 +133,6 @@ class LoggerBinarySensor(ModuleEntity, BinarySensorEntity):
     @property
     @override
     def is_on(self) -> bool | None:
-        """Return whether there is the problem."""
+        """Return whether the state is reported as a problem."""
         status = self._logbook.data.status
         return None if status is None else self.entity_description.bit in status

@@ -25,7 +25,7 @@ FILL_STATISTICS = ButtonEntityDescription(
 
 @dataclass(frozen=True, kw_only=True)
 class FirmwareButtonDescription(ButtonEntityDescription):
-    """Describes a button that does something to a meter's communication module."""
+    """Describes a button of a meter's communication module."""
 
     press_fn: Callable[[FirmwareUpdater], Awaitable[None]]
 
@@ -73,16 +73,16 @@ class FillStatisticsButton(BackfillEntity, ButtonEntity):
 
     @override
     async def async_press(self) -> None:
-        """Begin to fill; the sensors show how far it is."""
+        """Start filling; the sensors show the progress."""
         self.coordinator.async_fill_now()
 
 
 class FirmwareButton(ModuleEntity, ButtonEntity):
-    """Does something to the meter's communication module."""
+    """Restarts the meter's communication module, or deletes its second firmware."""
 
     entity_description: FirmwareButtonDescription
 
     @override
     async def async_press(self) -> None:
-        """Do it."""
+        """Run the action of the button."""
         await self.entity_description.press_fn(self.coordinator.firmware)

@@ -17,7 +17,7 @@ from .emu.logs import COLUMNS, REGISTERS, Record
 from .intervals import LONGEST_INTERVAL, Interval, LoggedIntervals, Month, month_of
 
 _MONTHS: Final = 13
-"""Months whose peaks are kept."""
+"""Number of months with stored peaks."""
 _TAIL: Final = 2
 """Stored records before the undecided ones: enough to judge the first of these."""
 _VALUES: Final = REGISTERS + 1
@@ -28,7 +28,7 @@ _VALUES: Final = REGISTERS + 1
 class Peaks:
     """The interval with the highest demand of each month, the earliest of equals.
 
-    An interval belongs to the month in which it begins, in the owner's time zone.
+    An interval belongs to the month of its begin, in Home Assistant's time zone.
     """
 
     zone: tzinfo
@@ -164,7 +164,7 @@ class LoggedDemand:
         if stored["last"] is not None:
             demand._last_settled = Interval(*stored["last"])
         for at, index, status, *values in stored["records"]:
-            # Only the values that demand is calculated from are stored.
+            # Values without a part in the demand are not stored.
             values += [0] * (len(COLUMNS) - len(values))
             demand._take(Record(at, index, status, serial_number, tuple(values)))
         demand.position = stored["position"]

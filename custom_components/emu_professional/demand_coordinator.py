@@ -1,4 +1,4 @@
-"""Follows the demand of a meter: from its data logger, or from live readings."""
+"""Demand of a meter, from its data logger or from live readings."""
 
 from dataclasses import dataclass
 from datetime import tzinfo
@@ -41,7 +41,7 @@ from .storage import EntryStore, entry_store, shape
 
 _STORE_DELAY: Final = 60
 _TOLERANCE: Final = 60
-"""Seconds by which a record may be from the future, as clocks are compared."""
+"""Seconds by which a record may lie in the future: clocks differ a little."""
 _WATT_HOURS: Final = 1000
 _REGISTER: Final = "energy_import"
 _POWER: Final = "active_power"
@@ -49,21 +49,22 @@ _POWER: Final = "active_power"
 
 @dataclass(frozen=True, slots=True)
 class DemandData:
-    """What is known of a meter's demand; None where nothing is."""
+    """Demand of a meter; None for an unknown value."""
 
     last: Interval | None = None
-    """The last interval that is complete."""
+    """The last complete interval."""
     this_month: Interval | None = None
-    """The one with the highest demand of this month, and of the last one."""
+    """The interval with the highest demand of this month."""
     last_month: Interval | None = None
+    """The interval with the highest demand of last month."""
 
 
 class DemandCoordinator(DataUpdateCoordinator[DemandData]):
-    """Knows the last interval's demand and the peaks of this month and the last one.
+    """Has the last interval's demand, and the peaks of this month and last month.
 
-    A data logger is looked at once for both months; then each new record comes from
-    `LogbookCoordinator`, which reads it anyway. Live readings tell what the running
-    interval will come to, and count for themselves where there is no logger.
+    A data logger is read once for both months. After that `LogbookCoordinator` hands
+    over each new record. Live readings serve for the expected demand of the running
+    interval; without a logger, also for the last interval and the peaks.
     """
 
     config_entry: ConfigEntry
@@ -83,24 +84,24 @@ class DemandCoordinator(DataUpdateCoordinator[DemandData]):
         self._live = LiveIntervals()
         self._readings = Readings(clock=None, values={})
         self._read_at = 0
-        """When these were read, by the meter's clock."""
+        """Time of these readings by the meter's clock."""
         self._was_available = True
         self._changes_at = 0.0
-        """When what is known changes without another interval, by the meter's clock."""
+        """Time of the next change without another interval, by the meter's clock."""
         self._is_reading = False
         self._is_loaded = False
         self._store = demand_store(hass, entry)
         self._begin(dt_util.get_default_time_zone())
 
     def _begin(self, zone: tzinfo) -> None:
-        """Begin without knowing anything of the months of a time zone."""
+        """Begin with empty months of a time zone."""
         self._zone = zone
         self._logged = LoggedDemand(self._meter.serial_number, zone)
         self._observed = Peaks(zone)
         self._last_observed: Interval | None = None
 
     async def async_start(self) -> None:
-        """Recall what was known, and follow the meter."""
+        """Load the stored state, and follow the meter."""
         if stored := await self._store.async_load():
             self._logged = LoggedDemand.from_dict(
                 stored["logged"], self._meter.serial_number, self._zone
@@ -117,7 +118,7 @@ class DemandCoordinator(DataUpdateCoordinator[DemandData]):
 
     @property
     def expected(self) -> float | None:
-        """What the running interval will come to, in kW."""
+        """Expected demand of the running interval in kW."""
         readings, at = self._readings, self._read_at
         register, power = (readings.values.get(key) for key in (_REGISTER, _POWER))
         begin = self._running_since(self._live.begin_of(at))
@@ -169,7 +170,7 @@ class DemandCoordinator(DataUpdateCoordinator[DemandData]):
 
     @callback
     def _follow_logger(self) -> None:
-        """Take new records, and read those that nobody else has read."""
+        """Take the new records; read missing ones in the background."""
         if self._is_reading:
             return
         if (zone := dt_util.get_default_time_zone()) != self._zone:
@@ -187,7 +188,7 @@ class DemandCoordinator(DataUpdateCoordinator[DemandData]):
 
     @callback
     def _read_soon(self) -> None:
-        """Read what is not known in the background, unless that has to wait."""
+        """Read missing records in the background, unless the meter is busy."""
         is_running = self.hass.state is CoreState.running
         if is_running and not self._meter.is_being_updated:
             self._is_reading = True
@@ -196,14 +197,14 @@ class DemandCoordinator(DataUpdateCoordinator[DemandData]):
             )
 
     async def _async_read(self) -> None:
-        """Read what is not known of this month and the last one.
+        """Read the missing records of this month and last month.
 
-        Where reading fails in the middle, the next look continues from there.
+        If a request fails, the next look continues from there.
         """
         try:
             await self._async_read_unknown()
         except MeterError as err:
-            # The meter's own coordinator says so.
+            # The coordinator of the readings reports a failing meter to its owner.
             LOGGER.debug("%s: %s", self.name, err)
         finally:
             self._is_reading = False
@@ -225,7 +226,7 @@ class DemandCoordinator(DataUpdateCoordinator[DemandData]):
             since = month_begin(months, self._zone) - HOUR
             first = max(first, await reader.first_after(since, newest) - 1)
         async for page in reader.pages(first, last):
-            # 3000 records take a tenth of a second, which live polls must not wait for.
+            # 3000 records take a tenth of a second: too long for the event loop.
             self._logged = await self.hass.async_add_executor_job(
                 self._logged.fed, page.records, self._latest()
             )
@@ -233,13 +234,11 @@ class DemandCoordinator(DataUpdateCoordinator[DemandData]):
         self._save_soon()
 
     def _begins_again(self, newest: Record) -> bool:
-        """Return whether the logger was erased: a later record has a lower index.
-
-        Where the last lines of an answer are damaged, an earlier record has.
-        """
+        """Return whether the logger was erased: a later record has a lower index."""
         position, known = self._logged.position, self._logged.record
         if position is None or newest.index >= position:
             return False
+        # If the last lines of an answer are damaged, an earlier record seems newest.
         return known is None or newest.at > known.at
 
     def _feed(self, records: list[Record]) -> None:
@@ -250,14 +249,14 @@ class DemandCoordinator(DataUpdateCoordinator[DemandData]):
         return int(self._meter_time()) + _TOLERANCE
 
     def _meter_time(self) -> float:
-        """Return what the meter's clock shows, as far as that is known."""
+        """Return the time of the meter's clock, or ours if it has none."""
         ahead = self._meter.data.clock_offset
         now = dt_util.utcnow().timestamp()
         return now if ahead is None else now + ahead.total_seconds()
 
     @callback
     def _show(self) -> None:
-        """Show what is known now."""
+        """Update the data, and the time of its next change."""
         now = self._meter_time()
         month = month_of(now, self._zone)
         known, peaks = [self._last_observed], self._observed
@@ -280,7 +279,7 @@ class DemandCoordinator(DataUpdateCoordinator[DemandData]):
 
     @callback
     def diagnostics(self) -> dict[str, Any]:
-        """Return what is known; nothing in it names the meter."""
+        """Return the demand; nothing in it names the meter."""
         return {
             "has_logger": self._logged.position is not None,
             "interval": self._live.seconds,
@@ -301,7 +300,7 @@ class DemandCoordinator(DataUpdateCoordinator[DemandData]):
 
     @override
     async def async_shutdown(self) -> None:
-        """Keep what is known, unless it was never recalled."""
+        """Store the state, unless it was never loaded."""
         await super().async_shutdown()
         if self._is_loaded:
             await self._store.async_save(self._to_store())

@@ -1,8 +1,8 @@
-"""What an owner can attach to a report without giving anything away.
+"""Diagnostics for a public report: no address, no name, no serial number.
 
-Only what is known to be harmless is shown: a later firmware, or whoever answers in
-the meter's place, may send anything. Texts are shown if they are numbers, versions
-and the like; of others only their form.
+Only harmless values are shown: a later firmware, or another device at the meter's
+address, may send anything. Numbers and versions are shown as they are; of other texts
+only their form.
 """
 
 from collections.abc import Callable, Mapping
@@ -47,7 +47,7 @@ def _is_version(value: object) -> bool:
 
 
 def _is_reading(value: object) -> bool:
-    """Whether a value is a number, a time or nothing, as the meter writes them."""
+    """Return whether a value is a number, a time or nothing, as the meter writes them."""
     if value is None or _is_time(value):
         return True
     return isinstance(value, str) and bool(_NUMBER.fullmatch(value))
@@ -85,7 +85,7 @@ _READINGS: Final[dict[str, _IsHarmless]] = {
 async def async_get_config_entry_diagnostics(
     hass: HomeAssistant, entry: EmuConfigEntry
 ) -> dict[str, Any]:
-    """Return the meter's two documents, and what became of them and of its logs."""
+    """Return the meter's two documents and the state of the integration."""
     shown = {"entry": _entry(entry), "firmware": _firmware(hass, entry)}
     if entry.state is not ConfigEntryState.LOADED:
         return shown
@@ -131,7 +131,7 @@ def _entry(entry: EmuConfigEntry) -> dict[str, Any]:
 
 
 def _pages(pace: Pace) -> dict[str, Any]:
-    """Return what was learned of pages of the data logger and the logbook."""
+    """Return the learned durations of pages."""
     return {
         "size": pace.size,
         "probe": pace.probe,
@@ -141,7 +141,7 @@ def _pages(pace: Pace) -> dict[str, Any]:
 
 
 def _firmware(hass: HomeAssistant, entry: EmuConfigEntry) -> dict[str, Any]:
-    """Return what is kept for all meters, and what is being done to this one."""
+    """Return the stored firmware, and the state of this meter's update."""
     store = firmware_store(hass)
     image = store.image
     activity = firmware_updater_of(hass, entry).activity
@@ -165,7 +165,7 @@ def _firmware(hass: HomeAssistant, entry: EmuConfigEntry) -> dict[str, Any]:
 def _known(
     document: Mapping[str, Any], allowed: Mapping[str, _IsHarmless]
 ) -> dict[str, Any]:
-    """Return the values of known keys that look as they should."""
+    """Return the values of known keys; those of another form are redacted."""
     return {
         key: value if is_harmless(value) else REDACTED
         for key, is_harmless in allowed.items()
@@ -177,7 +177,7 @@ _ABSENT: Final = object()
 
 
 def _kind(err: BaseException | None) -> str | None:
-    """Return which errors led to another, innermost first; their texts have addresses."""
+    """Return the classes of an error and its causes; their texts contain addresses."""
     kinds = []
     while err is not None:
         kinds.append(type(err).__name__)

@@ -23,7 +23,7 @@ from .runtime import EmuConfigEntry, EmuRuntime
 
 @dataclass(frozen=True, kw_only=True)
 class EmuEntityDescription(EntityDescription):
-    """Describes an entity that shows one value of a meter."""
+    """Describes an entity with one value of a meter."""
 
     value_fn: Callable[[MeterData], Any]
     """Returns the value, or None while the meter reports none."""
@@ -39,10 +39,10 @@ class EmuEntityDescription(EntityDescription):
 
 
 class Source(Protocol):
-    """An object that reports its changes to listeners, such as a coordinator."""
+    """An object with listeners, such as a coordinator."""
 
     def async_add_listener(self, listener: CALLBACK_TYPE, /) -> CALLBACK_TYPE:
-        """Add a listener; return a function that removes it."""
+        """Add a listener; return a function to remove it."""
 
 
 class MeterEntity[CoordinatorT: DataUpdateCoordinator[Any]](
@@ -89,7 +89,7 @@ class MeterEntity[CoordinatorT: DataUpdateCoordinator[Any]](
 
 
 class EmuEntity(MeterEntity[EmuCoordinator]):
-    """An entity that shows one value of a meter."""
+    """An entity with one value of a meter."""
 
     entity_description: EmuEntityDescription
 

@@ -24,9 +24,9 @@ class Texts(NamedTuple):
     """Translation keys of an error."""
 
     exception: str
-    """Key in "exceptions": what actions, buttons and the coordinator say."""
+    """Key in "exceptions", for actions, buttons and the coordinator."""
     flow: str = "unexpected_answer"
-    """Key in "config.error" and "config.abort": what dialogs say."""
+    """Key in "config.error" and "config.abort", for dialogs."""
 
 
 TEXTS: Final[dict[type[MeterError], Texts]] = {
@@ -63,5 +63,5 @@ def failure[ErrorT: HomeAssistantError](
 
 
 def flow_error(err: MeterError) -> str:
-    """Return the key under which a dialog shows a meter's error."""
+    """Return the key of an error's text in dialogs."""
     return texts_of(type(err)).flow

@@ -3,8 +3,8 @@
 Pure: no I/O, no clock. Times are seconds since 1970-01-01 UTC by the meter's clock,
 energies are Wh, demands kW. Only import counts.
 
-The intervals are those of the meter's data logger, whose records have the registers
-at the end of each. Only the time between two consecutive records is an interval:
+The intervals are those of the meter's data logger: each record has the registers at
+the end of one. Only the time between two consecutive records is an interval:
 
     10:00  10:15  10:30         11:07  11:15  11:30      end of each record
       |------|------|  no power   |------|------|
@@ -58,7 +58,7 @@ class Interval(NamedTuple):
 
     @property
     def fresh_until(self) -> int:
-        """Time by which the next interval should be known."""
+        """Latest time at which the next interval is known."""
         return self.end + 2 * self.seconds + _LATE
 
     @property
@@ -130,7 +130,7 @@ def _interval(previous: Record, record: Record) -> Interval | None:
     if (
         record.index != previous.index + 1
         or not 0 < seconds <= LONGEST_INTERVAL
-        # The clock was set: the stamps do not tell the length.
+        # The clock was set: the length is not the difference of the stamps.
         or record.status & LoggerStatus.TIME_CHANGED
         or min(energies) < 0
     ):

@@ -33,8 +33,8 @@ type Placeholders = Mapping[str, str]
 class Issue:
     """One kind of issue.
 
-    `find` returns the placeholders of its text, or None if there is no such issue:
-    for issues that follow from the meter's data. Others are raised by their caller.
+    `find` returns the placeholders of its text, or None without an issue. A row
+    without `find` has a caller of `async_raise`.
     """
 
     key: str
@@ -118,14 +118,14 @@ ISSUES: Final = {
         ),
     )
 }
-"""Every issue by its key, which is also that of its texts."""
+"""Every issue by its key, the translation key of its texts."""
 
 _FOUND: Final = tuple((issue, issue.find) for issue in ISSUES.values() if issue.find)
 
 
 @callback
 def async_watch(hass: HomeAssistant, entry: EmuConfigEntry) -> None:
-    """Raise and delete issues that follow from the meter's data, until it is unloaded."""
+    """Check the meter's data for issues at each update, until it is unloaded."""
     was_fine: dict[str, bool] = {}
 
     @callback
@@ -156,7 +156,7 @@ def async_raise(
     placeholders: Placeholders | None = None,
     number: int | None = None,
 ) -> None:
-    """Raise an issue of a meter; `number` tells several of one kind apart."""
+    """Raise an issue of a meter; `number` distinguishes several of one kind."""
     issue = ISSUES[key]
     url = str(url_of(entry.data[CONF_HOST], entry.data[CONF_PORT]))
     ir.async_create_issue(
@@ -181,7 +181,7 @@ def async_delete(
 
 @callback
 def async_forget(hass: HomeAssistant, entry: ConfigEntry) -> None:
-    """Delete all issues of a meter that was removed."""
+    """Delete all issues of a removed meter."""
     for key in ISSUES:
         async_delete(hass, entry, key)
         for number in async_numbered(hass, entry, key):
@@ -204,9 +204,9 @@ def async_numbered(
 def async_on_deleted(
     hass: HomeAssistant, entry: ConfigEntry, key: str, deleted: Callable[[int], None]
 ) -> None:
-    """Report the number of each issue of a kind that the owner has confirmed.
+    """Report the numbers of deleted issues of a kind, until the entry is unloaded.
 
-    Also of those that were deleted here, until the entry is unloaded.
+    Home Assistant deletes an issue when its owner confirms it.
     """
 
     @callback
@@ -221,7 +221,7 @@ def async_on_deleted(
 
 
 def issue_of(issue_id: str) -> tuple[Issue | None, str]:
-    """Return which issue an id is of, and the entry id; None for an unknown issue."""
+    """Return the row of an issue's id, if there is one, and its entry id."""
     for key, issue in ISSUES.items():
         if issue_id.startswith(f"{key}_"):
             entry_id, _, _ = issue_id.removeprefix(f"{key}_").partition("_")

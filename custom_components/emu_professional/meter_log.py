@@ -43,7 +43,7 @@ LOGBOOK_KEY: Final = "logbook"
 
 _INTERVAL: Final = timedelta(minutes=5)
 _SLOW: Final = 2.0
-"""Seconds for a single record, from which on a meter is asked only for due records."""
+"""Seconds for one record; a slower meter is asked only when a record is due."""
 _USUAL_INTERVAL: Final = 900
 _LATENCY: Final = 84
 """Longest time from the stamp of a record until it is readable, in seconds."""
@@ -52,7 +52,7 @@ _FIRST_LOOK: Final = timedelta(seconds=15)
 _SPREAD: Final = timedelta(minutes=1)
 """Time over which the looks of several meters are staggered."""
 _LOOKS_WITHOUT_LOGBOOK: Final = 12
-"""Looks (one hour) after which a missing logbook counts as removed."""
+"""A logbook missing for this many looks (one hour) counts as removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +71,7 @@ class LogbookCoordinator(DataUpdateCoordinator[LogData]):
     """Looks for new log records every 5 minutes; on a slow meter when one is due.
 
     `events` queues events until they are reported. Only then the position in the logs
-    is stored. So events read but not reported, for instance because the entry was
-    disabled meanwhile, are read again. Records from before the meter was added are
+    is stored: if the entry is disabled before that, they are read again later. Records from before the meter was added are
     not reported.
     """
 
@@ -221,7 +220,7 @@ class LogbookCoordinator(DataUpdateCoordinator[LogData]):
         new_logger = await records_after(
             client.records, start.logger, logger, LOGGER_SIZE
         )
-        # The logs may still have records of a meter that was replaced.
+        # The module may have been moved from another meter, with its records.
         serial_number = normalized(self._meter.serial_number)
         own_logbook = [r for r in new_logbook if r.serial_number == serial_number]
         own_logger = [r for r in new_logger if r.serial_number == serial_number]
@@ -256,7 +255,7 @@ class LogbookCoordinator(DataUpdateCoordinator[LogData]):
         return found is not None and registry.entities[found].disabled
 
     async def _async_first(self, client: MeterClient, newest: LogbookRecord) -> int:
-        """Return the index of the last old record of a logbook that was empty."""
+        """Return the index before the first new record of a formerly empty logbook."""
         since = self._position.empty_since
         if since is None or newest.at < since:
             return newest.index

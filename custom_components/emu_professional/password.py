@@ -1,7 +1,7 @@
-"""When a meter that refuses its password is worth a question to its owner.
+"""Asking the owner for the password, once the meter has refused it for a while.
 
-Another device at the meter's address, or a busy module, refuses for a minute: that
-must not end polling, nor ask for a password that may never have been set.
+Another device at the meter's address, or a busy module, may refuse for a minute: that
+must neither end polling nor bother the owner of a meter without a password.
 """
 
 from datetime import timedelta
@@ -16,26 +16,26 @@ from .const import DOMAIN
 from .emu.errors import MeterForbidden, MeterUnauthorized
 
 REAUTH_AFTER: Final = timedelta(minutes=10)
-"""How long the password must have been refused before the owner is asked for it."""
+"""Shortest time of refusals before the owner is asked for the password."""
 
 REAUTH_ATTEMPTS: Final = 5
-"""And how often at least."""
+"""Smallest number of refusals before that."""
 
 PAUSES: Final = (
     (timedelta(), timedelta()),
     (timedelta(minutes=2), timedelta(seconds=30)),
     (REAUTH_AFTER, timedelta(minutes=1)),
 )
-"""How long the password has been refused, and the time to the next attempt then."""
+"""Time since the first refusal, and the pause before the next attempt from then on."""
 
 _GAP: Final = timedelta(minutes=5)
-"""Refusals that lie further apart have nothing to do with each other."""
+"""Longest time between two refusals of one series."""
 
 _WATCHES: Final[HassKey[dict[str, PasswordWatch]]] = HassKey(f"{DOMAIN}.passwords")
 
 
 class PasswordWatch:
-    """Refusals of one entry's password; they outlive failed attempts to set it up."""
+    """Counts the refusals of an entry's password, also over failed set-ups."""
 
     def __init__(self, hass: HomeAssistant, entry: ConfigEntry) -> None:
         """Begin without a refusal."""
@@ -56,12 +56,13 @@ class PasswordWatch:
 
     @callback
     def async_set_up(self) -> None:
-        """Let the next attempt be made at once: password or address may be others."""
+        """Allow the next attempt at once: password or address may have changed."""
         self._is_pausing = False
 
     @callback
     def async_refused(self, err: MeterUnauthorized) -> None:
-        """Count a refusal, and ask the owner if that has lasted."""
+        """Count a refusal; ask the owner for the password after a long series."""
+        # `check` raises the last refusal again: that is no new one.
         if err is self._error:
             return
         now = dt_util.utcnow()
@@ -71,13 +72,14 @@ class PasswordWatch:
         self._attempts += 1
         self._is_pausing = True
         has_lasted = self._duration >= REAUTH_AFTER
+        # A forbidding meter has not asked for a password.
         is_forbidden = isinstance(err, MeterForbidden)
         if has_lasted and self._attempts >= REAUTH_ATTEMPTS and not is_forbidden:
             self._entry.async_start_reauth(self._hass)
 
     @callback
     def async_accepted(self) -> None:
-        """Take the question back: the meter answers."""
+        """Withdraw the question, since the meter answers."""
         if self._error is None:
             return
         self._error = None
@@ -91,7 +93,7 @@ class PasswordWatch:
 
 @callback
 def password_watch_of(hass: HomeAssistant, entry: ConfigEntry) -> PasswordWatch:
-    """Return the watch over an entry's password."""
+    """Return the counter of an entry's refusals."""
     watches = hass.data.setdefault(_WATCHES, {})
     if entry.entry_id not in watches:
         watches[entry.entry_id] = PasswordWatch(hass, entry)
@@ -100,5 +102,5 @@ def password_watch_of(hass: HomeAssistant, entry: ConfigEntry) -> PasswordWatch:
 
 @callback
 def async_forget_password(hass: HomeAssistant, entry: ConfigEntry) -> None:
-    """Forget the watch over a removed entry's password."""
+    """Forget the refusals of a removed entry."""
     hass.data.get(_WATCHES, {}).pop(entry.entry_id, None)

@@ -1,4 +1,4 @@
-"""Looks again at a meter that was discovered before it could answer.
+"""Repeated looks at a discovered meter, until its web server answers.
 
 A meter asks for its address seconds before its web server is up, and Home Assistant
 reports each address only once.
@@ -22,7 +22,7 @@ PAUSES: Final = (5, 10, 15, 30, 30, 30)
 """Seconds from look to look: two minutes in all."""
 
 MOST_SIGHTINGS: Final = 50
-"""Whose senders are waited for at a time: MAC addresses can be invented."""
+"""Largest number of sightings at a time: MAC addresses can be invented."""
 
 _SIGHTINGS: Final[HassKey[dict[str, Sighting]]] = HassKey(f"{DOMAIN}.sightings")
 
@@ -33,7 +33,7 @@ def _nothing() -> None:
 
 @dataclass(slots=True)
 class Sighting:
-    """A DHCP request, and how often its sender was looked at."""
+    """A DHCP request, and the number of looks at its sender."""
 
     ip: str
     looks: int = 0
@@ -41,13 +41,13 @@ class Sighting:
 
     @property
     def is_last_look(self) -> bool:
-        """Whether nobody will look again if this look tells nothing."""
+        """Return whether no other look follows."""
         return self.looks > len(PAUSES)
 
 
 @callback
 def async_sighting(hass: HomeAssistant, info: DhcpServiceInfo) -> Sighting:
-    """Return the sighting that a discovery belongs to, with this look counted."""
+    """Return the sighting of a discovery, and count this look."""
     sightings = hass.data.setdefault(_SIGHTINGS, {})
     sighting = sightings.get(info.macaddress)
     if sighting is None or sighting.ip != info.ip:
@@ -82,6 +82,6 @@ def async_look_again(
 
 @callback
 def async_end(hass: HomeAssistant, info: DhcpServiceInfo) -> None:
-    """Forget a sighting: it is clear what was seen."""
+    """Forget a sighting, since its sender is identified."""
     if sighting := hass.data.get(_SIGHTINGS, {}).pop(info.macaddress, None):
         sighting.cancel()

@@ -1,9 +1,9 @@
-"""Where a meter is, and whether an answer from another address is its own.
+"""The address of a meter, and the proof of a new one.
 
-Discovery is no proof: everybody in the network can send a DHCP request with the
-meter's MAC address, or a status.json with its serial number. So the meter is asked
-where it was, the new address is asked without password, and the password goes there
-only if the old address is silent and the new one answers just as the meter did.
+Discovery is no proof: every device in the network can send a DHCP request with the
+meter's MAC address, or a status.json with its serial number. So the known address is
+asked first, the new one without password, and the password goes there only if the
+known address is silent and the new one has the fingerprint of the meter.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from .emu.serial_number import is_same_meter
 from .storage import EntryStore, entry_store
 
 _LOOKUP_LIMIT = 5.0
-"""Seconds to find the address of a name."""
+"""Seconds for the look-up of a name."""
 
 _RELOADED = frozenset(
     {
@@ -39,26 +39,26 @@ _RELOADED = frozenset(
         ConfigEntryState.SETUP_RETRY,
     }
 )
-"""States in which a config entry has to hear of a new address."""
+"""States of config entries to be reloaded with a new address."""
 
 
 class Verdict(Enum):
-    """Whether a meter has moved to the address where it seems to have been seen."""
+    """Whether a meter has moved to the address of a DHCP request."""
 
     STAYS = auto()
     MOVED = auto()
     UNCLEAR = auto()
-    """One of the two addresses may give another answer in a moment."""
+    """One of the two addresses may answer otherwise in a moment."""
 
 
 class _Presence(Enum):
-    """What the address in a config entry says of the meter."""
+    """Answer of the address in a config entry."""
 
     THERE = auto()
     SILENT = auto()
-    """Nobody answers, or another meter by its serial number."""
+    """No answer, or one with another serial number."""
     OTHER_DEVICE = auto()
-    """Something answers that has no such page: at this moment, at least."""
+    """An answer of a device without this page: at this moment, at least."""
     UNCLEAR = auto()
 
 
@@ -67,10 +67,11 @@ async def async_judge(
 ) -> Verdict:
     """Return whether an entry's meter has moved to a host, by DHCP with this MAC.
 
-    At its old port: a port, and a host name, are their owner's choice. `last` says
-    that nobody will ask again, so that what has lasted counts.
+    `last` is true at the last look: then the known address need not be silent, it is
+    enough that another device answers there.
     """
     data = entry.data
+    # A host name is its owner's choice; the meter may still answer to it.
     if data[CONF_HOST] == host or not is_ip_address(data[CONF_HOST]):
         return Verdict.STAYS
     if (presence := await _async_presence(hass, entry)) is _Presence.THERE:
@@ -99,12 +100,12 @@ async def _async_judge_protected(
     fingerprint: Fingerprint,
     presence: _Presence,
 ) -> Verdict:
-    """Return the same for a meter that says nothing of itself without the password."""
+    """Return the verdict for a meter with a password."""
     known = await async_load_fingerprint(hass, entry)
     if known is None or fingerprint != known:
         LOGGER.debug("%s: %s does not answer as it did", entry.title, host)
         return Verdict.UNCLEAR
-    # The old address may just have paused for as long as the new one took.
+    # A busy meter at the known address may only have paused during the last requests.
     if (
         presence is not _Presence.SILENT
         or await _async_presence(hass, entry) is not _Presence.SILENT
@@ -125,8 +126,8 @@ async def _async_presence(hass: HomeAssistant, entry: ConfigEntry) -> _Presence:
     data = entry.data
     client = _client(hass, data[CONF_HOST], data[CONF_PORT], data.get(CONF_PASSWORD))
     if entry.state is ConfigEntryState.LOADED:
-        # Beside a request of its own client, a meter with a single connection would
-        # refuse this one, and seem to be silent.
+        # A meter has a single connection: a second client would be refused beside the
+        # polling one, and the meter would seem silent.
         polling: MeterClient = entry.runtime_data.meter.client
         client = polling if polling.url == client.url else client
     try:
@@ -142,7 +143,7 @@ async def _async_presence(hass: HomeAssistant, entry: ConfigEntry) -> _Presence:
 
 
 async def async_has_left(hass: HomeAssistant, entry: ConfigEntry, port: int) -> bool:
-    """Return whether a meter, met elsewhere at a port, is silent where its entry says.
+    """Return whether the address in an entry is silent, after its meter was found.
 
     False for a host name or another port: those are their owner's choice.
     """
@@ -155,7 +156,7 @@ async def async_has_left(hass: HomeAssistant, entry: ConfigEntry, port: int) -> 
 def is_status_of(entry: ConfigEntry, status: Status, mac: str | None) -> bool:
     """Return whether a status.json, and a MAC address if given, are of an entry's meter.
 
-    A MAC address that only one of both knows decides nothing.
+    By serial number, and by MAC address if both sides know one.
     """
     macs = {format_mac(m) for m in (entry.data.get(CONF_MAC), status.mac, mac) if m}
     return is_same_meter(status.serial_number, entry.unique_id) and len(macs) <= 1
@@ -171,11 +172,10 @@ def is_ip_address(host: str) -> bool:
 
 
 async def async_address_of(hass: HomeAssistant, host: str) -> str:
-    """Return the IP address of a host, found in the way of Home Assistant's requests.
+    """Return the IP address of a host, looked up like those of HTTP requests.
 
-    Home Assistant knows names of the local network, as in "meter.local", that the
-    operating system may not know. Of several addresses an IPv4 one is preferred: the
-    manual knows no other. Raises MeterUnreachable.
+    Unlike the operating system, Home Assistant also resolves names of the local
+    network such as "meter.local". Raises MeterUnreachable.
     """
     connector = async_get_clientsession(hass).connector
     assert isinstance(connector, HomeAssistantTCPConnector)
@@ -184,6 +184,7 @@ async def async_address_of(hass: HomeAssistant, host: str) -> str:
             found = await connector.async_resolve_host(host)
     except (OSError, ValueError) as err:
         raise MeterUnreachable("its name is unknown") from err
+    # The manual mentions IPv4 only.
     addresses = sorted(found, key=lambda result: result["family"] != socket.AF_INET)
     if not addresses:
         raise MeterUnreachable("its name is unknown")
@@ -194,7 +195,7 @@ async def async_address_of(hass: HomeAssistant, host: str) -> str:
 def async_relocate(
     hass: HomeAssistant, entry: ConfigEntry, changes: dict[str, Any]
 ) -> None:
-    """Write what was learned into an entry, and set its meter up with it."""
+    """Change an entry's data, and reload it unless only its MAC address changed."""
     data = {**entry.data, **changes}
     if not hass.config_entries.async_update_entry(entry, data=data):
         return
@@ -205,7 +206,7 @@ def async_relocate(
 async def async_load_fingerprint(
     hass: HomeAssistant, entry: ConfigEntry
 ) -> Fingerprint | None:
-    """Return how an entry's meter answers without a password, if that is known."""
+    """Return the fingerprint of an entry's meter, if it is known."""
     stored = await fingerprint_store(hass, entry).async_load()
     return None if stored is None else Fingerprint.from_json(stored)
 
@@ -213,7 +214,7 @@ async def async_load_fingerprint(
 async def async_learn_fingerprint(
     hass: HomeAssistant, entry: ConfigEntry, client: MeterClient
 ) -> None:
-    """Remember how a meter that has just proved to be the right one answers."""
+    """Store the fingerprint of a meter right after it accepted the password."""
     try:
         fingerprint, _ = await client.introduction()
     except MeterError as err:
@@ -225,7 +226,7 @@ async def async_learn_fingerprint(
 
 @callback
 def fingerprint_store(hass: HomeAssistant, entry: ConfigEntry) -> EntryStore:
-    """Return the store of how a meter answers a request without password."""
+    """Return the store of a meter's fingerprint."""
     return entry_store(hass, entry, "fingerprint", Fingerprint.from_json)
 
 

@@ -1,4 +1,4 @@
-"""What there is of a meter while its config entry is loaded."""
+"""Runtime data of a config entry."""
 
 from dataclasses import dataclass, field
 
@@ -15,11 +15,11 @@ type EmuConfigEntry = ConfigEntry[EmuRuntime]
 
 @dataclass(frozen=True, slots=True)
 class EmuRuntime:
-    """What goes on with a meter: live readings, back-fill, its logs, demand."""
+    """The coordinators of a meter."""
 
     meter: EmuCoordinator
     backfill: BackfillCoordinator
     logbook: LogbookCoordinator
     demand: DemandCoordinator
     actions: ActionQueue = field(default_factory=ActionQueue)
-    """Lets the actions that read the meter wait for each other."""
+    """Queue of the actions with many requests to the meter."""

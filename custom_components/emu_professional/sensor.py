@@ -71,10 +71,11 @@ _STATE_CLASSES = {
 
 
 def _enabled(quantity: Quantity) -> bool:
-    """Return whether an entity is enabled when it is registered first.
+    """Return whether an entity is enabled by default.
 
-    What dashboards and automations of many owners are made of is. A voltage changes
-    at two polls of three, for few: 11,500 rows a day of the recorder.
+    Only those used in the dashboards and automations of many owners: a voltage, for
+    instance, changes at two polls of three and costs 11,500 rows of the recorder a
+    day.
     """
     match quantity.kind, quantity.measurand:
         case (Kind.REGISTER, _) | (Kind.MOMENTARY, Measurand.ACTIVE_POWER):
@@ -193,11 +194,11 @@ SENSORS = (
 
 @dataclass(frozen=True, kw_only=True)
 class DemandSensorDescription(SensorEntityDescription):
-    """Describes a sensor of the demand: a power, unless it says otherwise."""
+    """Describes a sensor of the demand, by default a power."""
 
     value_fn: Callable[[DemandCoordinator], float | datetime | None]
     follows_polls: bool = False
-    """Whether the value changes at each poll, and not per interval."""
+    """Whether the value changes at each poll, not only per interval."""
     device_class: SensorDeviceClass | None = SensorDeviceClass.POWER
     native_unit_of_measurement: str | None = UnitOfPower.KILO_WATT
     suggested_display_precision: int | None = 3
@@ -294,7 +295,7 @@ async def async_setup_entry(
 
 
 class EmuSensor(EmuEntity, SensorEntity):
-    """Shows a quantity or something else that the meter says."""
+    """Shows a quantity or another value of the meter."""
 
     entity_description: EmuSensorDescription
 
@@ -304,14 +305,14 @@ class EmuSensor(EmuEntity, SensorEntity):
 
 
 class DemandSensor(MeterEntity[DemandCoordinator], SensorEntity):
-    """Shows something of the demand."""
+    """Shows a demand, or the end of its interval."""
 
     entity_description: DemandSensorDescription
 
     def __init__(
         self, runtime: EmuRuntime, description: DemandSensorDescription
     ) -> None:
-        """Initialize the entity with the value that is known already."""
+        """Initialize the entity with the present value."""
         super().__init__(runtime.demand, runtime.meter, description)
         self._meter = runtime.meter
         self._attr_native_value = description.value_fn(self.coordinator)
@@ -343,7 +344,7 @@ class DemandSensor(MeterEntity[DemandCoordinator], SensorEntity):
 
 
 class BackfillSensor(BackfillEntity, SensorEntity):
-    """Shows what the back-fill does."""
+    """Shows the progress of the back-fill."""
 
     entity_description: BackfillSensorDescription
 

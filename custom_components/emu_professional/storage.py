@@ -1,4 +1,4 @@
-"""Files of a config entry: written to the end, and never after its removal."""
+"""Files of a config entry: complete, checked, and removed with the entry."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -27,7 +27,7 @@ OTHER_SHAPE: Final = (
     ValueError,
     vol.Invalid,
 )
-"""What checking raises, and Home Assistant for a file of another version."""
+"""Errors of a check, and of Home Assistant for a file of another version."""
 
 type Check = Callable[[Any], object]
 """Raises an error for data of another shape; a schema, or several in a row."""
@@ -39,21 +39,21 @@ _STORES: Final[HassKey[dict[str, EntryStore]]] = HassKey(f"{DOMAIN}.stores")
 
 
 class CheckedStore(Store[_Data]):
-    """A file that was perhaps written by another release, or not to its end.
+    """A file with a check of its content.
 
-    Data of another shape or version is as good as none, and costs one warning: it
-    must not keep a meter from working.
+    Data of another shape or version, for instance of another release, counts as
+    absent after one warning: it must not keep a meter from working.
     """
 
     def __init__(self, hass: HomeAssistant, key: str, check: Check) -> None:
-        """Name the file and how its data is checked."""
+        """Initialize a file by its key and the check of its data."""
         super().__init__(hass, _VERSION, key)
         self._check = check
         self._is_reported = False
 
     @override
     async def async_load(self) -> _Data | None:
-        """Return the data, or None if there is none of the right shape."""
+        """Return the data, or None if it is absent or of another shape."""
         try:
             if (data := await super().async_load()) is not None:
                 self._check(data)
@@ -68,16 +68,15 @@ class CheckedStore(Store[_Data]):
 class EntryStore(CheckedStore):
     """A file of a config entry.
 
-    Whoever saves may be cancelled at any moment, for instance because the entry is
-    disabled: the thread that writes goes on. So a save ends with its thread only,
-    and a removal waits for the last one. What is saved after it is left out: the
-    file would come back.
+    A task may be cancelled at any moment while its thread continues to write. So a
+    save returns only with its thread, and a removal waits for the last save. Later
+    saves are ignored: the file would come back.
     """
 
     def __init__(
         self, hass: HomeAssistant, key: str, check: Check, entry: ConfigEntry
     ) -> None:
-        """Name the file, how its data is checked, and its entry."""
+        """Initialize a file by its key, the check of its data, and its entry."""
         super().__init__(hass, key, check)
         self._entry_id = entry.entry_id
 
@@ -87,7 +86,7 @@ class EntryStore(CheckedStore):
 
     @override
     async def async_save(self, data: _Data) -> None:
-        """Save data, to the end even where nobody waits any more."""
+        """Save data completely, also if the caller is cancelled."""
         if self._is_removed:
             return
         await async_to_its_end(self.hass, super().async_save(data))
@@ -97,7 +96,7 @@ class EntryStore(CheckedStore):
     def async_delay_save(
         self, data_func: Callable[[], _Data], delay: float = 0
     ) -> None:
-        """Save data after a delay in seconds, unless the entry is removed by then."""
+        """Save data after a delay in seconds, unless the entry was removed."""
         if not self._is_removed:
             super().async_delay_save(data_func, delay)
 
@@ -105,7 +104,7 @@ class EntryStore(CheckedStore):
     async def async_remove(self) -> None:
         """Remove the file for good, with its entry."""
         self.hass.data.get(_STORES, {}).pop(self.key, None)
-        # A save that is under way has the store's lock: this one comes after it.
+        # Waits for a save in progress, since both take the store's lock.
         await super().async_save({})
         await super().async_remove()
 
@@ -114,7 +113,7 @@ class EntryStore(CheckedStore):
 def entry_store(
     hass: HomeAssistant, entry: ConfigEntry, name: str, check: Check
 ) -> EntryStore:
-    """Return the store of an entry's file: the same for all who name it."""
+    """Return the only store of an entry's file of this name."""
     key = f"{DOMAIN}.{entry.entry_id}{name and '.'}{name}"
     stores = hass.data.setdefault(_STORES, {})
     if key not in stores:
@@ -123,7 +122,7 @@ def entry_store(
 
 
 def shape(**keys: Any) -> Check:
-    """Return a check of a dictionary; other keys may be there as well."""
+    """Return a check of a dictionary's keys; additional keys are allowed."""
     required = {vol.Required(key): value for key, value in keys.items()}
     schema: Check = vol.Schema(required, extra=vol.ALLOW_EXTRA)
     return schema
@@ -132,7 +131,8 @@ def shape(**keys: Any) -> Check:
 async def async_to_its_end[ResultT](
     hass: HomeAssistant, work: Coroutine[Any, Any, ResultT]
 ) -> ResultT:
-    """Do work that goes on where its caller is cancelled; the caller waits for it."""
+    """Run work to its end even if the caller is cancelled; the caller waits for it."""
+    # A task of Home Assistant's, so that its stop waits for the work too.
     task = hass.async_create_task(work, "emu_professional work", eager_start=True)
     try:
         return await asyncio.shield(task)

@@ -117,7 +117,7 @@ def parse_page[R: Record | LogbookRecord](
         strange = [record for record in records if record.index not in indices]
         records = [record for record in records if record.index in indices]
         # Some meters answer with the nearest records when they have none of these:
-        # that is an empty page, not a damaged one.
+        # this counts as an empty page, not as a damaged one.
         if records:
             refusals += [Refusal(f"{r.index}", NOT_ASKED_FOR) for r in strange]
     records, damaged = in_order(records)

@@ -55,7 +55,7 @@ _NOT_RETRIED_BY_AIOHTTP: Final = (
     aiohttp.ClientConnectorError,
     aiohttp.ClientPayloadError,
 )
-# Long enough for another client's request to end, if it held the only connection.
+# Long enough for another client's request, which may occupy the only connection.
 _PAUSE: Final = 0.25
 _USER: Final = "admin"
 _HEADERS: Final = {"Connection": "close", "Accept-Encoding": "identity"}
@@ -82,7 +82,7 @@ class MeterClient:
         port: int = 80,
         password: str | None = None,
     ) -> None:
-        """Name a meter by host (IP address or name), port and admin's password."""
+        """Initialize with host (IP address or name), port and the admin's password."""
         self._session = session
         self._url = url_of(host, port)
         self._credentials = (
@@ -294,7 +294,7 @@ class MeterClient:
         # The resolver raises ValueError for an impossible host name.
         except (aiohttp.ClientError, OSError, ValueError) as err:
             raise MeterUnreachable(lost_because(err)) from err
-        # aiohttp raises them for a session that was closed meanwhile.
+        # aiohttp raises them for a closed session.
         except (AssertionError, RuntimeError) as err:
             if not self._session.closed:
                 raise

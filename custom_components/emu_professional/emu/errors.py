@@ -1,4 +1,4 @@
-"""What can go wrong with a meter."""
+"""Errors of the meter."""
 
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 class MeterError(Exception):
-    """Base of every error that leaves this package.
+    """Base class of all errors of this package.
 
     Its text is one short English clause for a log line.
     """
@@ -27,19 +27,19 @@ class MeterForbidden(MeterUnauthorized):
 
 
 class MeterUnexpectedAnswer(MeterError):
-    """An answer came that is not what the manual describes."""
+    """An answer differs from the manual."""
 
 
 class MeterUnreadable(MeterUnexpectedAnswer):
-    """An answer of data logger or logbook came, and none of its lines is a record."""
+    """An answer of data logger or logbook has lines, but no record."""
 
     def __init__(self, path: str, page: Page[Any]) -> None:
-        """Name the table and the page that was made of the answer."""
+        """Initialize with the path of the table and the page of rejected lines."""
         reason = page.refusals[0].reason
         super().__init__(f"no line of {path} is a record ({reason})")
         self.page = page
         self.is_table = any(line_of_table(refusal.line) for refusal in page.refusals)
-        """Whether there is a line that was meant to be a record."""
+        """Whether a line looks like a damaged record, not like another document."""
 
 
 def line_of_table(line: str) -> bool:
@@ -48,7 +48,7 @@ def line_of_table(line: str) -> bool:
 
 
 class MeterBusy(MeterError):
-    """Too many requests of ours wait for the meter already; this one was not sent."""
+    """Too many of our own requests wait for the meter; this one was not sent."""
 
 
 class MeterUnsupported(MeterError):
@@ -64,23 +64,23 @@ class MeterWithoutLogbook(MeterUnsupported):
 
 
 class MeterDifferent(MeterError):
-    """Another meter, by its serial number, answers at this address."""
+    """A meter with another serial number answers at this address."""
 
 
 class LoggerOfAnotherMeter(MeterError):
-    """Every record of the data logger was made by a meter of another serial number."""
+    """All records of the data logger have another serial number."""
 
     def __init__(self, serial_number: str) -> None:
-        """Name the other meter."""
+        """Initialize with the serial number of the other meter."""
         super().__init__(f"meter {serial_number} made all records")
         self.serial_number = serial_number
 
 
 class UpdaterRefused(MeterError):
-    """The meter's updater answered a command with an error number."""
+    """The meter's updater answered a command with an error code."""
 
     def __init__(self, group: int, command: int, rc: int) -> None:
-        """Name the command by its group and number, and the error (1 and up)."""
+        """Initialize with group and number of the command, and the error code (1 and up)."""
         super().__init__(f"the updater refused command {group}.{command}: rc {rc}")
         self.group = group
         self.command = command
@@ -88,12 +88,12 @@ class UpdaterRefused(MeterError):
 
     @property
     def no_room(self) -> bool:
-        """Whether servers of one age or the other say "no slot is free" like this."""
+        """Whether the code can mean "no free slot", on old or new servers."""
         return self.rc in (2, 5, 6)
 
 
 class Refusal(StrEnum):
-    """Why a firmware file is refused before a byte of it is sent."""
+    """Reason to reject a firmware file before a byte of it is sent."""
 
     TOO_LARGE = "too_large"
     NOT_AN_IMAGE = "not_an_image"
@@ -108,15 +108,15 @@ class Refusal(StrEnum):
     BAD_ZIP = "bad_zip"
     ENCRYPTED_ZIP = "encrypted_zip"
     UNSAFE_ZIP = "unsafe_zip"
-    """The zip has files that would be unpacked outside of its folder."""
+    """The zip has files outside of its folder."""
     NO_IMAGE_IN_ZIP = "no_image_in_zip"
     SEVERAL_IMAGES = "several_images"
 
 
 class FirmwareRefused(MeterError):
-    """A firmware file is not fit to be sent to a meter."""
+    """A firmware file must not be sent to a meter."""
 
     def __init__(self, reason: Refusal) -> None:
-        """Name the reason."""
+        """Initialize with the reason."""
         super().__init__(f"the firmware file is refused: {reason.replace('_', ' ')}")
         self.reason = reason

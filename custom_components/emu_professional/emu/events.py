@@ -30,7 +30,7 @@ _BITS: Final = {
 }
 
 _KEPT: Final = 3000
-"""Logger records after the newest one, to which a logbook record may refer."""
+"""A logbook record may refer to this many logger records after the newest one."""
 
 NOTHING: Final = LoggerStatus(0)
 
@@ -39,8 +39,8 @@ NOTHING: Final = LoggerStatus(0)
 class MeterEvent:
     """One event, named by its status bit.
 
-    A change of the settings comes with its logbook record, any other event with the
-    first record of the data logger that has the bit.
+    A change of the settings comes with its logbook record, any other event with its
+    first logger record.
     """
 
     bit: LoggerStatus
@@ -103,13 +103,13 @@ def new_events(
 def _is_reported(
     changes: frozenset[tuple[int, LoggerStatus]], index: int, bit: LoggerStatus
 ) -> bool:
-    # The manual leaves open whether the "corresponding" record is the one in whose
-    # interval the change was made, or the one before it.
+    # The manual leaves open whether the "corresponding" logger record is that of the
+    # interval with the change, or the one before it.
     return not changes.isdisjoint({(index, bit), (index - 1, bit)})
 
 
 def _without_old_changes(position: LogPosition) -> LogPosition:
-    """Return a position without changes whose logger records are all reported."""
+    """Return a position without the changes of reported logger records."""
     if position.logger is None:
         return position
     # A damaged index far after the newest one would otherwise stay for ever.

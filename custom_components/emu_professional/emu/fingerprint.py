@@ -1,11 +1,11 @@
-"""What can be known of a device without a password: how it answers."""
+"""Recognizing a device without a password, by the form of its answer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 import re
 from typing import Any, Final, Self
 
-# Their values change from answer to answer, and some servers leave them out at times.
+# Values that differ from answer to answer, or are left out at times.
 _CHANGING: Final = frozenset(
     {
         "age",
@@ -24,7 +24,7 @@ _MOST_HEADERS: Final = 32
 
 
 def _storable(value: str) -> str:
-    """Return a value in which bytes that are no UTF-8 are written as in a program."""
+    """Return a value with escaped bytes instead of invalid UTF-8."""
     return value.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
@@ -32,8 +32,8 @@ def _storable(value: str) -> str:
 class Fingerprint:
     """HTTP status and lasting headers of an answer to a request without password.
 
-    Of a challenge only scheme and realm are kept: the rest may be another one each
-    time. Equal fingerprints are no proof, for everybody can ask and imitate.
+    Of a challenge only scheme and realm are kept: a nonce differs each time. Equal
+    fingerprints are no proof, since any device can imitate the answer.
     """
 
     status: int
@@ -56,12 +56,12 @@ class Fingerprint:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        """Return what `as_json` was of. Raises KeyError, TypeError or ValueError."""
+        """Return a stored fingerprint. Raises KeyError, TypeError or ValueError."""
         headers = {str(name): str(value) for name, value in stored["headers"]}
         return cls(int(stored["status"]), tuple(sorted(headers.items())))
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as JSON can hold it."""
+        """Return the fingerprint as JSON can hold it."""
         return {
             "status": self.status,
             "headers": [[name, value] for name, value in self.headers],

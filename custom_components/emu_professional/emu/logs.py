@@ -1,8 +1,8 @@
 """Reading the meter's data logger and its logbook.
 
-Chapters "Read-Out Data Logger" and "Read-Out Logbook". The manual leaves open what
-separates the fields, whether there is a header line, and how lines end: all that
-is found out from the data. All times are UTC.
+Chapters "Read-Out Data Logger" and "Read-Out Logbook". The manual leaves open the
+separator of the fields, the header line and the line end: the reader learns them from
+the data. All times are UTC.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -24,7 +24,7 @@ COLUMNS: Final = tuple(
 """The quantities of a record in the order of its `values`."""
 
 REGISTERS: Final = sum(column.kind is Kind.REGISTER for column in COLUMNS)
-"""How many of a record's values, the first ones, are registers."""
+"""Number of registers among a record's values; they come first."""
 
 LOGBOOK_REGISTERS: Final = tuple(
     column
@@ -37,16 +37,17 @@ They have the same columns in both tables.
 """
 
 CUT_OFF: Final = "cut off"
-"""Why a line without an end is refused."""
+"""Reject reason of a line without an end."""
 
 NOT_ASKED_FOR: Final = "index not asked for"
-"""Why a record of another index than those asked for is refused."""
+"""Reject reason of a record with an index outside of the request."""
 
 DAMAGED_INDEX: Final = "index of another record"
-"""Why a record is refused whose index is damaged, as those around it show."""
+"""Reject reason of a record with an implausible index between its neighbors."""
 
 _SEPARATORS: Final = ",;\t"
-_PATIENCE: Final = 2
+_MOST_SLOW_STEPS: Final = 2
+"""Steps with little progress before a search halves its interval."""
 _LONGEST_LINE: Final = 1024
 _LATEST_TIME: Final = 2**32
 """Seconds since 1970-01-01: the meter's clock counts them with 32 bits (its JSON)."""
@@ -54,7 +55,7 @@ _STAMP: Final = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 
 
 class LoggerStatus(IntFlag):
-    """What happened in a record's interval ("Definition of the Status-Codes")."""
+    """Events in a record's interval ("Definition of the Status-Codes")."""
 
     TIME_CHANGED = 1
     CURRENT_TRANSFORMER_CHANGED = 2
@@ -70,9 +71,9 @@ class LoggerStatus(IntFlag):
 class Record:
     """One record of the load profile.
 
-    `at` is the meter's time at the end of the interval, in seconds since
-    1970-01-01 UTC, `serial_number` the normalized one. `values` are those of `COLUMNS`, as whole numbers of their last
-    digit: Wh, varh, W, mA, 0.1 V, 0.01, 0.1 Hz.
+    `at` is the end of the interval by the meter's clock, in seconds since 1970-01-01
+    UTC; `serial_number` is normalized. `values` are those of `COLUMNS` in units of
+    their last digit: Wh, varh, W, mA, 0.1 V, 0.01, 0.1 Hz.
     """
 
     at: int
@@ -83,7 +84,7 @@ class Record:
 
 
 class ChangeKind(StrEnum):
-    """What a logbook record says to have changed."""
+    """Kind of change in a logbook record."""
 
     TIME = "time"
     CT_PRIMARY = "ct_primary"
@@ -96,13 +97,13 @@ class ChangeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """The columns, counted from 1, of a setting now and before the change."""
+    """The columns of a setting, counted from 1: present and previous value."""
 
     kind: ChangeKind
     actual: int
     before: int
     unit: str
-    """The manual names none for the transformers; theirs are the usual ones."""
+    """The manual names none for the transformers; these are the usual ones."""
 
 
 SETTINGS: Final = (
@@ -118,7 +119,7 @@ SETTINGS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a value was before a change and is after it.
+    """A value before and after a change.
 
     Times are seconds since 1970-01-01 UTC by the meter's clock, settings whole
     numbers in the unit of `SETTINGS`.
@@ -133,15 +134,15 @@ class Change:
 class LogbookRecord:
     """One record of the logbook.
 
-    `at` is what the meter's clock showed at that moment, before it was set if it
-    was, in seconds since 1970-01-01 UTC. `registers` are those of
-    `LOGBOOK_REGISTERS` at that moment in Wh, `settings` those of `SETTINGS` after
-    it. `logger_index` is the index of the corresponding record in the data logger.
+    `at` is the time by the meter's clock, in seconds since 1970-01-01 UTC; if the
+    clock was set, the time before that. `registers` are those of `LOGBOOK_REGISTERS`
+    at this moment in Wh, `settings` those of `SETTINGS` after the change.
+    `logger_index` is the index of the corresponding record in the data logger.
 
-    `changes` are in the order of `ChangeKind`; none where everything is as it was.
-    The manual leaves open what stands in "pre change(if)" where nothing changed: the
-    same value again, nothing, and 0, which no setting can have been, are all no
-    change. So is a "time stamp after change" that is empty or the begin of 1970.
+    `changes` are in the order of `ChangeKind`, empty if nothing changed. The manual
+    leaves open the content of "pre change(if)" without a change: the same value again,
+    an empty field and 0, an impossible setting, all count as no change. So does a
+    "time stamp after change" of the begin of 1970, or an empty one.
     """
 
     at: int
@@ -155,7 +156,7 @@ class LogbookRecord:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A line that is no record, and why; never guessed at."""
+    """A rejected line of a table, and the reason; its content is never guessed."""
 
     line: str
     reason: str
@@ -163,7 +164,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long an answer took, in seconds from its request."""
+    """Duration of an answer, in seconds from its request."""
 
     first: float
     """Until the first byte of its records."""
@@ -175,9 +176,9 @@ class Timing:
 class Page[R: Record | LogbookRecord = Record]:
     """One answer of the data logger or the logbook, in the order of the index.
 
-    Lines may be missing at its end without anybody noticing, so that reading goes on
-    after the last record that came. `whole` is false where the answer is known to
-    have ended early; `has_length` is whether that would have been noticed.
+    `whole` is false for an answer with a noticed early end; `has_length` is whether
+    an early end would have been noticed. If not, lines may be missing at the end, so
+    reading continues after the last record received.
     """
 
     records: tuple[R, ...]
@@ -188,9 +189,9 @@ class Page[R: Record | LogbookRecord = Record]:
 
 
 class TableReader[R]:
-    """Reads records from the bytes of an answer as they come.
+    """Reads records from the bytes of an answer.
 
-    Holds one unfinished line and nothing else.
+    Keeps nothing but one unfinished line.
     """
 
     def __init__(
@@ -199,11 +200,11 @@ class TableReader[R]:
         pattern: Callable[[str], re.Pattern[str]],
         record: Callable[[int, list[str]], R],
     ) -> None:
-        """Begin before the first byte.
+        """Initialize for a table with this number of columns.
 
-        `pattern` makes, for a separator, the pattern of a line, which begins with a
-        time stamp. `record` makes the record of that time and the line's fields, or
-        raises ValueError with the reason not to.
+        `pattern` returns the pattern of a line for a separator. `record` returns the
+        record of a time and the line's fields, or raises ValueError with the reject
+        reason.
         """
         self.refusals: list[Refusal] = []
         self._columns = columns
@@ -214,7 +215,7 @@ class TableReader[R]:
         self._separator = ""
 
     def feed(self, data: bytes) -> list[R]:
-        """Return the records whose lines end in these bytes."""
+        """Return the records of the lines completed by these bytes."""
         *lines, self._rest = (self._rest + data).replace(b"\r", b"\n").split(b"\n")
         if len(self._rest) > _LONGEST_LINE:
             lines.append(self._rest)
@@ -222,10 +223,10 @@ class TableReader[R]:
         return self._read(lines)
 
     def close(self, *, complete: bool) -> list[R]:
-        """Return the record of a last line without an end, if all of it came.
+        """Return the record of a last line without an end.
 
-        `complete` says whether the transfer is known to be whole: half a number is
-        a number as well.
+        Only if the transfer is known to be `complete`: half a number is a number as
+        well.
         """
         rest, self._rest = self._rest, b""
         if not rest.strip():
@@ -238,7 +239,7 @@ class TableReader[R]:
     def _read(self, lines: Iterable[bytes]) -> list[R]:
         records = []
         for line in lines:
-            # A tab may separate a last field that is empty.
+            # Tabs stay: one may separate an empty last field.
             text = line.decode("utf-8", "replace").strip(" ").removeprefix("\ufeff")
             if text and (record := self._record(text)):
                 records.append(record)
@@ -259,7 +260,7 @@ class TableReader[R]:
             return None
 
     def _takes_form_of(self, text: str) -> bool:
-        """Learn the separator from a first line; return whether to read its record."""
+        """Learn the separator from a first line; return whether it can be a record."""
         self._separator = max(_SEPARATORS, key=text.count)
         begins_with_stamp = re.match(_STAMP, text) is not None
         if begins_with_stamp or self._is_header(text):
@@ -269,10 +270,8 @@ class TableReader[R]:
         return begins_with_stamp
 
     def _is_header(self, text: str) -> bool:
-        """Return whether a line can name columns; a line of HTML or JSON can't.
-
-        No empty table must be made of an answer that is none.
-        """
+        """Return whether a line can be a header."""
+        # An HTML or JSON document must not pass for an empty table.
         is_markup = "<" in text or "{" in text
         return not is_markup and 2 * text.count(self._separator) >= self._columns
 
@@ -303,7 +302,7 @@ class LogbookReader(TableReader[LogbookRecord]):
 
 
 def _pattern(separator: str) -> re.Pattern[str]:
-    # Possessive: nothing is tried twice, which takes a third less time.
+    # Possessive quantifiers never backtrack: a third less time.
     value = rf"{separator}-?+\d{{1,12}}+"
     return re.compile(
         rf"{_STAMP}{separator}\d{{1,10}}+{separator}\d{{1,3}}+{separator} *+\w{{1,32}}+ *+"
@@ -358,7 +357,7 @@ def _changes(at: int, stamp_after: str, fields: Sequence[str]) -> Iterator[Chang
 
 
 def _seconds(stamp: str, name: str) -> int:
-    """Return a stamp in seconds. Raises ValueError if no clock of a meter shows it."""
+    """Return a stamp in seconds. Raises ValueError for an impossible one."""
     try:
         at = int(datetime.fromisoformat(stamp).timestamp())
     except ValueError as err:
@@ -371,22 +370,24 @@ def _seconds(stamp: str, name: str) -> int:
 def locate(
     at: int, newest: Record, interval: int
 ) -> Generator[int, Record | None, int]:
-    """Find the index of the first record that ends after a time.
+    """Find the index of the first record ending after a time.
 
-    `newest` must be one, and `interval` is a guess in seconds. Yields an index and
-    wants to be sent its record, or None where the logger has none any more.
-    Estimates and closes in, for outages bend the line between index and time.
-    Where the clock was set back, several records may be the first: one of them.
+    `newest` must end after it; `interval` is an estimate in seconds. Yields an index
+    and expects its record to be sent, or None if the logger no longer has it. If the
+    clock was set back, several records may be the first: the result is one of them.
+
+    Interpolates between index and time. Power failures bend that line, so after two
+    steps with little progress the interval of indices is halved instead.
     """
     low, high, high_at = -1, newest.index, newest.at
     low_at: int | None = None
-    in_vain = 0
+    slow_steps = 0
     while (size := high - low) > 1:
         if low_at is None:
             guess = high - (high_at - at) // interval
         else:
             guess = low + size * (at - low_at) // max(high_at - low_at, 1)
-        if in_vain == _PATIENCE or (low_at is None and guess <= low):
+        if slow_steps == _MOST_SLOW_STEPS or (low_at is None and guess <= low):
             guess = low + size // 2
         guess = min(max(guess, low + 1), high - 1)
         record = yield guess
@@ -394,5 +395,6 @@ def locate(
             high, high_at = guess, record.at
         else:
             low, low_at = guess, record.at if record else None
-        in_vain = 0 if high - low <= size // 2 else in_vain % _PATIENCE + 1
+        has_halved = high - low <= size // 2
+        slow_steps = 0 if has_halved else slow_steps % _MOST_SLOW_STEPS + 1
     return high

@@ -1,14 +1,14 @@
-"""How many records of the data logger to ask for at a time.
+"""Number of records in the next request to the data logger.
 
-A page takes a fixed time, however few its records are, and some time for each of
-them. Some meters need 10 to 20 s for a single record, some lines carry 4 kB/s, and
-either may change at any moment. Both numbers are learned from the pages themselves:
+A page takes a fixed time, and some time per record. Some meters need 10 to 20 s for a
+single record, some connections carry 4 kB/s, and either may change at any moment. Both
+times are learned from the pages themselves:
 
     page ──── fixed ────┬── each · records ──
          until the first byte    until the last
 
-Where the fixed time counts, a page is so large that its records take as long. Where
-it does not, a page is as short as a live poll should wait. Pure: no I/O, no clock.
+On a meter with a long fixed time, a page is so large that its records take as long.
+On any other, it is short enough for a waiting live poll. Pure: no I/O, no clock.
 """
 
 from collections import deque
@@ -17,29 +17,29 @@ from statistics import median_low
 from typing import Final, NamedTuple
 
 MOST_RECORDS: Final = 3000
-"""In a page, says the manual."""
+"""Largest page, by the manual."""
 FIRST_PAGE: Final = 96
 SMALLEST_PAGE: Final = 24
 
 SHORT: Final = 0.7
-"""Seconds that a page should take, if that is possible: live polls wait for it."""
+"""Target duration of a page in seconds: live polls wait for it."""
 LONG: Final = 18.0
-"""Seconds that it may take: live readings must not be older than 30 s."""
+"""Longest duration in seconds: live readings must not be older than 30 s."""
 _RECORDS_OF_LONG: Final = LONG / 4
-"""Seconds for records where the fixed time alone is too long."""
+"""Seconds for the records of a page with a longer fixed time."""
 
 _GROWTH: Final = 8
-"""A page has at most so many times the records of the one before."""
+"""Largest ratio between the sizes of two consecutive pages."""
 _FEW: Final = 8
-"""Records that are too few to measure what each of them takes."""
+"""Fewest records for a measurement of the time per record."""
 _REMEMBERED: Final = 3
-"""Pages after which nothing is left of what a meter was like before."""
+"""Number of pages in the estimate: a meter may change."""
 _DIFFERENT: Final = 1.5
-"""Ratio of two pages' records from which on their times can be compared."""
+"""Smallest ratio between the sizes of two pages to compare their times."""
 
 
 class _Sample(NamedTuple):
-    """What a page took."""
+    """Duration of a page."""
 
     records: int
     first: float
@@ -49,10 +49,10 @@ class _Sample(NamedTuple):
 
 
 class Pace:
-    """Learns what pages cost, and chooses the size of the next one."""
+    """Learns the durations of pages, and chooses the size of the next one."""
 
     def __init__(self, most: int = MOST_RECORDS) -> None:
-        """Know nothing, and never ask for more than `most` records."""
+        """Begin without a page; no page will have more than `most` records."""
         self._most = most
         self._samples: deque[_Sample] = deque(maxlen=_REMEMBERED)
         self._sent = 0.0
@@ -61,18 +61,18 @@ class Pace:
 
     @property
     def fixed(self) -> float:
-        """Seconds that a page takes however few its records are."""
+        """Fixed time of a page, in seconds."""
         times = [max(s.first - self._made * s.records, 0.0) for s in self._samples]
         return median_low(times) if times else 0.0
 
     @property
     def each(self) -> float:
-        """Seconds that a record takes."""
+        """Time per record, in seconds."""
         return self._sent + self._made
 
     @property
     def size(self) -> int:
-        """Return how many records the next page should have."""
+        """Number of records in the next page."""
         fixed = self.fixed
         short = SHORT - fixed
         long = max(LONG - fixed, _RECORDS_OF_LONG)
@@ -80,9 +80,9 @@ class Pace:
 
     @property
     def probe(self) -> int:
-        """Return how many records to ask for where one would do.
+        """Number of records in a request for a single one.
 
-        As many as cost little beside the fixed time.
+        On a slow meter neighbors cost little beside the fixed time.
         """
         if not self.each and self.fixed < SHORT:
             return 1
@@ -102,19 +102,19 @@ class Pace:
         self._largest = max(_GROWTH * records, self._largest)
 
     def shrink(self, records: int) -> None:
-        """Ask for half as many as a page had that did not come."""
+        """Halve the size of the next page after a lost one."""
         self._largest = min(self._largest, max(records // 2, SMALLEST_PAGE))
 
     def _made_each(self) -> float:
-        """Return what each record adds to the time until the first byte.
+        """Return the part of each record in the time until the first byte.
 
-        A server may make the whole answer before it sends any of it. One request
-        may also take longer than another without a reason: the least counts.
+        A server may prepare the whole answer before it sends any of it.
         """
+        # A single request may be slow without a reason: the smallest slope counts.
         slopes = [
             (large.first - small.first) / (large.records - small.records)
             for small, large in map(sorted, combinations(self._samples, 2))
             if large.records >= _DIFFERENT * max(small.records, 1)
         ]
-        # Without pages to compare, larger ones are tried.
+        # Without comparable pages, a smaller estimate leads to larger pages.
         return max(min(slopes), 0.0) if slopes else self._made / 2

@@ -1,7 +1,7 @@
-"""Puts the records of an answer in the order of their index.
+"""The order of the records of a page, and the end of a page.
 
-Answers come in either direction, and that of a ring may begin in the middle of it. A
-record whose index is damaged must not take the place of the one that it claims to be.
+Answers come in either direction, and those of a ring buffer may begin in its middle. A
+record with a damaged index must not replace the true record of that index.
 """
 
 from collections import defaultdict
@@ -15,7 +15,7 @@ from .pace import MOST_RECORDS
 
 
 def in_order[R: Record | LogbookRecord](came: Sequence[R]) -> tuple[list[R], list[R]]:
-    """Return records in order, each index once, and those that can't have theirs."""
+    """Return records in order, each index once, and those with a damaged index."""
     steps = [after.index - before.index for before, after in pairwise(came)]
     if min(steps, default=1) > 0:
         return list(came), []
@@ -38,7 +38,7 @@ def in_order[R: Record | LogbookRecord](came: Sequence[R]) -> tuple[list[R], lis
 
 
 def _in_place_of(came: Sequence[Record | LogbookRecord], position: int) -> int:
-    """Return the index that belongs between those around a record, if that is clear."""
+    """Return the only index between a record's neighbors, else its own."""
     index = came[position].index
     if not 0 < position < len(came) - 1:
         return index
@@ -49,7 +49,7 @@ def _in_place_of(came: Sequence[Record | LogbookRecord], position: int) -> int:
 def _right[R: Record | LogbookRecord](
     came: Sequence[R], positions: Sequence[int]
 ) -> int | None:
-    """Return which of some records with the same index really has it, if that is clear."""
+    """Return the position of the true record among several with one index, if clear."""
     if all(came[position] == came[positions[0]] for position in positions):
         return positions[0]
     fitting = [position for position in positions if _has_neighbor(came, position)]
@@ -65,14 +65,14 @@ def _has_neighbor(came: Sequence[Record | LogbookRecord], position: int) -> bool
 def _others[R: Record | LogbookRecord](
     came: Sequence[R], positions: Sequence[int], right: int | None
 ) -> Iterator[R]:
-    """Yield the records that are not the right one, nor the same as it."""
+    """Yield the records that differ from the true one."""
     for position in positions:
         if right is None or came[position] != came[right]:
             yield came[position]
 
 
 def newest_of[R: Record | LogbookRecord](records: Sequence[R]) -> R | None:
-    """Return the last of some newest records; one that stands alone may be damaged."""
+    """Return the newest plausible record: its index must be near another one."""
     for before, record in zip(records[-2::-1], records[:0:-1], strict=True):
         if record.index - before.index <= MOST_RECORDS:
             return record
@@ -82,15 +82,17 @@ def newest_of[R: Record | LogbookRecord](records: Sequence[R]) -> R | None:
 def followed[R: Record | LogbookRecord](
     page: Page[R], first: int
 ) -> tuple[Page[R], int]:
-    """Return a page without what is asked for again, and the index to ask from next.
+    """Return a page without the lines to be requested again, and the next index.
 
-    That is the one after the last record that came: lines that were refused after it
-    may be damaged records or anything else, such as an error page. Where no record
-    came, damaged lines use up an index each. The index is `first` if nothing came.
+    Reading continues after the last record received: rejected lines after it may be
+    damaged records, or anything else such as an error page. The next index is `first`
+    if nothing came.
     """
     if not page.records:
+        # Each damaged line stands for one record, else reading would never proceed.
         damaged = sum(line_of_table(refusal.line) for refusal in page.refusals)
         return page, first + damaged
     following = max(page.records[-1].index + 1, first)
+    # Rejected lines before the last record fill the gaps between the others.
     gaps = max(following - first - len(page.records), 0)
     return replace(page, refusals=page.refusals[:gaps]), following

@@ -1,4 +1,4 @@
-"""The meter's two JSON documents, and what of them can be believed.
+"""The meter's two JSON documents, and a plausibility filter for their values.
 
 Chapter "Read out Configuration | Values". All times are UTC.
 """
@@ -20,13 +20,13 @@ type Value = Decimal | datetime | None
 """A number in the quantity's unit, a time in UTC, or nothing."""
 
 HOLD: Final = timedelta(seconds=30)
-"""How long the last good value stands in for one that can't be believed."""
+"""Longest time that the last good value replaces an implausible one."""
 
 RESTART: Final = timedelta(hours=1)
-"""How long a register must insist on a lower or far higher value to be believed."""
+"""Time after which a lower or far higher register value counts as a restart."""
 
 CLOCK_RESOLUTION: Final = timedelta(seconds=5)
-"""The meter renews its readings, and their time, every 5 s ("Current Readings")."""
+"""The meter updates its readings and their time every 5 s ("Current Readings")."""
 
 _REGISTERS: Final = tuple(
     quantity.key for quantity in BY_JSON_KEY.values() if quantity.kind is Kind.REGISTER
@@ -44,12 +44,11 @@ _NOTHING: Final = (None, "", "-")
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """What meterdata.json said.
+    """Content of meterdata.json.
 
-    `clock` is the meter's own time, None while it has none. `values` holds every
-    quantity that the meter reports, by its key; None where this answer had no
-    value. `rejected` names those whose value can't be right, with what was sent.
-    `document` is the answer as it came.
+    `clock` is the meter's own time, None while it has none. `values` has each reported
+    quantity by its key, None for a quantity without a value. `rejected` has the raw
+    text of implausible values by their key. `document` is the raw answer.
     """
 
     clock: datetime | None
@@ -64,10 +63,10 @@ _NOTHING_READ: Final = Readings(clock=None, values={})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """What status.json said; None where the meter did not say.
+    """Content of status.json; None for a missing value.
 
-    `serial_number` is the normalized one; `mac` is in the form "10:2C:EF:00:00:00"; `clock` the meter's own time.
-    `document` is the answer as it came.
+    `serial_number` is normalized; `mac` has the form "10:2C:EF:00:00:00"; `clock` is
+    the meter's own time; `document` is the raw answer.
     """
 
     serial_number: str
@@ -93,9 +92,8 @@ def parse_readings(
 ) -> Readings:
     """Return the readings in a meterdata.json document.
 
-    `previous`, as this function returned it, spares reading again what did not
-    change. Raises MeterUnexpectedAnswer if the document holds no quantity that the
-    manual names.
+    Only values that differ from `previous` are parsed: three of four stay the same at
+    a poll. Raises MeterUnexpectedAnswer for a document without any known quantity.
     """
     if previous is None or previous.document.keys() != document.keys():
         previous = _NOTHING_READ
@@ -125,8 +123,8 @@ def parse_readings(
 def parse_status(document: Mapping[str, Any]) -> Status:
     """Return the configuration in a status.json document.
 
-    Raises MeterUnsupported if it has no serial number and MeterUnexpectedAnswer
-    if that is no serial number.
+    Raises MeterUnsupported without a serial number, MeterUnexpectedAnswer with an
+    impossible one.
     """
     if (serial_number := document.get("meterserial")) in _NOTHING:
         raise MeterUnsupported("status.json names no serial number")
@@ -141,7 +139,7 @@ def parse_status(document: Mapping[str, Any]) -> Status:
         software_version=_text(document, "softwareversion"),
         factory_number=_whole(document, "meterfactorynr", _LARGEST_NUMBER),
         clock=_clock(document.get("meterdatetime")),
-        # The manual prints the first spelling; the second is what it abbreviates.
+        # The manual prints the first spelling, probably a misprint of the second.
         dhcp=_flag(document, "networkdhcactive", "networkdhcpactive"),
         ip_address=_text(document, "networkip"),
         netmask=_text(document, "networknm"),
@@ -157,18 +155,18 @@ def parse_status(document: Mapping[str, Any]) -> Status:
 
 
 class Continuity:
-    """Keeps values that can't be right out of a sequence of readings.
+    """Replaces implausible values in the readings of one meter.
 
-    A rejected value is replaced by the last good one for `HOLD`, then by nothing.
-    Registers never run backwards and never gain more than any installation can
-    deliver; after `RESTART` of insisting the meter is believed. Not to be shared
-    between meters.
+    A rejected value is replaced by the last good one for `HOLD`, then by None. A
+    register must not fall, nor gain more than the largest possible power: one such
+    reading published to Home Assistant would add the whole register to its sum. After
+    `RESTART` the new value is accepted.
     """
 
     def __init__(
         self, registers: Mapping[str, Decimal] | None = None, at: datetime | None = None
     ) -> None:
-        """Begin with the registers, in kWh, that were last seen at a time."""
+        """Begin with the last good registers in kWh, and their time."""
         self._good: dict[str, tuple[Decimal, datetime]] = {}
         self._doubted: dict[str, datetime] = {}
         self._values: Mapping[str, Value] = {}
@@ -181,7 +179,7 @@ class Continuity:
         return {key: value for key, (value, _) in self._good.items()}
 
     def accept(self, readings: Readings, at: datetime) -> Readings:
-        """Return the readings of this time with what can't be right replaced."""
+        """Return the readings of a time with implausible values replaced."""
         rejected = dict(readings.rejected) | dict(self._impossible(readings, at))
         self._doubted = {key: self._doubted.get(key, at) for key in rejected}
         if rejected:
@@ -216,13 +214,14 @@ class Continuity:
 def clock_offset(
     clock: datetime | None, now: datetime, shown: timedelta | None
 ) -> timedelta | None:
-    """Return how far the meter's clock is ahead, in whole seconds.
+    """Return the meter's time minus ours, in whole seconds.
 
-    The meter's time is as old as its readings, up to `CLOCK_RESOLUTION`: what is
-    shown already, at first 0, stays as long as the difference can come from that.
+    `shown` is the offset shown now. It stays within `CLOCK_RESOLUTION`.
     """
     if clock is None:
         return None
+    # The meter's time is as old as its readings, up to that resolution: without this
+    # the offset would change at each poll.
     shown = shown or timedelta(0)
     offset = timedelta(seconds=round((clock - now).total_seconds()))
     return shown if abs(offset - shown) <= CLOCK_RESOLUTION else offset
@@ -242,12 +241,12 @@ def _value(quantity: Quantity, raw: object) -> Value:
 
 
 def _same(raw: object, before: object) -> bool:
-    # JSON's true is no 1, which Python takes for equal.
+    # Python takes JSON's true and 1 for equal.
     return raw == before and type(raw) is type(before)
 
 
 def _number(raw: object) -> Decimal:
-    # To print lists in lists takes time with the square of their depth.
+    # str() of deeply nested lists takes quadratic time.
     if not isinstance(raw, str | int | float):
         raise ValueError(raw)  # noqa: TRY004
     text = str(raw).strip()
@@ -260,7 +259,7 @@ def _time(raw: object) -> datetime | None:
     seconds = _number(raw)
     if not 0 <= seconds < _LATEST_TIME or seconds % 1:
         raise ValueError(raw)
-    # Zero is how an embedded clock says that it was never set.
+    # Zero is the time of a clock never set.
     return datetime.fromtimestamp(int(seconds), UTC) if seconds else None
 
 
@@ -280,7 +279,7 @@ def _text(document: Mapping[str, Any], key: str) -> str | None:
     text = document.get(key)
     if not isinstance(text, str) or not 0 < len(text) <= _LONGEST_TEXT:
         return None
-    # Half a surrogate pair, which JSON can name, could not be stored or sent on.
+    # Half a surrogate pair, possible in JSON, could be neither stored nor sent.
     return "".join(filter(str.isprintable, text)) or None
 
 

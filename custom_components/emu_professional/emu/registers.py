@@ -1,9 +1,9 @@
-"""The one table of every quantity that the manual names.
+"""The only table of the quantities in the manual.
 
 Chapters "Read out Configuration | Values" (live values, JSON) and "Read-Out Data
-Logger" (CSV). The meter writes a live value as a decimal number and the same
-value in the logger as a whole number of its last digit: "306.722" kWh is
-306722 Wh, "230.9" V is 2309. `decimals` is that last digit for both.
+Logger" (CSV). A live value is a decimal number, the same value in the logger a whole
+number in units of its last digit: "306.722" kWh is 306722 Wh, "230.9" V is 2309.
+`decimals` is the number of decimals of the live value.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ from typing import Final
 
 
 class Measurand(StrEnum):
-    """What is measured."""
+    """Physical quantity."""
 
     ENERGY = "energy"
     REACTIVE_ENERGY = "reactive_energy"
@@ -27,7 +27,7 @@ class Measurand(StrEnum):
 
 
 class Kind(StrEnum):
-    """How a value relates to time."""
+    """Relation of a value to time."""
 
     REGISTER = "register"
     MOMENTARY = "momentary"
@@ -38,12 +38,12 @@ class Kind(StrEnum):
 
     @property
     def is_time(self) -> bool:
-        """Whether the value is a point in time instead of a number."""
+        """Whether the value is a time, not a number."""
         return self in (Kind.TIME_OF_MINIMUM, Kind.TIME_OF_MAXIMUM)
 
 
 class Phase(StrEnum):
-    """Conductor; L123 is the sum of, or common to, all three phases."""
+    """Conductor; L123 is the sum of all three phases, or common to them."""
 
     L123 = "L123"
     L1 = "L1"
@@ -53,7 +53,7 @@ class Phase(StrEnum):
 
 
 class Tariff(StrEnum):
-    """Tariff whose register counts."""
+    """Tariff of a register."""
 
     T1 = "T1"
     T2 = "T2"
@@ -70,10 +70,10 @@ class Direction(StrEnum):
 class Quantity:
     """One quantity of the meter.
 
-    `key` is its stable name; `unit` the unit of live values ("" for none);
-    `limit` the largest magnitude in that unit which any meter with current and
-    voltage transformers can show; `json_key` its name in meterdata.json;
-    `column` its column in the data logger, counted from 1.
+    `key` is its stable name; `unit` the unit of live values ("" for none); `limit` the
+    largest possible magnitude in this unit, with any current and voltage transformers;
+    `json_key` its name in meterdata.json; `column` its column in the data logger,
+    counted from 1.
     """
 
     key: str
@@ -91,7 +91,7 @@ class Quantity:
 
 @dataclass(frozen=True, slots=True)
 class _Momentary:
-    """A measurand that the meter reports as it is now, with its extremes."""
+    """A measurand with a momentary value and its extremes."""
 
     measurand: Measurand
     letter: str

@@ -1,4 +1,4 @@
-"""Whose request a meter gets next: it answers one at a time."""
+"""The order of requests to a meter: it answers one at a time."""
 
 import asyncio
 from collections import deque
@@ -10,21 +10,21 @@ from typing import Final
 from .errors import MeterBusy
 
 MOST_WAITING: Final = 16
-"""Requests of one priority that may wait at the same time."""
+"""Largest number of waiting requests of one priority."""
 
 _MOST_PASSED: Final = 3
-"""Actions after which a background request that waits is next, if nothing is live."""
+"""Largest number of actions served before a waiting background request."""
 
 
 class Priority(IntEnum):
-    """What a request is for; lower numbers go first."""
+    """Purpose of a request; lower numbers go first."""
 
     LIVE = 0
-    """Readings and status: always next."""
+    """Readings and status: always first."""
     ACTION = 1
-    """What somebody called and waits for."""
+    """Actions and dialogs, with a waiting caller."""
     BACKGROUND = 2
-    """Back-fill and logs, which nobody waits for."""
+    """Back-fill and logs, without a waiting caller."""
 
 
 class RequestQueue:
@@ -34,7 +34,7 @@ class RequestQueue:
     """
 
     def __init__(self, most_waiting: int = MOST_WAITING) -> None:
-        """Begin with nobody waiting."""
+        """Begin with an empty queue."""
         self._most_waiting = most_waiting
         self._is_taken = False
         self._passed = 0
@@ -48,7 +48,7 @@ class RequestQueue:
 
     @asynccontextmanager
     async def turn(self, priority: Priority) -> AsyncIterator[None]:
-        """Wait until no other request is under way, and be the one that is.
+        """Wait for the turn of a request, and occupy the meter until the exit.
 
         Raises MeterBusy at once if too many requests of this priority wait.
         """
@@ -71,7 +71,7 @@ class RequestQueue:
             await turn
         except asyncio.CancelledError:
             if not turn.cancelled():
-                # The turn came at the same moment, and is somebody else's now.
+                # The turn came in the same moment: the next request gets it.
                 self._pass_on()
             elif turn in waiting:
                 waiting.remove(turn)
@@ -80,7 +80,7 @@ class RequestQueue:
     def _pass_on(self) -> None:
         """Let the next request have its turn, if one waits."""
         while (waiting := self._next()) is not None:
-            # One that is being given up is cancelled already, but still in the queue.
+            # A cancelled request may still be in the queue.
             if not (turn := waiting.popleft()).done():
                 turn.set_result(None)
                 return

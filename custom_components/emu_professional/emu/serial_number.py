@@ -1,7 +1,7 @@
-"""Serial numbers, in whichever form a meter prints them.
+"""Serial numbers, in different forms in the answers of one meter.
 
-What a meter says is normalized where it is read. What is stored may be in another
-form, of another release or another firmware: it is compared, never equated.
+Serial numbers in answers are normalized by the parser. Stored ones may have the form
+of another release or firmware: compare them with `is_same_meter`, not with `==`.
 """
 
 from functools import lru_cache
@@ -11,15 +11,15 @@ from functools import lru_cache
 def normalized(serial_number: str) -> str:
     """Return a serial number without blanks around it and without leading zeros.
 
-    Nobody has published the form of the data logger's column: `0022350001` and
-    ` 22350001` there are the meter that status.json calls `22350001`.
+    The form of the data logger's column is unpublished: `0022350001` and ` 22350001`
+    there count as the meter with `22350001` in status.json.
     """
     text = serial_number.strip()
     return text.lstrip("0") or text[:1]
 
 
 def is_same_meter(serial_number: str | None, other: str | None) -> bool:
-    """Return whether two serial numbers are known, and of the same meter."""
+    """Return whether both serial numbers are known and denote the same meter."""
     if serial_number is None or other is None:
         return False
     return normalized(serial_number) == normalized(other)

@@ -1,6 +1,7 @@
-"""Tells which tariff counts: the one whose register moved last.
+"""The active tariff, from the registers of T1 and T2.
 
-Pure: no I/O, no clock. The meter reports no tariff, but its registers of T1 and T2.
+The meter does not report it; it is the tariff of the register with the last gain.
+Pure: no I/O, no clock.
 """
 
 from collections.abc import Mapping
@@ -21,24 +22,24 @@ _REGISTERS: Final = tuple(
 class TariffWatch:
     """Follows the registers of both tariffs, import and export.
 
-    `tariff` is None until a register has moved, and after a time without readings
-    in which those of both tariffs did.
+    `tariff` is None before the first gain of a register, and after an outage in which
+    both tariffs gained.
     """
 
     def __init__(self) -> None:
-        """Begin without a register."""
+        """Begin without a reading."""
         self.tariff: Tariff | None = None
         self._registers: dict[str, tuple[Decimal, datetime]] = {}
 
     def accept(self, values: Mapping[str, Value], at: datetime) -> Tariff | None:
-        """Return the tariff after the registers, in kWh, of a time, UTC."""
+        """Return the tariff at a time (UTC) with these registers in kWh."""
         moved: dict[Tariff, timedelta] = {}
         for key, tariff in _REGISTERS:
             value = values.get(key)
             if not isinstance(value, Decimal):
                 continue
             before, seen = self._registers.get(key, (value, at))
-            # A register that restarted is lower: that is no energy of its tariff.
+            # A restarted register is lower: no energy of its tariff.
             if value > before:
                 moved[tariff] = max(at - seen, moved.get(tariff, timedelta()))
             self._registers[key] = value, at
@@ -49,10 +50,10 @@ class TariffWatch:
         return self.tariff
 
     def _after_both(self, passed: timedelta) -> Tariff | None:
-        """Return the tariff after registers of both have moved since the last look.
+        """Return the tariff after a gain of both since the last reading.
 
-        Between two polls it was switched once. In a longer time it may have been
-        switched back.
+        Between two polls the tariff was switched once. In a longer time it may have
+        been switched back.
         """
         if self.tariff is None or passed > HOLD:
             return None

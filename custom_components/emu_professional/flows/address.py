@@ -10,7 +10,7 @@ _NAME: Final = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
 
 
 def parse_host(text: str) -> tuple[str, int]:
-    """Return host and port of an address that an owner typed or pasted.
+    """Return host and port of a typed or pasted address.
 
     An IP address or a name, with or without a port, or the whole URL of the meter's
     web page. Raises ValueError for anything else.
@@ -22,7 +22,7 @@ def parse_host(text: str) -> tuple[str, int]:
     try:
         url = URL(f"http://{text}")
     except IndexError as err:
-        # yarl raises it for some addresses that end too early.
+        # yarl raises it for some truncated addresses.
         raise ValueError(text) from err
     if not url.host or not url.port or len(url.host) > _LONGEST_NAME:
         raise ValueError(text)

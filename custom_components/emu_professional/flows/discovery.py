@@ -40,7 +40,7 @@ class DiscoveryFlow(MeterFlow):
             self._look_again(info)
             return self.async_abort(reason="already_configured")
         async_end(self.hass, info)
-        # The owner may have changed or removed the entry meanwhile.
+        # The owner may have changed or removed the entry during the requests.
         is_there = self.hass.config_entries.async_get_entry(entry.entry_id) is entry
         if is_there and entry.data == data_then:
             if verdict is Verdict.MOVED:

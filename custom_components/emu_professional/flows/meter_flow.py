@@ -1,4 +1,4 @@
-"""The common part of all dialogs that connect to a meter."""
+"""The common part of all dialogs with a meter."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -143,9 +143,9 @@ class MeterFlow(ConfigFlow):
         return self.async_abort(reason="already_configured")
 
     async def _async_follow_owner(self, entry: ConfigEntry, status: Status) -> None:
-        """Move an entry to the address at which its owner has just found the meter."""
-        # A stored password goes only to a device that has proved to know it: the
-        # owner has entered it in this dialog, or the meter has none.
+        """Move an entry to the address found by its owner."""
+        # Without a password in this dialog the device has not proved to be the meter,
+        # and must not get the stored one at the next set-up.
         is_trusted = self._password or not entry.data.get(CONF_PASSWORD)
         if not is_trusted or not is_status_of(entry, status, None):
             return
@@ -163,13 +163,13 @@ class MeterFlow(ConfigFlow):
         )
 
     def _entry_of(self, serial_number: str) -> ConfigEntry | None:
-        """Return the entry of a meter, whatever form its serial number had then."""
+        """Return the entry of a meter; its serial number may have another form."""
         entries = self._async_current_entries(include_ignore=True)
         same = (e for e in entries if is_same_meter(e.unique_id, serial_number))
         return next(same, None)
 
     def _abort_answered_discoveries(self) -> None:
-        """Remove the discovery cards of a meter that was added in another way."""
+        """Remove the discovery cards of a meter added in another way."""
         for flow in self._other_discoveries(
             lambda info: (
                 info.ip == self._host or format_mac(info.macaddress) == self._mac

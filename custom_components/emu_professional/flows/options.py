@@ -82,7 +82,7 @@ class EmuOptionsFlow(OptionsFlowWithReload):
     async def async_step_kept_firmware(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Handle the answer to the form that describes the stored firmware."""
+        """Handle the form with the description of the stored firmware."""
         return await self.async_step_firmware(user_input)
 
     async def _async_take_firmware(self, user_input: dict[str, Any]) -> str | None:
