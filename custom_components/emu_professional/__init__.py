@@ -41,6 +41,7 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
 
 async def async_setup_entry(hass: HomeAssistant, entry: EmuConfigEntry) -> bool:
     """Set up a meter."""
+    # First of all: a firmware on trial may be the reason why the meter is silent.
     firmware_updater_of(hass, entry).async_look_back()
     meter = EmuCoordinator(hass, entry)
     await meter.async_config_entry_first_refresh()
@@ -53,6 +54,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: EmuConfigEntry) -> bool:
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
     await backfill.async_start()
     await logbook.async_start()
+    # Last: the first check reads the data of all coordinators.
     issues.async_watch(hass, entry)
     return True
 

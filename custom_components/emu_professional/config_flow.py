@@ -79,6 +79,7 @@ class EmuConfigFlow(DiscoveryFlow, domain=DOMAIN):
         error = await self._async_connect()
         if error == "invalid_auth":
             async_end(self.hass, discovery_info)
+            # Probably the protected meter of an entry added by hand.
             if self._is_of_entry_without_mac():
                 return self.async_abort(reason="already_configured")
             self.context["title_placeholders"] = {"name": f"{NAME} ({self._host})"}

@@ -71,6 +71,7 @@ class LoggedDemand:
         self._reset()
 
     def _reset(self) -> None:
+        # Records of the future are rejected by `feed`, with the clock of that moment.
         self._filter = RecordFilter(self._serial_number, latest=1 << 40)
         self._intervals = LoggedIntervals()
         self._judged = self._intervals
@@ -122,6 +123,7 @@ class LoggedDemand:
 
     def fed(self, records: Iterable[Record], latest: int) -> LoggedDemand:
         """Return a copy with more records."""
+        # The event loop reads this object while a thread works on the copy.
         demand = deepcopy(self)
         demand.feed(records, latest)
         return demand

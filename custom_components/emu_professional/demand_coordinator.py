@@ -171,8 +171,10 @@ class DemandCoordinator(DataUpdateCoordinator[DemandData]):
     @callback
     def _follow_logger(self) -> None:
         """Take the new records; read missing ones in the background."""
+        # The new records stay queued until the read in progress has ended.
         if self._is_reading:
             return
+        # In another time zone the months begin at other times.
         if (zone := dt_util.get_default_time_zone()) != self._zone:
             self._begin(zone)
         records = [*self._logbook.logger_records]
@@ -180,6 +182,7 @@ class DemandCoordinator(DataUpdateCoordinator[DemandData]):
         newest = self._logbook.newest_record
         if newest is not None:
             position = self._logged.position
+            # Without a gap after the position, the new records are enough.
             if position is not None and records and records[0].index <= position + 1:
                 self._feed(records)
             if self._logged.position != newest.index:
@@ -221,6 +224,8 @@ class DemandCoordinator(DataUpdateCoordinator[DemandData]):
         first = 0 if position is None else position + 1
         if last < first:
             return
+        # Of years of records only two months are needed, and the record before them:
+        # it has the initial register of their first interval.
         if last - first >= LOGGER_SIZE:
             months = next_month(month_of(self._meter_time(), self._zone), -1)
             since = month_begin(months, self._zone) - HOUR
@@ -259,6 +264,7 @@ class DemandCoordinator(DataUpdateCoordinator[DemandData]):
         """Update the data, and the time of its next change."""
         now = self._meter_time()
         month = month_of(now, self._zone)
+        # Logged intervals have precedence: they include those of an outage.
         known, peaks = [self._last_observed], self._observed
         if self._logged.position is not None:
             known, peaks = [self._logged.last, *known], self._logged.peaks

@@ -179,6 +179,7 @@ def add_when_reported[DescriptionT: EmuEntityDescription](
 ) -> None:
     """Add each entity once the meter reports its value."""
     coordinator = entry.runtime_data.meter
+    # Some quantities depend on the meter's variant, others appear with a new firmware.
     missing = list(descriptions)
 
     @callback

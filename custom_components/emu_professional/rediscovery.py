@@ -50,6 +50,7 @@ def async_sighting(hass: HomeAssistant, info: DhcpServiceInfo) -> Sighting:
     """Return the sighting of a discovery, and count this look."""
     sightings = hass.data.setdefault(_SIGHTINGS, {})
     sighting = sightings.get(info.macaddress)
+    # At another address, the planned look at the former one is pointless.
     if sighting is None or sighting.ip != info.ip:
         async_end(hass, info)
         sighting = sightings[info.macaddress] = Sighting(info.ip)

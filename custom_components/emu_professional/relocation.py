@@ -102,6 +102,7 @@ async def _async_judge_protected(
 ) -> Verdict:
     """Return the verdict for a meter with a password."""
     known = await async_load_fingerprint(hass, entry)
+    # Another device must not get the password.
     if known is None or fingerprint != known:
         LOGGER.debug("%s: %s does not answer as it did", entry.title, host)
         return Verdict.UNCLEAR

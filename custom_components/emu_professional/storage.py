@@ -115,6 +115,7 @@ def entry_store(
 ) -> EntryStore:
     """Return the only store of an entry's file of this name."""
     key = f"{DOMAIN}.{entry.entry_id}{name and '.'}{name}"
+    # Two objects would have two locks for one file.
     stores = hass.data.setdefault(_STORES, {})
     if key not in stores:
         stores[key] = EntryStore(hass, key, check, entry)

@@ -217,6 +217,7 @@ class TableReader[R]:
     def feed(self, data: bytes) -> list[R]:
         """Return the records of the lines completed by these bytes."""
         *lines, self._rest = (self._rest + data).replace(b"\r", b"\n").split(b"\n")
+        # A document without line ends must not fill the memory.
         if len(self._rest) > _LONGEST_LINE:
             lines.append(self._rest)
             self._rest = b""

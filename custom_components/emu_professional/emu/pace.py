@@ -96,9 +96,11 @@ class Pace:
         """Learn from a page: seconds until its first and until its last byte."""
         sample = _Sample(records, first, max(whole - first, 0.0))
         self._samples.append(sample)
+        # The time of a few records says little about each of them.
         if records >= _FEW or not self._sent:
             self._sent = sample.rest / max(records, 1)
         self._made = self._made_each()
+        # Sizes grow in steps: a page beyond the meter's power would be lost.
         self._largest = max(_GROWTH * records, self._largest)
 
     def shrink(self, records: int) -> None:

@@ -17,6 +17,7 @@ from .pace import MOST_RECORDS
 def in_order[R: Record | LogbookRecord](came: Sequence[R]) -> tuple[list[R], list[R]]:
     """Return records in order, each index once, and those with a damaged index."""
     steps = [after.index - before.index for before, after in pairwise(came)]
+    # Nearly always all indices ascend, or the newest record comes first.
     if min(steps, default=1) > 0:
         return list(came), []
     if max(steps) < 0:

@@ -95,6 +95,7 @@ def parse_readings(
     Only values that differ from `previous` are parsed: three of four stay the same at
     a poll. Raises MeterUnexpectedAnswer for a document without any known quantity.
     """
+    # Missing keys are quantities no longer reported, for instance by other firmware.
     if previous is None or previous.document.keys() != document.keys():
         previous = _NOTHING_READ
     values = dict(previous.values)
@@ -197,6 +198,7 @@ class Continuity:
             value = readings.values.get(key)
             if not isinstance(value, Decimal):
                 continue
+            # A second at least: two readings may come at the same time.
             hours = Decimal(max(math.ceil((at - seen).total_seconds()), 1)) / 3600
             if last <= value <= last + _MOST_POWER_KW * hours:
                 continue

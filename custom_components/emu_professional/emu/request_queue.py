@@ -90,6 +90,7 @@ class RequestQueue:
         live, actions, background = self._waiting.values()
         if live:
             return live
+        # An automation with many actions in a row must not stop the back-fill.
         if actions and not (background and self._passed >= _MOST_PASSED):
             self._passed += 1
             return actions

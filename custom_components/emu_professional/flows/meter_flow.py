@@ -133,6 +133,7 @@ class MeterFlow(ConfigFlow):
         await self._async_set_unique_id_of(self._status)
         self._abort_answered_discoveries()
         entry = self._entry_of(self._status.serial_number)
+        # An ignored meter can be added by hand.
         if entry is None or (
             entry.source == SOURCE_IGNORE and self.source == SOURCE_USER
         ):
