@@ -1,6 +1,6 @@
-"""True time as the simulation sees it: settable, stoppable, faster than life.
+"""True time of the simulation: it can be set, stopped and accelerated.
 
-A meter's own clock may be wrong; that is the meter's affair (see `meter.py`).
+A meter's own clock may differ from it (see `meter.py`).
 """
 
 from datetime import UTC, datetime, timedelta
@@ -29,7 +29,7 @@ class Clock(Protocol):
 
 
 class ManualClock(Clock):
-    """Stands still until it is told otherwise."""
+    """Stands still until it is set or advanced."""
 
     def __init__(self, start: Instant) -> None:
         """Stop the clock at `start`."""
@@ -40,11 +40,11 @@ class ManualClock(Clock):
         return self._now
 
     def set(self, at: Instant) -> None:
-        """Move to `at`, which may lie in the past."""
+        """Set the clock to `at`, also to the past."""
         self._now = _seconds(at)
 
     def advance(self, by: timedelta | float) -> None:
-        """Move on by a time span or by seconds."""
+        """Advance the clock by a time span or by seconds."""
         self._now += by.total_seconds() if isinstance(by, timedelta) else by
 
 
@@ -71,7 +71,7 @@ class RunningClock(Clock):
         return self._origin + (time.monotonic() - self._started) * self._speed
 
     def set(self, at: Instant) -> None:
-        """Go on running from `at`."""
+        """Set the clock to `at`; it continues to run."""
         self._origin = _seconds(at)
         self._started = time.monotonic()
 

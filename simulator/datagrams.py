@@ -1,4 +1,4 @@
-"""What a network does to datagrams, for each direction, repeatable by its seed."""
+"""Faults of a network for datagrams, per direction, repeatable by a seed."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,23 +13,23 @@ class Line:
     def __init__(self, seed: int) -> None:
         """Begin without faults."""
         self.loss = 0.0
-        """Chance that a datagram is lost."""
+        """Chance of losing a datagram."""
         self.doubling = 0.0
-        """Chance that it arrives twice, the second time after `jitter` of its own."""
+        """Chance of a second delivery, with its own jitter."""
         self.corruption = 0.0
-        """Chance that one byte of it is another one."""
+        """Chance of a changed byte."""
         self.reordering = 0.0
-        """Chance that it is held back until the next one has passed."""
+        """Chance of a delivery after the next datagram."""
         self.delay = 0.0
-        """Seconds that every datagram takes."""
+        """Delay of each datagram in seconds."""
         self.jitter = 0.0
-        """Most seconds that it takes in addition."""
+        """Largest additional delay in seconds."""
         self.hold = 0.05
-        """Most seconds that a datagram is held back."""
+        """Longest wait for the next datagram, in seconds."""
         self.count = 0
-        """Datagrams that were sent, lost ones included."""
+        """Number of sent datagrams, including lost ones."""
         self.lost = 0
-        """Datagrams that never arrived."""
+        """Number of lost datagrams."""
         self._random = random.Random(seed)
         self._numbers: set[int] = set()
         self._silent_until = 0.0
@@ -41,20 +41,21 @@ class Line:
         self._numbers.update(self.count + number for number in numbers)
 
     def silent_for(self, seconds: float) -> None:
-        """Lose everything that is sent in the next seconds."""
+        """Lose all datagrams sent in the next seconds."""
         self._silent_until = asyncio.get_running_loop().time() + seconds
 
     def clear(self) -> None:
-        """Forget every fault; what is under way arrives."""
+        """Remove all faults; delayed datagrams arrive."""
         self.loss = self.doubling = self.corruption = self.reordering = 0.0
         self.delay = self.jitter = 0.0
         self._numbers.clear()
         self._silent_until = 0.0
 
     def send(self, data: bytes, deliver: Deliver) -> None:
-        """Let a datagram pass, `deliver` it now, later, twice or never."""
+        """Send a datagram; `deliver` is called now, later, twice or never."""
         self.count += 1
-        # Drawn for every datagram, so that one fault does not move the others.
+        # All four are drawn for each datagram, so that setting one chance leaves the
+        # random numbers of the others unchanged.
         loss, doubling, corruption, reordering = (
             self._random.random() for _ in range(4)
         )
@@ -75,7 +76,7 @@ class Line:
             release()
 
     def cut(self) -> None:
-        """Lose everything that is under way."""
+        """Lose all delayed datagrams."""
         for handle in self._under_way:
             handle.cancel()
         self.lost += len(self._under_way)
@@ -132,16 +133,16 @@ class Datagrams:
         """From the meter."""
 
     def silent_for(self, seconds: float) -> None:
-        """Lose everything that is sent in the next seconds, both ways."""
+        """Lose all datagrams sent in the next seconds, in both directions."""
         self.requests.silent_for(seconds)
         self.answers.silent_for(seconds)
 
     def clear(self) -> None:
-        """Forget every fault, both ways."""
+        """Remove all faults, in both directions."""
         self.requests.clear()
         self.answers.clear()
 
     def cut(self) -> None:
-        """Lose everything that is under way, both ways."""
+        """Lose all delayed datagrams, in both directions."""
         self.requests.cut()
         self.answers.cut()

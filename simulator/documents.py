@@ -13,7 +13,7 @@ type Document = dict[str, Json | Literal]
 
 
 class Literal(NamedTuple):
-    """Text that stands in a document as it is, for numbers that Python cannot hold."""
+    """Verbatim text in a document, for numbers beyond Python's types."""
 
     text: str
 

@@ -1,10 +1,8 @@
-"""What happens in a meter's life, in true time.
+"""The events in a meter's life, in true time.
 
-A meter's history is what makes its clock, its registers and its records differ
-from those of a meter that nothing ever happens to.
-
-In the second of an event the record comes first, so that something that happens
-now takes no record back. Live values of that second are those after the event.
+They change its clock, its registers and its records. In the second of an event the
+record comes first, so that a new event never takes a record back. Live values of that
+second are those after the event.
 """
 
 from bisect import bisect_right
@@ -22,7 +20,7 @@ SECONDS_PER_MINUTE = 60
 INTERVALS = range(1, 61)
 """Minutes between two records."""
 LAST = 2**40
-"""Epoch second after which nothing is simulated."""
+"""Last simulated epoch second."""
 
 
 class Status(IntFlag):
@@ -41,7 +39,7 @@ class Status(IntFlag):
 
 @dataclass(frozen=True, slots=True)
 class LoggedSettings:
-    """Settings of the meter whose changes its logbook keeps (chapter "Read-Out Logbook").
+    """Settings of the meter with logged changes (chapter "Read-Out Logbook").
 
     The defaults are the manual's example before its change.
     """
@@ -60,11 +58,11 @@ class LoggedSettings:
 
 @dataclass(frozen=True, slots=True)
 class PowerFailure:
-    """The house and its meter have no power; both ends are moved on to full steps of 5 s.
+    """The house and its meter have no power; both ends move on to full steps of 5 s.
 
-    What has nothing left then does not happen. Nothing is recorded after `begin`
-    until `end`, included, and the registers stand still. The first record
-    afterwards has bit 5.
+    A failure within one step does not happen. There is no record after `begin` until
+    `end`, inclusive, and the registers stand still. The first record afterwards has
+    bit 5.
     """
 
     begin: Instant
@@ -75,8 +73,8 @@ class PowerFailure:
 class ClockChange:
     """The meter's clock is set; the next record has bit 0, and the logbook a record.
 
-    Set back, the meter stamps some records with times it had stamped before; set
-    forward, it leaves some out.
+    After a change backwards some stamps occur again, after one forwards some are
+    missing.
     """
 
     at: Instant
@@ -86,11 +84,11 @@ class ClockChange:
 
 @dataclass(frozen=True, slots=True)
 class ClockSet:
-    """Like `ClockChange`, told by what the clock shows from then on."""
+    """Like `ClockChange`, given by the new difference from true time."""
 
     at: Instant
     offset: int
-    """Seconds by which the meter's clock is ahead of true time."""
+    """The meter's clock minus true time, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +104,8 @@ class IntervalChange:
 class CurrentRatioChange:
     """Other current transformers are set; the next record has bit 1.
 
-    The logbook has a record of it, also where they were the same before. The
-    registers go on: they count what the house takes.
+    The logbook has a record of it, even if the ratio is the same. The registers
+    continue: they count the true energy of the house.
     """
 
     at: Instant
@@ -157,7 +155,7 @@ class NoSynchronization:
 class LogbookFull:
     """The logbook is full from a moment on; records after it have bit 7.
 
-    As if other records had filled it: what it has stays, and is all it gets.
+    As if other records had filled it: it keeps its records, and gets no more.
     """
 
     at: Instant
@@ -167,18 +165,18 @@ class LogbookFull:
 class ModuleMoved:
     """The communication module, and the logger with it, moves to the next meter.
 
-    Until then it sat in another meter with registers of its own, which it showed
-    and recorded. A move that is still to come is planned the same way: the meter's
-    own serial number is that of its last place.
+    Until then it belonged to another meter with its own registers. Moves in the future
+    are given in the same way: the serial number of the configuration is always that of
+    the last meter.
     """
 
     at: Instant
     serial_number: str
-    """Of the meter that the module leaves."""
+    """Of the previous meter."""
     seed: int = 2
-    """Of that meter's household."""
+    """Of the previous meter's household."""
     installed: Instant | None = None
-    """When that meter's registers stood at 0; None: like the meter of today."""
+    """Begin of the previous meter's registers; None: that of the last meter."""
 
 
 type Event = (
@@ -204,34 +202,34 @@ _STATUS = {
 
 
 class Change(NamedTuple):
-    """From an epoch second of true time on, a value is another one."""
+    """A new value from an epoch second of true time on."""
 
     at: int
     value: int
 
 
 class SettingsChange(NamedTuple):
-    """From an epoch second of true time on, the logged settings are these."""
+    """New logged settings from an epoch second of true time on."""
 
     at: int
     settings: LoggedSettings
 
 
 class Stretch(NamedTuple):
-    """A time in which the meter records in equal intervals by an even clock."""
+    """A time of records in equal intervals, without a change of the clock."""
 
     begin: int
-    """Epoch second, true time, after which a record may be due."""
+    """Epoch second, true time; records are due after it."""
     end: int
-    """Epoch second of the last one that may be due."""
+    """Epoch second of the last due record, at most."""
     offset: int
-    """Seconds by which the meter's clock is ahead of true time."""
+    """The meter's clock minus true time, in seconds."""
     interval: int
     """Seconds"""
 
 
 class History:
-    """Everything that happened to a meter, in order."""
+    """All events of a meter, in order."""
 
     def __init__(
         self,
@@ -241,11 +239,11 @@ class History:
         interval: int,
         logged_settings: LoggedSettings,
     ) -> None:
-        """Take events in any order; the clock begins `clock_offset` seconds ahead.
+        """Initialize with events in any order.
 
-        `interval` is the minutes between two records, `logged_settings` the meter's
-        settings at first. Of two events at the same second the one given first
-        happens first.
+        `clock_offset` is the meter's clock minus true time at first, in seconds,
+        `interval` the minutes between two records, `logged_settings` the first
+        settings. Two events of the same second keep their order.
         """
         events = sorted(events, key=_begin)
         self.failures = _spans(
@@ -253,23 +251,23 @@ class History:
             for event in events
             if isinstance(event, PowerFailure)
         )
-        """Without power, apart and in order; they begin and end at full steps."""
+        """Disjoint power failures, in order; they begin and end at full steps."""
         self.unsynchronized = _spans(
             Span(epoch(event.begin), epoch(event.end))
             for event in events
             if isinstance(event, NoSynchronization)
         )
-        """Without a time server, apart and in order."""
+        """Disjoint times without a time server, in order."""
         self.moves = [event for event in events if isinstance(event, ModuleMoved)]
         self.offsets = list(_offsets(events, clock_offset))
         self.intervals = list(_intervals(events, interval))
         self.settings_changes = list(_settings_changes(events, logged_settings))
-        """The first one is that of the beginning."""
+        """The first one is the initial setting."""
         self.flags = [*self._clock_flags(), *self._failure_flags(), *_flags(events)]
         """Bits of the first record after a moment."""
         full = [epoch(event.at) for event in events if isinstance(event, LogbookFull)]
         self.logbook_full = min(full, default=LAST)
-        """Epoch second since which the logbook is full by an event."""
+        """First epoch second of a logbook filled by an event."""
 
     def has_power(self, at: int) -> bool:
         """Return whether the meter has power at an epoch second."""
@@ -277,11 +275,11 @@ class History:
         return ended == len(self.failures) or at < self.failures[ended].begin
 
     def offset(self, at: int) -> int:
-        """Return by how many seconds the meter's clock is ahead at an epoch second."""
+        """Return the meter's clock minus true time at an epoch second, in seconds."""
         return _value(self.offsets, at)
 
     def logged_settings(self, at: int) -> LoggedSettings:
-        """Return the settings that the logbook keeps at an epoch second."""
+        """Return the logged settings at an epoch second."""
         later = bisect_right(self.settings_changes, at, key=lambda change: change.at)
         return self.settings_changes[later - 1].settings
 

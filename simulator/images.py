@@ -1,6 +1,6 @@
 """Firmware images for the simulated module: `python -m simulator.images --help`.
 
-Signed ones are made by imgtool, MCUboot's own tool, which is imported only then.
+Signed images are made by imgtool, MCUboot's own tool, imported only for them.
 """
 
 import argparse
@@ -27,7 +27,7 @@ _LABEL = b"Simulated firmware, trait "
 
 
 class Trait(Enum):
-    """What is wrong with an image."""
+    """Fault of an image."""
 
     GOOD = "good"
     NO_WEB_PAGE = "no-web-page"
@@ -43,7 +43,7 @@ class Trait(Enum):
 
 
 def trait_of(image: bytes) -> Trait:
-    """Return how an image that boots behaves; foreign images are good."""
+    """Return the fault of an image; a foreign image is good."""
     try:
         payload = read_image(image).payload
     except BadImageError:
@@ -72,9 +72,9 @@ def signed_image(
 ) -> bytes:
     """Return a signed image; the same arguments give the same bytes.
 
-    `version` is "1.2.3", or "1.2.3.4" (imgtool's "1.2.3+4") with a build number, `size` that of the whole
-    file in bytes. Raises `ImportError` without imgtool, `ValueError` if `size` has
-    no room for header, label and TLVs.
+    `version` is "1.2.3", or "1.2.3.4" (imgtool's "1.2.3+4") with a build number; `size`
+    is the size of the whole file in bytes. Raises `ImportError` without imgtool,
+    `ValueError` if `size` has no room for header, label and TLVs.
     """
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from imgtool.image import Image  # type: ignore[import-untyped]
@@ -143,7 +143,7 @@ def _imgtool_version(text: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write an image that the simulated module accepts, or one with a fault."""
+    """Write a good image for the simulated module, or one with a fault."""
     parser = argparse.ArgumentParser(
         prog="python -m simulator.images",
         description="Writes a signed firmware image for the simulated meter.",

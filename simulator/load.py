@@ -1,12 +1,11 @@
 """A three-phase household with a heat pump and 9 kWp on its roof.
 
-Pure: power is a function of seed and time only. Every day follows one of 36 day
-patterns (daylight of the month x working day or weekend x weather), so that the
-energy of years is known after looking at 36 days. Inside a day the power is
-constant for steps of 5 s and made of whole watts, so that energy is exact.
+Pure: power is a function of seed and time only. Each day has one of 36 patterns
+(daylight of the month x working day or weekend x weather): the energy of years follows
+from 36 days. Inside a day the power is constant for steps of 5 s, and a whole number of
+watts, so that energy is exact.
 
-Days and tariffs follow fixed UTC+1, like a ripple control receiver that knows no
-summer time.
+Days and tariffs follow fixed UTC+1, like a ripple control receiver without summer time.
 """
 
 from collections.abc import Callable
@@ -45,7 +44,7 @@ AVERAGED = (
     *("i_L123", "i_L1", "i_L2", "i_L3"),
     "i_N",
 )
-"""Columns whose means are known, in the data logger's order."""
+"""Columns with means, in the data logger's order."""
 
 SUNNY, MIXED, OVERCAST = range(3)
 
@@ -80,7 +79,7 @@ class Energies(NamedTuple):
 
 
 class Pattern(NamedTuple):
-    """What makes one day differ from another."""
+    """Pattern of a day."""
 
     daylight: int
     """0 (December and January) to 5 (June and July)."""
@@ -90,7 +89,7 @@ class Pattern(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Appliance:
-    """Something that is switched on at certain hours and chops its own power."""
+    """An appliance with switching times, and a duty cycle while it is on."""
 
     name: str
     phase: int
@@ -184,7 +183,7 @@ class Household:
         self._days: dict[Pattern, Day] = {}
 
     def pattern(self, day: int) -> Pattern:
-        """Return the pattern that a day follows."""
+        """Return the pattern of a day."""
         if day not in self._patterns:
             self._patterns[day] = self._made_pattern(day)
         return self._patterns[day]
@@ -217,7 +216,7 @@ def day_and_second(at: int) -> tuple[int, int]:
 
 
 def day_begin(day: int) -> int:
-    """Return the epoch second at which a UTC+1 day begins."""
+    """Return the epoch second of the begin of a UTC+1 day."""
     return day * DAY_SECONDS - ZONE_SECONDS
 
 
@@ -227,7 +226,7 @@ def weekday[Days: (int, Counts)](day: Days) -> Days:
 
 
 def high_tariff(weekday: int) -> tuple[int, int]:
-    """Return the seconds of the day between which tariff T1 is on; T2 is the rest."""
+    """Return begin and end of tariff T1 in seconds of the day; the rest is T2."""
     if weekday == 6:
         return 0, 0
     return 7 * 3600, (13 if weekday == 5 else 20) * 3600
@@ -258,7 +257,7 @@ class _Chance:
     def wander(self, name: str, limit: int, steps: int) -> Reals:
         """Return a day-long broken line with a corner every `steps` steps.
 
-        It begins and ends at 0, so that two days join without a jump.
+        It begins and ends at 0: no jump between two days.
         """
         corners = self.integers(name, limit, STEPS_PER_DAY // steps + 1)
         corners[0] = corners[-1] = 0
@@ -317,8 +316,8 @@ def _active_powers(chance: _Chance, pattern: Pattern) -> list[Integers]:
         _rounded(power) + chance.integers(f"p{phase}", 12, STEPS_PER_DAY)
         for phase, power in enumerate(powers)
     ]
-    # Even totals in even steps, odd ones in odd steps: no step shows the total
-    # of the step before, so that whoever looks sees a living meter.
+    # Even totals in even steps, odd ones in odd steps: the total changes at each step,
+    # as on a real meter.
     whole[0] += (sum(whole) + _STEPS) & 1
     return whole
 

@@ -1,7 +1,7 @@
-"""The logbook: when the clock or a logged setting was set, and what it was before.
+"""The logbook: changes of the clock and of logged settings.
 
-Nothing is stored: what happened is in the meter's history, and the registers of
-the moment are computed when somebody asks for them.
+Nothing is stored: the changes are in the meter's history, and the registers of their
+moment are computed on request.
 """
 
 from bisect import bisect_left, bisect_right
@@ -19,7 +19,7 @@ type Field = int | str
 
 
 class Unchanged(Enum):
-    """What stands in "pre change(if)" and "time stamp after change" without a change."""
+    """Content of "pre change(if)" and "time stamp after change" without a change."""
 
     REPEATED = auto()
     """The same value again, as the manual's example has it."""
@@ -30,17 +30,17 @@ class Unchanged(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogbookConfig:
-    """How a logbook is made, and how it reads what its manual leaves open.
+    """Configuration of a logbook, including the gaps of the manual.
 
-    The manual has a status bit for a full logbook, but does not say what happens
-    then. By default nothing more is written, as usual for logbooks of what matters
-    to billing: a ring is never full, and to overwrite would be to forget a change.
+    The manual has a status bit for a full logbook, but leaves open what follows. By
+    default nothing more is written, as usual for changes relevant to billing: a ring
+    buffer is never full, and would lose a change.
     """
 
     depth: int = MOST_LOGBOOK_RECORDS
-    """Records that it holds, 1 or more; with the last one it is full."""
+    """Capacity in records, 1 or more; with the last one it is full."""
     overwrites: bool = False
-    """Whether, once full, the next record takes the place of the oldest."""
+    """Whether a full logbook overwrites its oldest record."""
     first_index: int = 1
     """Of the first record ever."""
     unchanged: Unchanged = Unchanged.REPEATED
@@ -50,11 +50,11 @@ class LogbookRecord(NamedTuple):
     """One record, its fields in the order of the chapter "CSV-File Structure"."""
 
     stamp: int
-    """The meter's clock before it was set, if it was, epoch second, UTC."""
+    """The meter's clock before the change, epoch second, UTC."""
     stamp_after: int
-    """The meter's clock after that."""
+    """The meter's clock after the change."""
     index: int  # type: ignore[assignment]
-    """Takes the place of `tuple.index`, which nobody misses."""
+    """Hides `tuple.index`, not used here."""
     serial_number: str
     active_import_t1: int
     """Wh, like all active energies"""
@@ -62,7 +62,7 @@ class LogbookRecord(NamedTuple):
     active_export_t1: int
     active_export_t2: int
     load_profile_index: int
-    """Of the next record of the data logger, whose status tells of the change."""
+    """Of the next record of the data logger, with the status bit of the change."""
     ct_primary: int
     """A, like all of the current transformers"""
     ct_primary_before: int
@@ -85,15 +85,15 @@ _FIRST_SETTING = LogbookRecord._fields.index("ct_primary")
 
 
 class Logbook:
-    """Knows every record that a meter ever makes, also those of the future.
+    """Computes the logbook records of all times, also of the future.
 
-    What is set in the same second is one record.
+    Changes of the same second are one record.
     """
 
     def __init__(
         self, config: LogbookConfig, history: History, modules: Sequence[Module]
     ) -> None:
-        """Write down what happens to the meters of `modules`, the present one last."""
+        """Initialize for the meters of `modules`, the present one last."""
         if config.depth < 1:
             raise ValueError(f"A logbook holds a record or more, not {config.depth}")
         self.config = config
@@ -101,7 +101,7 @@ class Logbook:
         self._modules = modules
         self._moments = _moments(history, modules[0].metrology.installed)
         self.full_since = history.logbook_full
-        """Epoch second since which it is full."""
+        """First epoch second of a full logbook."""
         if len(self._moments) >= config.depth:
             filled = self._moments[config.depth - 1]
             self.full_since = min(filled, self.full_since)
@@ -117,7 +117,7 @@ class Logbook:
         return self.config.first_index - 1 + bisect_right(self._moments, at)
 
     def oldest_index(self, at: int) -> int:
-        """Return the index of the oldest record that is still there at an epoch second."""
+        """Return the index of the oldest existing record at an epoch second."""
         oldest = self.newest_index(at) - self.config.depth + 1
         return max(self.config.first_index, oldest)
 

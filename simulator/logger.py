@@ -1,7 +1,7 @@
 """The data logger: the load profile as a pure function of time and history.
 
-Nothing is stored. A record is computed when somebody asks for it, from the same
-registers and powers that the meter shows (see `measuring.py`).
+Nothing is stored. A record is computed on request, from the same registers and powers
+as the meter's live values (see `measuring.py`).
 """
 
 from bisect import bisect_right
@@ -21,26 +21,29 @@ from .measuring import Metrology, Registers
 FIFTEEN_MINUTES = 15
 THREE_YEARS = 3 * 365 * 96
 LONGEST_DELAY = 84
-"""Seconds after which a record of a real meter was seen; nobody saw an earlier look."""
+"""Seconds after its stamp at which a record of a real meter was readable.
+
+It may have been readable before: there is one observation only.
+"""
 _FIRST_INDICES = 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoggerConfig:
-    """How a logger is made, and how it reads what its manual leaves open."""
+    """Configuration of a logger, including the gaps of the manual."""
 
     interval: int = FIFTEEN_MINUTES
     """Minutes between two records at first, 1 to 60."""
     depth: int = THREE_YEARS
-    """Records that it holds, 1 or more; the next one takes the place of the oldest."""
+    """Capacity in records, 1 or more; a full logger overwrites its oldest record."""
     first_index: int | None = None
-    """Of the first record ever; None: another one for each serial number."""
+    """Of the first record ever; None: derived from the serial number."""
     delay: int = LONGEST_DELAY
-    """Seconds from a record's stamp until it can be read, at most: others take less."""
+    """Longest time from a record's stamp until it is readable, in seconds."""
     means: bool = True
-    """Power and current are means of the interval; else those shown at the stamp."""
+    """Power and current are means of the interval, else momentary values at its end."""
     signed: bool = True
-    """Power and current are negative on export; else they have no sign."""
+    """Power and current are negative on export, else without sign."""
 
 
 class Record(NamedTuple):
@@ -49,7 +52,7 @@ class Record(NamedTuple):
     stamp: int
     """End of the interval by the meter's clock, epoch second, UTC."""
     index: int  # type: ignore[assignment]
-    """Takes the place of `tuple.index`, which nobody misses."""
+    """Hides `tuple.index`, not used here."""
     status: int
     """Bits, see `history.Status`."""
     serial_number: str
@@ -124,16 +127,16 @@ _EMPTY = Block(
 
 
 class Module(NamedTuple):
-    """The meter in which the logger sat until a moment."""
+    """The meter of the logger until a moment."""
 
     until: int
-    """Epoch second, true time, from which on it sat in the next one."""
+    """Epoch second, true time, of the move to the next meter."""
     serial_number: str
     metrology: Metrology
 
 
 class Logger:
-    """Knows every record that a meter ever makes, also those of the future."""
+    """Computes the records of all times, also of the future."""
 
     def __init__(
         self,
@@ -142,7 +145,7 @@ class Logger:
         modules: Sequence[Module],
         logbook_full: int,
     ) -> None:
-        """Record what the meters of `modules` measure, the present one last.
+        """Initialize for the meters of `modules`, the present one last.
 
         Records after the epoch second `logbook_full` have bit 7.
         """
@@ -170,7 +173,7 @@ class Logger:
         return self.first_index - 1 + self._count(at)
 
     def newest_index(self, at: int) -> int:
-        """Return the index of the last record that can be read at an epoch second.
+        """Return the index of the last readable record at an epoch second.
 
         It is `first_index` - 1 while there is none.
         """
@@ -180,18 +183,18 @@ class Logger:
         return newest
 
     def oldest_index(self, at: int) -> int:
-        """Return the index of the oldest record that is still there at an epoch second."""
+        """Return the index of the oldest existing record at an epoch second."""
         oldest = self.newest_index(at) - self.config.depth + 1
         return max(self.first_index, oldest)
 
     def recorded_at(self, index: int) -> int:
-        """Return when a record is made, epoch second, true time."""
+        """Return the time of a record, epoch second, true time."""
         number = index - self.first_index
         run = self._runs[bisect_right(self._runs, number, key=_number) - 1]
         return run.begin + (number - run.number) * run.interval
 
     def readable_at(self, index: int) -> int:
-        """Return from when on a record can be read, unless a later one can before."""
+        """Return the time at which a record becomes readable, epoch second."""
         # Knuth's multiplicative hash: as good as random, and always the same.
         delay = (index * 2_654_435_761 % 2**32 >> 8) % (self.config.delay + 1)
         return self.recorded_at(index) + delay
@@ -241,7 +244,7 @@ class Logger:
     def _numbered_flags(self, installed: int) -> Counts:
         flags: dict[int, int] = {}
         for at, bit in self._history.flags:
-            # A power failure that ended with the installation was not the meter's.
+            # A power failure before the installation is not the meter's.
             if at > installed or (at == installed and bit != Status.POWER_FAILURE):
                 number = self._count(at)
                 flags[number] = flags.get(number, 0) | bit
@@ -283,7 +286,7 @@ class Logger:
 
 
 class _Run(NamedTuple):
-    """Records in equal intervals by an even clock."""
+    """Records in equal intervals, without a change of the clock."""
 
     begin: int
     """Epoch second of the first one, true time."""
@@ -292,7 +295,7 @@ class _Run(NamedTuple):
     interval: int
     """Seconds"""
     offset: int
-    """Seconds by which the meter's clock is ahead of true time."""
+    """The meter's clock minus true time, in seconds."""
     length: int
     """Number of records"""
 

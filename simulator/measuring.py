@@ -1,7 +1,7 @@
-"""What the metrology of the meter knows: registers, momentary values, extremes.
+"""The metrology of the meter: registers, momentary values, extremes.
 
-Everything is a pure function of true time. Live values, the data logger and a
-test's expectation all come from here, so that they always agree.
+Everything is a pure function of true time. Live values, the data logger and the
+expectations of tests all come from here, so they always agree.
 """
 
 from bisect import bisect_left, bisect_right
@@ -34,12 +34,12 @@ class Registers:
 
     @property
     def active_import(self) -> int:
-        """Total import, Wh: what T1 and T2 show, added up."""
+        """Total import in Wh: the sum of T1 and T2 as shown."""
         return self.active_import_t1 + self.active_import_t2
 
     @property
     def active_export(self) -> int:
-        """Total export, Wh: what T1 and T2 show, added up."""
+        """Total export in Wh: the sum of T1 and T2 as shown."""
         return self.active_export_t1 + self.active_export_t2
 
 
@@ -105,7 +105,7 @@ class Momentary:
 
 
 class Extreme(NamedTuple):
-    """A lowest or highest value and when it was first shown."""
+    """A lowest or highest value, and the first time it was shown."""
 
     value: int
     at: int
@@ -134,7 +134,7 @@ class Extremes(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """What the meter shows: the registers and momentary values of one moment."""
+    """The displayed registers and momentary values of one moment."""
 
     at: int
     """Epoch second, UTC, true time; a multiple of 5."""
@@ -156,8 +156,8 @@ class Span(NamedTuple):
 class Metrology:
     """Measures a household from the installation of the meter on.
 
-    While a span of `failures` lasts the house takes nothing, so that the registers
-    stand still, and the meter shows nothing: the last snapshot stays.
+    During a span of `failures` the house takes no energy, so the registers stand still,
+    and the last snapshot stays.
     """
 
     def __init__(
@@ -223,7 +223,7 @@ class Metrology:
         return rows
 
     def snapshot(self, at: int) -> Snapshot:
-        """Return what is shown at an epoch second: the last full step of 5 s."""
+        """Return the displayed values at an epoch second: those of the last full step of 5 s."""
         shown = _shown(max(at, self.installed))
         shown = min(shown, self._begins[bisect_left(self._ends, shown)])
         day, second = load.day_and_second(shown - STEP_SECONDS)
@@ -315,10 +315,10 @@ class Metrology:
 
 
 class _Records:
-    """Remembers extremes by the day on which they were set.
+    """Finds the extremes until a time, by day.
 
-    A day repeats a pattern; only the first whole day of a pattern, and days before
-    it that were dark in part, can set a record.
+    A day repeats a pattern: only the first day of a pattern without a power failure,
+    and the days before it with one, can have a new extreme.
     """
 
     def __init__(
@@ -327,7 +327,7 @@ class _Records:
         self._household = household
         self._installed = installed
         self._failures = failures
-        # The step that ends with the installation is the first one ever shown.
+        # The step before the installation is the first one shown.
         self._first_day, _ = load.day_and_second(installed - STEP_SECONDS)
         self._known_until = self._first_day
         self._seen: dict[load.Pattern, int] = {}

@@ -24,7 +24,7 @@ INSTALLED = datetime(2024, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the configuration page shows (chapters "Configuration", `/status.json`)."""
+    """Content of the configuration page (chapters "Configuration", `/status.json`)."""
 
     dhcp: bool = False
     ip_address: str = "10.255.255.7"
@@ -44,36 +44,36 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeterConfig:
-    """How a meter is made."""
+    """Configuration of a simulated meter."""
 
     serial_number: str = "22350001"
     password: str | None = None
     """Of user "admin", at most 20 characters; None or "" is no access protection."""
     seed: int = 1
     installed: Instant = INSTALLED
-    """When the registers stood at 0; moved back to a multiple of 5 s."""
+    """Begin of the registers at 0; moved back to a multiple of 5 s."""
     clock_offset: int = 0
-    """Seconds by which the meter's clock is ahead of true time."""
+    """The meter's clock minus true time, in seconds."""
     show_min_max: bool | None = None
     """None: from serial number 22350000 on."""
     settings: Settings = field(default_factory=Settings)
     events: tuple[Event, ...] = ()
-    """What happens to it, in any order."""
+    """Its events, in any order."""
     logger: LoggerConfig | None = field(default_factory=LoggerConfig)
     """None: a meter without load profile, and so without logbook."""
     logbook: LogbookConfig | None = field(default_factory=LogbookConfig)
     """None: a meter without logbook, whether it has a load profile or not."""
     logged_settings: LoggedSettings = field(default_factory=LoggedSettings)
-    """What the logbook keeps changes of, as it was at first; events change it."""
+    """The initial logged settings; events change them."""
     tables: TableConfig = field(default_factory=TableConfig)
 
 
 class Meter:
-    """A meter that measures one household.
+    """A meter of one household.
 
-    All times of queries are true time. The meter's own clock may be wrong; what
-    the meter stamps with it (`meterdatetime`, times of extremes) is wrong as well.
-    Tariffs are switched from outside by a ripple control receiver, in true time.
+    All times of queries are true time. The meter's own clock may be wrong, and with it
+    its stamps (`meterdatetime`, times of extremes). Tariffs are switched by a ripple
+    control receiver, in true time.
     """
 
     def __init__(self, config: MeterConfig, clock: Clock) -> None:
@@ -83,33 +83,33 @@ class Meter:
         self._watchers: list[Callable[[], None]] = []
         self._settings = config.settings
         self.running_version: str | None = None
-        """Version of the firmware that an updater runs; None: that of the settings."""
+        """Version of the running firmware, set by the updater; None: as in the settings."""
         self.override: Document = {}
-        """Values that replace those of `/meterdata.json`, by key."""
+        """Replaced values of `/meterdata.json`, by key."""
         self.status_override: Document = {}
-        """Values that replace those of `/status.json`, by key."""
+        """Replaced values of `/status.json`, by key."""
         self.password = config.password
         self.tables = config.tables
-        """Replace it to change how tables are printed and asked for."""
+        """Format of the tables; may be replaced."""
         self._set_events(config.events)
 
     @property
     def serial_number(self) -> str:
-        """Eight digits; of the meter in which the module sits now."""
+        """Eight digits; of the module's present meter."""
         return self.module().serial_number
 
     @property
     def installed(self) -> int:
-        """Epoch second since which the registers count."""
+        """Epoch second of the begin of the registers."""
         return self.module().metrology.installed
 
     @property
     def events(self) -> tuple[Event, ...]:
-        """What happened and will happen to the meter."""
+        """The past and future events of the meter."""
         return self._events
 
     def happens(self, *events: Event) -> None:
-        """Let something happen, also in the past or in the future."""
+        """Add events, also in the past or in the future."""
         self._set_events((*self._events, *events))
 
     @property
@@ -121,7 +121,7 @@ class Meter:
     def password(self, password: str | None) -> None:
         if password and len(password) > PASSWORD_LENGTH:
             raise ValueError(f"The password has more than {PASSWORD_LENGTH} characters")
-        # Protection without a password switches itself off, says the manual.
+        # By the manual, protection without a password switches itself off.
         self._password = password or None
 
     @property
@@ -136,13 +136,13 @@ class Meter:
             watcher()
 
     def watch_settings(self, watcher: Callable[[], None]) -> Callable[[], None]:
-        """Call `watcher` after every change of the settings; return how to end it."""
+        """Call `watcher` after each change of the settings; return a function to end it."""
         self._watchers.append(watcher)
         return lambda: self._watchers.remove(watcher)
 
     @property
     def software_version(self) -> str:
-        """Version of the TCP module's firmware, as `/status.json` has it."""
+        """Version of the TCP module's firmware, as in `/status.json`."""
         return self.running_version or self.settings.software_version
 
     @property
@@ -167,7 +167,7 @@ class Meter:
         return epoch(self.clock.now())
 
     def meter_time(self, at: Instant | None = None) -> int:
-        """Return the epoch second that the meter's clock showed at a true time (now)."""
+        """Return the epoch second on the meter's clock at a true time (now)."""
         second = self.now() if at is None else epoch(at)
         return second + self._history.offset(second)
 
@@ -177,7 +177,7 @@ class Meter:
         return self.module(second).metrology.registers(second)
 
     def snapshot(self, at: Instant | None = None) -> Snapshot:
-        """Return what the meter shows at a true time (now): the last full step of 5 s."""
+        """Return the displayed values at a true time (now): those of the last step of 5 s."""
         second = self.now() if at is None else epoch(at)
         return self.module(second).metrology.snapshot(second)
 
@@ -187,7 +187,7 @@ class Meter:
         return self.module(second).metrology.extremes(second)
 
     def module(self, at: Instant | None = None) -> Module:
-        """Return where the communication module sat at a true time (now)."""
+        """Return the meter of the communication module at a true time (now)."""
         second = self.now() if at is None else epoch(at)
         number = bisect_right(self._modules[:-1], second, key=lambda one: one.until)
         return self._modules[number]
@@ -195,8 +195,8 @@ class Meter:
     def has_power(self, at: Instant | None = None) -> bool:
         """Return whether the meter had power at a true time (now).
 
-        A meter without power does not answer. Its methods do: registers stand
-        still, and the last snapshot stays.
+        A meter without power does not answer requests. Its methods still work: the
+        registers stand still, and the last snapshot stays.
         """
         return self._history.has_power(self.now() if at is None else epoch(at))
 
@@ -214,7 +214,7 @@ class Meter:
 
     @property
     def oldest_index(self) -> int:
-        """Index of the oldest record that the logger still has."""
+        """Index of the oldest existing record."""
         return self.logger.oldest_index(self.now())
 
     def records(
@@ -230,7 +230,7 @@ class Meter:
     def data(self, query: Mapping[str, str]) -> bytes | None:
         """Return `/data/` (chapter "Read-Out Data Logger"); None if it has no record.
 
-        It raises `tables.NotANumber` if `tables.garbage_status` says so.
+        Raises `tables.NotANumber` if `garbage_status` of `tables` is set.
         """
         chosen = tables.selection(
             query, self.oldest_index, self.newest_index, self.tables
@@ -245,7 +245,7 @@ class Meter:
 
     @property
     def logged_settings(self) -> LoggedSettings:
-        """The settings that the logbook keeps changes of, now; events change them."""
+        """The present logged settings; events change them."""
         return self._history.logged_settings(self.now())
 
     @property
@@ -257,7 +257,7 @@ class Meter:
 
     @property
     def has_logbook(self) -> bool:
-        """Whether it is a meter with load profile, and has a logbook."""
+        """Whether the meter has a load profile and a logbook."""
         return self._logbook is not None
 
     def logbook_records(
@@ -276,7 +276,7 @@ class Meter:
     def logbook_data(self, query: Mapping[str, str]) -> bytes | None:
         """Return `/logbook/` (chapter "Read-Out Logbook"); None if it has no record.
 
-        It raises `tables.NotANumber` if `tables.garbage_status` says so.
+        Raises `tables.NotANumber` if `garbage_status` of `tables` is set.
         """
         now, logbook = self.now(), self.logbook
         config = replace(
@@ -386,5 +386,5 @@ class Meter:
 
 @lru_cache(maxsize=8)
 def _metrology(seed: int, installed: int, failures: tuple[Span, ...]) -> Metrology:
-    # Shared, because it remembers what it has found out about the years.
+    # Shared: it caches the energies of years.
     return Metrology(household(seed), installed, failures)

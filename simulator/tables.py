@@ -1,7 +1,7 @@
-"""The CSV tables: which records a request asks for, and how they are printed.
+"""The CSV tables: the records of a request, and their format.
 
 The manual leaves much of it open (chapters "Read-Out Data Logger" and "Read-Out
-Logbook"); `TableConfig` has every reading of it, the same for both tables.
+Logbook"); `TableConfig` has an option for each gap, the same for both tables.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ LOGGER_COLUMNS = (
     *("Powerfactor L1 [1/100]", "Powerfactor L2 [1/100]", "Powerfactor L3 [1/100]"),
     "Frequency [1/10 Hz]",
 )
-"""As real meters call them; their first and some other names are published."""
+"""Names on real meters: the first one and some others are published."""
 
 MANUALS_LOGGER_COLUMNS = (
     *("Time stamp", "Index", "Status", "Serial number"),
@@ -45,7 +45,7 @@ MANUALS_LOGGER_COLUMNS = (
     *("Power factor L1", "Power factor L2", "Power factor L3"),
     "Frequency",
 )
-"""As the manual calls them."""
+"""Names in the manual."""
 
 LOGBOOK_COLUMNS = (
     *("Time stamp", "Time stamp after change", "Index", "Serial Number"),
@@ -59,62 +59,62 @@ LOGBOOK_COLUMNS = (
     *("S0 pulse value actual", "S0 pulse value pre change(if)"),
     *("S0 pulse width actual", "S0 pulse width pre change(if)"),
 )
-"""As the manual calls them: nobody has published a real logbook."""
+"""Names in the manual: no real logbook is published."""
 
 LARGEST_NUMBER = 2**32 - 1
-"""That a small server understands."""
+"""Largest number understood by a small server."""
 
 
 class OneSided(Enum):
-    """What `from` or `to` alone means."""
+    """Meaning of `from` or `to` alone."""
 
     OPEN = auto()
     """From there to the newest, or from the oldest to there, both ascending."""
     IGNORED = auto()
-    """As if nothing was asked for: the newest ones."""
+    """Like a request without parameters: the newest ones."""
     SINGLE = auto()
-    """That record alone."""
+    """This record only."""
 
 
 class BeyondTheEnds(Enum):
-    """What a range means that goes beyond the oldest or the newest record."""
+    """Meaning of a range beyond the oldest or the newest record."""
 
     CLIPPED = auto()
-    """The part of it that is there, maybe none."""
+    """Its existing part, perhaps empty."""
     CLAMPED = auto()
-    """Each end moved to the nearest record that is there."""
+    """Each end moved to the nearest existing record."""
     NOTHING = auto()
-    """An empty answer, even if a part is there."""
+    """An empty answer, even if a part exists."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableConfig:
-    """How a meter prints its tables and reads requests for them.
+    """Format of a meter's tables and of requests for them.
 
-    The default is what real meters do, as far as it is known.
+    The defaults are those of real meters, as far as they are known.
     """
 
     separator: str = ";"
     header: bool = True
     """Whether the first line names the columns."""
     manuals_names: bool = False
-    """Whether it does so in the words of the manual."""
+    """Whether these are the names in the manual."""
     line_end: str = "\r\n"
     byte_order_mark: bool = False
     final_line_end: bool = True
     content_type: str = "text/csv"
     chunked: bool = False
-    """Without a Content-Length, like a server that does not know it in time."""
+    """Whether to send the answer in chunks, without a Content-Length."""
     last_ascending: bool = False
-    """Whether `last=x` begins with the oldest of them."""
+    """Whether `last=x` is answered in ascending order."""
     one_sided: OneSided = OneSided.OPEN
     beyond: BeyondTheEnds = BeyondTheEnds.CLIPPED
     garbage_status: int | None = None
-    """HTTP status for what is no number (0 to 2^32 - 1); None: as if it was not there."""
+    """HTTP status for a parameter outside of 0 to 2^32 - 1; None: it is ignored."""
     empty_status: int = 200
-    """HTTP status of an answer without a record, which has the header line at most."""
+    """HTTP status of an answer without a record; it has the header line at most."""
     missing_status: int = 404
-    """HTTP status of a table that the meter does not have."""
+    """HTTP status of a missing table."""
     most: int = MOST_RECORDS
     """Records in one answer; of the logbook there are at most 2048."""
 
@@ -142,10 +142,10 @@ class NotANumber(ValueError):
 def selection(
     query: Mapping[str, str], oldest: int, newest: int, config: TableConfig
 ) -> Selection:
-    """Return what a request asks for, of the records between two indices.
+    """Return the selection of a request among the records between two indices.
 
-    `last` goes before `from` and `to`. Where more than `most` records are asked
-    for, those that come first in the asked order are given.
+    `last` has precedence over `from` and `to`. Of more than `most` records, the first
+    ones in the requested order are given.
     """
     if newest < oldest:
         return NOTHING

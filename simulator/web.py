@@ -20,7 +20,7 @@ HOST = "127.0.0.1"
 
 @dataclass(slots=True)
 class RequestRecord:
-    """A request that has reached the server."""
+    """A received request."""
 
     method: str
     path: str
@@ -297,7 +297,7 @@ class MeterServer:
 
 
 class _Connection(asyncio.Protocol):
-    """Counts a TCP connection and hands what it hears to aiohttp."""
+    """Counts a TCP connection, and passes its data to aiohttp."""
 
     def __init__(self, server: MeterServer, http: asyncio.Protocol) -> None:
         self._server = server
