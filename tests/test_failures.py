@@ -29,7 +29,8 @@ def test_table_is_complete() -> None:
 @pytest.mark.parametrize("kind", ERRORS)
 def test_subclass_has_the_texts_of_its_base(kind: type[MeterError]) -> None:
     """A new class without a row is shown like the class that it is made of."""
-    subclass = type("New", (kind,), {"__init__": lambda self, text: None})
+    members = {"__init__": lambda self, text: None, "is_forbidden": False}
+    subclass = type("New", (kind,), members)
     err = subclass("a reason")
     texts = failures.texts_of(kind)
     assert failures.texts_of(subclass) == texts

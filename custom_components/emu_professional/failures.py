@@ -10,7 +10,6 @@ from .emu.errors import (
     MeterBusy,
     MeterDifferent,
     MeterError,
-    MeterForbidden,
     MeterUnauthorized,
     MeterUnreachable,
     MeterUnsupported,
@@ -34,8 +33,6 @@ TEXTS: Final[dict[type[MeterError], Texts]] = {
     MeterUnreachable: Texts("unreachable", "cannot_connect"),
     MeterBusy: Texts("busy", "cannot_connect"),
     MeterUnauthorized: Texts("unauthorized", "invalid_auth"),
-    # A new password would not help: the meter has not asked for one.
-    MeterForbidden: Texts("unexpected_answer", "invalid_auth"),
     MeterUnsupported: Texts("unsupported", "not_emu_meter"),
     MeterWithoutLogbook: Texts("no_logbook", "not_emu_meter"),
     MeterWithoutLogger: Texts("no_data_logger", "not_emu_meter"),
@@ -51,13 +48,20 @@ def texts_of(kind: type[MeterError]) -> Texts:
     return next(TEXTS[base] for base in kind.__mro__ if base in TEXTS)
 
 
+def _exception_key(err: MeterError) -> str:
+    # A new password would not help: the meter has not asked for one.
+    if isinstance(err, MeterUnauthorized) and err.is_forbidden:
+        return TEXTS[MeterError].exception
+    return texts_of(type(err)).exception
+
+
 def failure[ErrorT: HomeAssistantError](
     err: MeterError, error_class: type[ErrorT], url: str
 ) -> ErrorT:
     """Return an error of Home Assistant with the translated text of a meter's error."""
     return error_class(
         translation_domain=DOMAIN,
-        translation_key=texts_of(type(err)).exception,
+        translation_key=_exception_key(err),
         translation_placeholders={"url": url, "error": str(err)},
     )
 

@@ -13,7 +13,7 @@ from homeassistant.util import dt as dt_util
 from homeassistant.util.hass_dict import HassKey
 
 from .const import DOMAIN
-from .emu.errors import MeterForbidden, MeterUnauthorized
+from .emu.errors import MeterUnauthorized
 
 REAUTH_AFTER: Final = timedelta(minutes=10)
 """Shortest time of refusals before the owner is asked for the password."""
@@ -73,8 +73,7 @@ class PasswordWatch:
         self._is_pausing = True
         has_lasted = self._duration >= REAUTH_AFTER
         # A forbidding meter has not asked for a password.
-        is_forbidden = isinstance(err, MeterForbidden)
-        if has_lasted and self._attempts >= REAUTH_ATTEMPTS and not is_forbidden:
+        if has_lasted and self._attempts >= REAUTH_ATTEMPTS and not err.is_forbidden:
             self._entry.async_start_reauth(self._hass)
 
     @callback

@@ -11,7 +11,6 @@ from typing import Any, Final, NamedTuple
 import aiohttp
 
 from .errors import (
-    MeterForbidden,
     MeterUnauthorized,
     MeterUnexpectedAnswer,
     MeterUnsupported,
@@ -166,7 +165,7 @@ def check_status(status: int, path: str) -> None:
     if status == 401:
         raise MeterUnauthorized("the password is missing or wrong")
     if status == 403:
-        raise MeterForbidden(f"HTTP {status} for {path}")
+        raise MeterUnauthorized(f"HTTP {status} for {path}", is_forbidden=True)
     if status == 404 or 300 <= status < 400:
         error = _UNSUPPORTED.get(path, MeterUnsupported)
         raise error(f"there is no {path} (HTTP {status})")

@@ -19,11 +19,15 @@ class MeterUnreachable(MeterError):
 
 
 class MeterUnauthorized(MeterError):
-    """The meter wants the password of its user "admin", or another one."""
+    """The meter wants the password of its user "admin", or another one.
 
+    `is_forbidden` is true for HTTP 403: a refusal without asking for a password.
+    """
 
-class MeterForbidden(MeterUnauthorized):
-    """The meter refuses for the moment, without asking for a password (HTTP 403)."""
+    def __init__(self, text: str, *, is_forbidden: bool = False) -> None:
+        """Initialize with a clause for the log."""
+        super().__init__(text)
+        self.is_forbidden = is_forbidden
 
 
 class MeterUnexpectedAnswer(MeterError):

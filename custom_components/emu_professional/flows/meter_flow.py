@@ -25,7 +25,7 @@ from homeassistant.helpers.service_info.dhcp import DhcpServiceInfo
 
 from ..const import DOMAIN, LOGGER, NAME
 from ..emu.client import MeterClient
-from ..emu.errors import MeterError, MeterForbidden
+from ..emu.errors import MeterError, MeterUnauthorized
 from ..emu.readings import Status
 from ..emu.serial_number import is_same_meter
 from ..failures import flow_error
@@ -116,7 +116,8 @@ class MeterFlow(ConfigFlow):
         except MeterError as err:
             LOGGER.debug("%s: %s", client.url, err)
             # No owner waits for the answer to a discovery: it is asked again later.
-            if isinstance(err, MeterForbidden) and self.source == SOURCE_DHCP:
+            is_forbidden = isinstance(err, MeterUnauthorized) and err.is_forbidden
+            if is_forbidden and self.source == SOURCE_DHCP:
                 return "unexpected_answer"
             return flow_error(err)
         if self._status.mac:
