@@ -1,0 +1,1 @@
+"""The kept image: given by the owner or downloaded, stored, and forgotten."""

@@ -1,0 +1,1 @@
+"""The updates of a meter's firmware, as its owner sees them."""

@@ -1,0 +1,226 @@
+"""The firmware that is offered, by its number and its hash."""
+
+from dataclasses import replace
+from typing import Any, Final
+
+import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+from pytest_homeassistant_custom_component.typing import WebSocketGenerator
+
+from custom_components.emu_professional.emu.updater.image import read_firmware
+from custom_components.emu_professional.firmware.kept import (
+    FirmwareStore,
+    Source,
+    firmware_store,
+)
+from homeassistant.const import STATE_OFF, STATE_ON
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
+from simulator.images import Trait, signed_image
+from simulator.updater import UpdaterServer
+from simulator.web import MeterServer
+from tests.conftest import SERIAL_NUMBER, put_on_trial, state_of
+
+from .house import FIRMWARE, NEW, Quarter, install, keep, set_up
+
+
+async def test_nothing_given(hass: HomeAssistant, loaded: MockConfigEntry) -> None:
+    """Without a firmware from the owner there is nothing to install."""
+    state = state_of(hass, FIRMWARE)
+    assert state.state == STATE_OFF
+    assert state.attributes["installed_version"] == "1.0.16"
+    assert state.attributes["latest_version"] == "1.0.16"
+
+
+async def test_release_notes(
+    hass: HomeAssistant, given: MockConfigEntry, hass_ws_client: WebSocketGenerator
+) -> None:
+    """The owner reads which image it is and what will be done."""
+    client = await hass_ws_client(hass)
+    await client.send_json_auto_id(
+        {"type": "update/release_notes", "entity_id": FIRMWARE}
+    )
+    notes = (await client.receive_json())["result"]
+    assert read_firmware(NEW).hash.hex() in notes
+    assert "1.0.17" in notes
+    assert "6.0 KiB" in notes
+    await firmware_store(hass).async_remove()
+    await client.send_json_auto_id(
+        {"type": "update/release_notes", "entity_id": FIRMWARE}
+    )
+    assert (await client.receive_json())["result"] is None
+
+
+async def test_older_firmware_only_on_purpose(
+    hass: HomeAssistant, loaded: MockConfigEntry, updater: UpdaterServer
+) -> None:
+    """An older firmware is no update, but can be installed by its version."""
+    older = signed_image("1.0.15", size=6 * 1024)
+    await firmware_store(hass).async_keep(read_firmware(older), Source.UPLOAD)
+    assert state_of(hass, FIRMWARE).state == STATE_OFF
+    with pytest.raises(HomeAssistantError):
+        await install(hass)
+    with pytest.raises(ServiceValidationError):
+        await install(hass, version="1.0.14")
+    assert not updater.requests
+    await install(hass, version="1.0.15")
+    assert updater.running == "1.0.15"
+
+
+SPELLINGS: Final = (
+    "1.0.17",
+    "V1.0.17",
+    "v1.0.17",
+    "1.0.17.0",
+    "1.0.17+0",
+    " 1.0.17 ",
+    "01.00.17",
+    "V 1.0.17",
+    "1.0.18",
+)
+
+
+async def test_spellings_of_what_runs(
+    hass: HomeAssistant,
+    given: MockConfigEntry,
+    updater: UpdaterServer,
+    server: MeterServer,
+    quarter: Quarter,
+) -> None:
+    """However the meter writes it, what runs is not offered, nor asked for."""
+    asked = len(updater.requests)
+    for shown in SPELLINGS:
+        server.meter.status_override["softwareversion"] = shown
+        await quarter()
+        state = state_of(hass, FIRMWARE)
+        versions = [
+            state.attributes[f"{which}_version"] for which in ("installed", "latest")
+        ]
+        assert (state.state, len(set(versions))) == (STATE_OFF, 1), shown
+    assert len(updater.requests) == asked
+
+
+@pytest.mark.parametrize("shown", ["1.0.16", "1.0", "build 5", 9, "9" * 10_000])
+async def test_what_runs_is_known_by_its_hash(
+    hass: HomeAssistant,
+    world_time: None,
+    entry: MockConfigEntry,
+    updater: UpdaterServer,
+    server: MeterServer,
+    quarter: Quarter,
+    hass_storage: dict[str, Any],
+    shown: str,
+) -> None:
+    """An image whose number was never raised on the web page is not offered again.
+
+    One look at the slots a quarter of an hour says so; at no moment is it offered.
+    """
+    put_on_trial(updater, NEW)
+    updater.bootloader.confirm()
+    server.meter.status_override["softwareversion"] = shown
+    offered: list[str] = []
+
+    @callback
+    def watch(event: Any) -> None:
+        if (state := event.data["new_state"]).state == STATE_ON:
+            offered.append(state.entity_id)
+
+    hass.bus.async_listen("state_changed", watch)
+    keep(hass_storage, NEW)
+    await set_up(hass, entry)
+    state = state_of(hass, FIRMWARE)
+    assert state.state == STATE_OFF
+    assert state.attributes["installed_version"] == "1.0.17"
+    assert len(updater.requests) == 1
+    await quarter()
+    assert len(updater.requests) == 2
+    assert FIRMWARE not in offered
+    older = signed_image("1.0.16", size=6 * 1024)
+    await firmware_store(hass).async_keep(read_firmware(older), Source.UPLOAD)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert FIRMWARE not in offered
+    newer = signed_image("1.0.18", size=6 * 1024)
+    await firmware_store(hass).async_keep(read_firmware(newer), Source.UPLOAD)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert state_of(hass, FIRMWARE).state == STATE_ON
+    assert state_of(hass, FIRMWARE).attributes["latest_version"] == "1.0.18"
+
+
+async def test_forgotten_number(
+    hass: HomeAssistant,
+    given: MockConfigEntry,
+    updater: UpdaterServer,
+    server: MeterServer,
+    quarter: Quarter,
+) -> None:
+    """An automation that installs what is offered flashes the module once."""
+    server.meter.status_override["softwareversion"] = "1.0.16"
+    installed = 0
+    for _ in range(3):
+        if state_of(hass, FIRMWARE).state == STATE_ON:
+            await install(hass)
+            installed += 1
+        await quarter()
+        state = state_of(hass, FIRMWARE)
+        assert state.state == STATE_OFF
+        assert state.attributes["installed_version"] == "1.0.17"
+    assert installed == 1
+    # The old image is flashed back by other means; the web page shows no difference.
+    updater.bootloader.mark_pending(permanent=True)
+    updater.bootloader.power_cycle()
+    await quarter()
+    assert state_of(hass, FIRMWARE).state == STATE_ON
+
+
+@pytest.mark.parametrize("trait", [Trait.WRONG_SIGNATURE, Trait.NO_WEB_PAGE])
+async def test_unfit_firmware_is_not_offered_again(
+    hass: HomeAssistant,
+    loaded: MockConfigEntry,
+    updater: UpdaterServer,
+    quarter: Quarter,
+    trait: Trait,
+) -> None:
+    """What the meter has tried in vain comes again only if its owner gives it again."""
+    image = read_firmware(signed_image("1.0.17", size=6 * 1024, trait=trait))
+    for _ in range(2):
+        await firmware_store(hass).async_keep(image, Source.UPLOAD)
+        await hass.async_block_till_done(wait_background_tasks=True)
+        assert state_of(hass, FIRMWARE).state == STATE_ON
+        with pytest.raises(HomeAssistantError):
+            await install(hass)
+        await quarter()
+        assert state_of(hass, FIRMWARE).state == STATE_OFF
+    restarted = FirmwareStore(hass)
+    await restarted.async_load()
+    assert restarted.is_unfit_for(SERIAL_NUMBER)
+
+
+async def test_nothing_is_asked_without_a_firmware(
+    hass: HomeAssistant,
+    loaded: MockConfigEntry,
+    updater: UpdaterServer,
+    quarter: Quarter,
+) -> None:
+    """Who keeps no firmware is asked for nothing over UDP, ever."""
+    await quarter()
+    assert updater.datagrams.requests.count == 0
+
+
+async def test_offered_by_its_number_where_nobody_answers(
+    hass: HomeAssistant,
+    loaded: MockConfigEntry,
+    updater: UpdaterServer,
+    server: MeterServer,
+    quarter: Quarter,
+) -> None:
+    """Its owner reads what to do when trying to install it."""
+    updater.datagrams.requests.loss = 1
+    await firmware_store(hass).async_keep(read_firmware(NEW), Source.UPLOAD)
+    assert state_of(hass, FIRMWARE).state == STATE_OFF
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert state_of(hass, FIRMWARE).state == STATE_ON
+    asked = updater.datagrams.requests.count
+    server.meter.settings = replace(server.meter.settings, online_update=False)
+    await quarter()
+    assert state_of(hass, FIRMWARE).state == STATE_ON
+    assert updater.datagrams.requests.count == asked
