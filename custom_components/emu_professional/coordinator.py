@@ -26,8 +26,8 @@ from .failures import failure
 from .firmware.updater import firmware_updater_of
 from .password import password_watch_of
 from .relocation import async_learn_fingerprint
+from .stagger import place_of, time_behind
 from .storage import EntryStore, entry_store
-from .turns import place_of, time_behind
 
 _STORE_DELAY = 900
 
