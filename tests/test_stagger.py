@@ -48,7 +48,7 @@ def requests(meter: MeterServer, path: str) -> list[float]:
 async def test_polls_are_spread(
     hass: HomeAssistant, world_time: None, meters: list[MeterServer], skip: Skip
 ) -> None:
-    """Meters that are set up at the same moment have their turns one after another."""
+    """Meters that are set up at the same moment are polled one after another."""
     assert await async_setup_component(hass, DOMAIN, {})
     await pass_slowly(hass, skip, 14 * INTERVAL)
     polls = [requests(meter, "/meterdata.json") for meter in meters]
@@ -56,9 +56,9 @@ async def test_polls_are_spread(
         after - before for one in polls for before, after in pairwise(one)
     )
     assert longest_wait < INTERVAL + OFFSET + 2 * STEP
-    turns = sorted(one[-1] for one in polls)
-    turns.append(turns[0] + INTERVAL)
-    longest_pause = max(after - before for before, after in pairwise(turns))
+    newest = sorted(one[-1] for one in polls)
+    newest.append(newest[0] + INTERVAL)
+    longest_pause = max(after - before for before, after in pairwise(newest))
     assert longest_pause < 2 * INTERVAL / METERS + OFFSET
 
 

@@ -26,13 +26,13 @@ from .failures import failure
 from .firmware.updater import firmware_updater_of
 from .password import password_watch_of
 from .relocation import async_learn_fingerprint
-from .stagger import place_of, time_behind
+from .stagger import phase_offset_of, seconds_since_phase
 from .storage import EntryStore, entry_store
 
 _STORE_DELAY = 900
 
-_HURRY = 1.0
-"""Seconds by which a poll comes early at most, on the way to the meter's turn."""
+_MOST_EARLY = 1.0
+"""Seconds by which one poll comes early at most, until it is at the phase offset."""
 
 _SILENCE = timedelta(seconds=60)
 
@@ -93,7 +93,7 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
             entry.data[CONF_PORT],
             entry.data.get(CONF_PASSWORD),
         )
-        self.place = place_of(hass, entry)
+        self.phase_offset = phase_offset_of(hass, entry)
         self.firmware = firmware_updater_of(hass, entry)
         entry.async_on_unload(
             self.firmware.activity.async_add_listener(self._firmware_activity_changed)
@@ -153,15 +153,17 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
     @callback
     @override
     def _schedule_refresh(self) -> None:
-        """Poll again after the interval, or earlier where the meter's turn is.
+        """Poll again after the interval, or a little earlier to reach the phase offset.
 
         Only a little earlier each time, so that a slow meter has its rest.
         """
         now = self.hass.loop.time()
-        behind = time_behind(self.place, POLL_INTERVAL.total_seconds(), now)
+        late = seconds_since_phase(
+            self.phase_offset, POLL_INTERVAL.total_seconds(), now
+        )
         # Home Assistant counts an interval from the last whole second on.
         self.update_interval = POLL_INTERVAL + timedelta(
-            seconds=now % 1 - min(behind, _HURRY)
+            seconds=now % 1 - min(late, _MOST_EARLY)
         )
         super()._schedule_refresh()
 

@@ -116,7 +116,7 @@ class LogbookCoordinator(DataUpdateCoordinator[LogData]):
         self.update_interval = _INTERVAL
         self.config_entry.async_on_unload(
             async_call_later(
-                hass, _FIRST_LOOK + self._meter.place * _SPREAD, self._first_look
+                hass, _FIRST_LOOK + self._meter.phase_offset * _SPREAD, self._first_look
             )
         )
 
@@ -178,7 +178,9 @@ class LogbookCoordinator(DataUpdateCoordinator[LogData]):
         look = _INTERVAL
         if due is not None and due > 0:
             # Records of several meters are due at the same moment.
-            look = min(look, timedelta(seconds=due) + self._meter.place * _SPREAD)
+            look = min(
+                look, timedelta(seconds=due) + self._meter.phase_offset * _SPREAD
+            )
         self.update_interval = look
 
     def _learn_interval(self, newest: Record | None) -> None:

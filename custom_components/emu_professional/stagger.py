@@ -1,4 +1,4 @@
-"""When each of many meters has its turn in what is done to all of them."""
+"""Staggers the periodic work of several meters: each has another phase offset."""
 
 from typing import Final
 
@@ -7,22 +7,23 @@ from homeassistant.core import HomeAssistant
 
 from .const import DOMAIN
 
-_GOLDEN: Final = (5**0.5 - 1) / 2
+_GOLDEN_RATIO: Final = (5**0.5 - 1) / 2
 
 
-def place_of(hass: HomeAssistant, entry: ConfigEntry) -> float:
-    """Return a meter's place in every interval, from 0 up to but not including 1.
+def phase_offset_of(hass: HomeAssistant, entry: ConfigEntry) -> float:
+    """Return a meter's phase offset as a share of any interval, 0 to less than 1.
 
-    The same at each start; the places of any number of meters lie evenly.
+    The same at each start. The offsets of any number of meters are spread evenly.
     """
-    # Multiples of the golden ratio do so without knowing how many there will be.
+    # Multiples of the golden ratio stay evenly spread however many meters are added.
     number = hass.config_entries.async_entries(DOMAIN).index(entry)
-    return number * _GOLDEN % 1
+    return number * _GOLDEN_RATIO % 1
 
 
-def time_behind(place: float, interval: float, now: float) -> float:
-    """Return how long ago the last turn was, in seconds: less than an interval.
+def seconds_since_phase(phase_offset: float, interval: float, now: float) -> float:
+    """Return the seconds since the meter was due last: less than the interval.
 
-    `interval` and `now` are in seconds; `now` is of any clock, the same for all.
+    `interval` and `now` are in seconds; `now` may be of any clock, the same for all
+    meters.
     """
-    return (now - place * interval) % interval
+    return (now - phase_offset * interval) % interval

@@ -27,7 +27,7 @@ async def test_a_few_at_a_time(
     meters: list[MeterServer],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """After a start each meter has its turn when another one is ready."""
+    """After a start a meter is filled as soon as one of those before it is ready."""
     begun = 0
     ready = asyncio.Semaphore(0)
 

@@ -131,7 +131,7 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
         if not self._is_automatic:
             return
         entry.async_on_unload(async_at_started(self.hass, self._started))
-        spread = int(self._meter.place * _SPREAD)
+        spread = int(self._meter.phase_offset * _SPREAD)
         entry.async_on_unload(
             async_track_utc_time_change(
                 self.hass, self._every_hour, minute=2 + spread // 60, second=spread % 60
