@@ -1,14 +1,14 @@
 """Polls a meter."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, NamedTuple, override
+from typing import Any, override
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import CONF_HOST, CONF_PASSWORD, CONF_PORT
-from homeassistant.core import HomeAssistant, callback
+from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
@@ -24,6 +24,7 @@ from .emu.serial_number import is_same_meter
 from .emu.tariff import TariffWatch
 from .failures import failure
 from .firmware.updater import firmware_updater_of
+from .outages import Outage, outage_between
 from .password import password_watch_of
 from .relocation import async_learn_fingerprint
 from .stagger import phase_offset_of, seconds_since_phase
@@ -33,8 +34,6 @@ _STORE_DELAY = 900
 
 _MOST_EARLY = 1.0
 """Seconds by which one poll comes early at most, until it is at the phase offset."""
-
-_SILENCE = timedelta(seconds=60)
 
 _CLOCK = "%Y-%m-%d %H:%M:%S"
 
@@ -57,28 +56,23 @@ class MeterData:
     """The one whose register moved last, None before any did."""
 
 
-class Silence(NamedTuple):
-    """A time without readings, in seconds since 1970-01-01 UTC."""
-
-    since: int
-    until: int
-
-
 class EmuCoordinator(DataUpdateCoordinator[MeterData]):
-    """Reads one meter every 5 s, and its configuration now and then.
+    """Reads one meter every 5 s, and its configuration every few minutes.
 
-    Each meter has its turn at another moment of the 5 s: `place` says where.
-    A short interruption changes nothing: the last readings stand for `HOLD`.
-    After it the meter is asked for its serial number first, for at this address
-    there may be another one by then. `silences` has the longer ones, also those
-    while Home Assistant was off, until somebody takes them.
+    Several meters are polled at different moments of the 5 s (`phase_offset`). A short
+    interruption changes nothing: the last readings remain valid for `HOLD`. After it
+    the serial number is read first, because another meter may have this address by
+    then. `async_watch_outages` reports longer interruptions, including the time during
+    which Home Assistant was off.
     """
 
     config_entry: ConfigEntry
 
     def __init__(self, hass: HomeAssistant, entry: ConfigEntry) -> None:
         """Initialize the coordinator of a config entry."""
-        self.silences: list[Silence] = []
+        self._unreported: list[Outage] = []
+        """Outages that ended before anyone watched them."""
+        self._report_outage: Callable[[Outage], None] = self._unreported.append
         super().__init__(
             hass,
             LOGGER,
@@ -198,7 +192,7 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
         self._interrupted = False
         self._store_registers()
         if not data.readings.rejected.keys() & self._continuity.registers.keys():
-            self._note_silence(self._heard)
+            self._note_observation(self._heard)
         return data
 
     def _was_heard_within(self, time: timedelta) -> bool:
@@ -213,11 +207,29 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
                 self.hass, self.async_refresh(), f"{self.name} after update"
             )
 
-    def _note_silence(self, now: datetime) -> None:
-        """Note for how long registers were not heard, if it was long."""
-        if self._complete and now - self._complete > _SILENCE:
-            since, until = self._complete.timestamp(), now.timestamp()
-            self.silences.append(Silence(int(since), int(until)))
+    @callback
+    def async_watch_outages(self, report: Callable[[Outage], None]) -> CALLBACK_TYPE:
+        """Report each outage at its end, and at once those that ended before.
+
+        The first poll after a start ends the time during which Home Assistant was off,
+        and comes before the back-fill is set up. Returns a function that stops the
+        reports.
+        """
+        for outage in self._unreported:
+            report(outage)
+        self._unreported.clear()
+        self._report_outage = report
+
+        @callback
+        def stop() -> None:
+            self._report_outage = self._unreported.append
+
+        return stop
+
+    def _note_observation(self, now: datetime) -> None:
+        """Note that all registers were read, and report the outage before, if any."""
+        if outage := outage_between(self._complete, now):
+            self._report_outage(outage)
         self._complete = now
 
     async def _async_poll(self) -> MeterData:

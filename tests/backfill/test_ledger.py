@@ -7,15 +7,9 @@ from typing import Any
 from hypothesis import given, strategies as st
 import pytest
 
-from custom_components.emu_professional.backfill.ledger import (
-    SEALED,
-    Ledger,
-    Outage,
-    Seal,
-    is_long,
-    lost,
-)
+from custom_components.emu_professional.backfill.ledger import SEALED, Ledger, Seal
 from custom_components.emu_professional.backfill.times import HOUR
+from custom_components.emu_professional.outages import Outage, lost_time
 
 NOW = 1_780_300_800
 END = 1 << 40
@@ -176,15 +170,15 @@ def test_stored_and_recalled() -> None:
 def test_lost_hours() -> None:
     """Whole hours of outages that the logger no longer has."""
     outages = [Outage(NOW - 90 * HOUR, NOW - 80 * HOUR), Outage(NOW - 9, NOW)]
-    assert lost(outages, NOW - 85 * HOUR) == (NOW - 90 * HOUR, NOW - 85 * HOUR)
-    assert lost(outages, NOW - 70 * HOUR) == (NOW - 90 * HOUR, NOW - 80 * HOUR)
-    assert lost(outages, NOW - 90 * HOUR + 5) is None
-    assert lost([], NOW) is None
+    assert lost_time(outages, NOW - 85 * HOUR) == (NOW - 90 * HOUR, NOW - 85 * HOUR)
+    assert lost_time(outages, NOW - 70 * HOUR) == (NOW - 90 * HOUR, NOW - 80 * HOUR)
+    assert lost_time(outages, NOW - 90 * HOUR + 5) is None
+    assert lost_time([], NOW) is None
 
 
 def test_long_outage() -> None:
     """Only one with a whole hour is worth a run at once."""
     at = NOW // HOUR * HOUR
-    assert not is_long(Outage(at - 5, at + HOUR - 5))
-    assert not is_long(Outage(at + 5, at + 2 * HOUR - 5))
-    assert is_long(Outage(at - 5, at + HOUR + 5))
+    assert not Outage(at - 5, at + HOUR - 5).is_long
+    assert not Outage(at + 5, at + 2 * HOUR - 5).is_long
+    assert Outage(at - 5, at + HOUR + 5).is_long

@@ -11,11 +11,11 @@ from custom_components.emu_professional.backfill.hours import Hour, Piece
 from custom_components.emu_professional.backfill.means import (
     Mean,
     MeansPlan,
-    Outages,
     StoredMeans,
     plan_means,
 )
 from custom_components.emu_professional.backfill.times import HOUR, PERIOD
+from custom_components.emu_professional.outages import Outages
 
 NEVER = 1 << 40
 RECORD = 900
@@ -255,9 +255,9 @@ def test_rebuild() -> None:
 def test_outages_overlap() -> None:
     """Each second counts once."""
     outages = Outages([(50, 60), (0, 10), (5, 20), (20, 30), (58, 59)])
-    assert outages.within(0, 100) == 40
-    assert outages.within(8, 55) == 27
-    assert outages.within(30, 50) == outages.within(60, 99) == 0
+    assert outages.seconds_within(0, 100) == 40
+    assert outages.seconds_within(8, 55) == 27
+    assert outages.seconds_within(30, 50) == outages.seconds_within(60, 99) == 0
 
 
 VALUES = st.integers(-50, 50)

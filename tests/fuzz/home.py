@@ -23,7 +23,7 @@ from custom_components.emu_professional import (
     services,
 )
 from custom_components.emu_professional.backfill import coordinator as backfill
-from custom_components.emu_professional.backfill.ledger import Ledger, Seal, lost
+from custom_components.emu_professional.backfill.ledger import Ledger, Seal
 from custom_components.emu_professional.const import DOMAIN
 from custom_components.emu_professional.demand import LoggedDemand
 from custom_components.emu_professional.emu.errors import FirmwareRefused
@@ -38,6 +38,7 @@ from custom_components.emu_professional.emu.readings import (
 from custom_components.emu_professional.firmware import kept
 from custom_components.emu_professional.firmware.unfinished import update_store
 from custom_components.emu_professional.flows import address
+from custom_components.emu_professional.outages import lost_time
 from custom_components.emu_professional.storage import OTHER_SHAPE
 from homeassistant.core import Context, HomeAssistant, ServiceCall
 from homeassistant.exceptions import ServiceValidationError
@@ -73,7 +74,7 @@ def _use_ledger(stored: Any) -> None:
         ledger.unsettled(key, seal, _NOW)
         ledger.seal(key, seal)
     ledger.prune(list(ledger.settled), _NOW)
-    lost(ledger.outages, _NOW)
+    lost_time(ledger.outages, _NOW)
     Ledger.from_dict(ledger.as_dict())
 
 

@@ -23,9 +23,10 @@ from ..const import CONF_AUTOMATIC, CONF_COSTS, DOMAIN, LOGGER
 from ..coordinator import EmuCoordinator
 from ..emu.errors import LoggerOfAnotherMeter, MeterError, MeterWithoutLogger
 from ..lost_hours import LostHours
+from ..outages import Outage, lost_time
 from ..storage import EntryStore, entry_store
 from .follow_costs import CostFollower
-from .ledger import SEALED, Ledger, Outage, Seal, is_long, lost
+from .ledger import SEALED, Ledger, Seal
 from .prices import CostSource, Price, async_cost_sources
 from .recorder import (
     Statistic,
@@ -126,8 +127,7 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
         entry = self.config_entry
         self._is_automatic = entry.options.get(CONF_AUTOMATIC, True)
         self._is_automatic &= _has_recorder(self.hass)
-        self._take_silences()
-        entry.async_on_unload(self._meter.async_add_listener(self._take_silences))
+        entry.async_on_unload(self._meter.async_watch_outages(self._note_outage))
         if not self._is_automatic:
             return
         entry.async_on_unload(async_at_started(self.hass, self._started))
@@ -237,17 +237,13 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
             LOGGER.warning("%s: %s", self.name, err)
 
     @callback
-    def _take_silences(self) -> None:
+    def _note_outage(self, outage: Outage) -> None:
         """Note when the meter was not observed, until those hours are settled."""
-        if not self._meter.silences:
-            return
-        outages = [Outage(*silence) for silence in self._meter.silences]
-        self._meter.silences.clear()
-        self._ledger.note(outages)
+        self._ledger.note([outage])
         self._ledger.prune(self._active(), _now())
         self._is_due = True
         self._save_soon()
-        if any(map(is_long, outages)) or not self._is_often():
+        if outage.is_long or not self._is_often():
             self._reconcile_soon(TARGETS)
 
     def _is_often(self) -> bool:
@@ -463,7 +459,7 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
         """Raise an issue if the logger has forgotten a time without live readings."""
         begins = report.logger_begins
         self._lost_hours.remove(max(window.since, begins or 0), window.until)
-        if begins and (times := lost(self._ledger.outages, begins)):
+        if begins and (times := lost_time(self._ledger.outages, begins)):
             self._lost_hours.add(*times)
 
     async def _async_guarded(

@@ -7,8 +7,8 @@ from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 
 from ..const import LOGGER
+from ..outages import Outages
 from .costs import hourly_costs, plan_costs
-from .means import Outages
 from .prices import CostSource, async_prices
 from .recorder import (
     Statistic,
@@ -70,7 +70,7 @@ class CostFollower:
 
         def energies() -> tuple[dict[int, float], Unseen | None]:
             hours = set(changed(stored.rows, plan))
-            hours.update(at for at in logged if outages.within(at, at + HOUR))
+            hours.update(at for at in logged if outages.seconds_within(at, at + HOUR))
             counted = changes(carried_out(stored.rows, plan))
             unseen = unseen_energy(stored.rows, plan) if stored.is_newest else None
             return {at: counted[at] for at in hours if at in counted}, unseen

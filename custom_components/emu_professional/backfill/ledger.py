@@ -13,12 +13,13 @@ rows have another seal by now is filled again from that month on:
     stored    | a   b   x   -   e   f    |   -> months 3 and 4 are filled again
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import pairwise
 from math import isnan, nan
 from typing import Any, Final, NamedTuple, Self
 
-from .times import HOUR, PERIOD, whole_hour
+from ..outages import Outage
+from .times import HOUR, PERIOD
 
 SEALED: Final = 30 * 24 * HOUR
 """Seconds of rows that have one seal."""
@@ -32,13 +33,6 @@ _MOST: Final = 1e300
 _EQUAL: Final = 1e-2
 _RELATIVE: Final = 1e-12
 """Less than the last digit, more than what databases lose when they add."""
-
-
-class Outage(NamedTuple):
-    """A time in which Home Assistant did not observe the meter."""
-
-    since: int
-    until: int
 
 
 class Seal(NamedTuple):
@@ -199,24 +193,3 @@ def _time(at: Any) -> int:
     if not 0 <= (time := int(at)) <= _LATEST:
         raise ValueError("no time")
     return time
-
-
-def lost(outages: Sequence[Outage], logger_begins: int) -> tuple[int, int] | None:
-    """Return from when until when hours are lost, None if none are.
-
-    They are those of outages before the oldest record of the logger.
-    """
-    times = [
-        outage
-        for outage in outages
-        if outage.since + HOUR < min(outage.until, logger_begins)
-    ]
-    if not times:
-        return None
-    since = min(outage.since for outage in times)
-    return since, min(max(outage.until for outage in times), logger_begins)
-
-
-def is_long(outage: Outage) -> bool:
-    """Return whether an outage has a whole hour, of which no live row knows anything."""
-    return whole_hour(outage.until) - whole_hour(outage.since) > HOUR

@@ -19,12 +19,12 @@ purges periods after some days: of older hours the logger's mean is combined wit
 extremes of the hour's own row.
 """
 
-from bisect import bisect_right
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import fsum, sumprod
 from typing import Final, NamedTuple
 
+from ..outages import Outages
 from .hours import Hour, Piece
 from .times import HOUR, PERIOD
 
@@ -86,37 +86,6 @@ class MeansPlan:
     periods: tuple[Mean, ...] = ()
 
 
-def _end(time: tuple[int, int]) -> int:
-    return time[1]
-
-
-class Outages:
-    """When the meter was not observed."""
-
-    def __init__(self, times: Iterable[tuple[int, int]]) -> None:
-        """Merge times, each from when until when in seconds."""
-        self._times: list[tuple[int, int]] = []
-        for since, until in sorted(times):
-            if self._times and since <= self._times[-1][1]:
-                since, end = self._times.pop()
-                until = max(until, end)
-            self._times.append((since, until))
-
-    def begin(self, at: int) -> int:
-        """Return the begin of the outage that includes a time, or the time itself."""
-        following = self._times[bisect_right(self._times, at, key=_end) :]
-        return min(at, following[0][0]) if following else at
-
-    def within(self, since: int, until: int) -> int:
-        """Return how many seconds of a time the meter was not observed."""
-        seconds = 0
-        for begin, end in self._times[bisect_right(self._times, since, key=_end) :]:
-            if begin >= until:
-                break
-            seconds += min(until, end) - max(since, begin)
-        return seconds
-
-
 def plan_means(
     logged: Iterable[Hour],
     column: int,
@@ -146,7 +115,9 @@ def plan_means(
             and _differs(part.row, stored.periods)
         ]
         if hour.start < until:
-            is_suspect = hour.start in wrong or outages.within(hour.start, hour.end) > 0
+            is_suspect = (
+                hour.start in wrong or outages.seconds_within(hour.start, hour.end) > 0
+            )
             row = _hour(hour, column, stored, parts, is_suspect, rebuild)
             if _differs(row, stored.hours):
                 hours.append(row)
@@ -186,7 +157,9 @@ def _part(
     is_wrong: bool,
 ) -> _Part:
     row = stored.periods.get(start)
-    noted = missed = PERIOD if row is None else outages.within(start, start + PERIOD)
+    noted = missed = (
+        PERIOD if row is None else outages.seconds_within(start, start + PERIOD)
+    )
     if row and is_wrong and _repeats(row, stored.periods.get(start - PERIOD)):
         missed = PERIOD
     if row and 2 * missed < PERIOD:

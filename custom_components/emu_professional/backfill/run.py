@@ -25,9 +25,10 @@ from ..emu.client import MeterClient
 from ..emu.errors import LoggerOfAnotherMeter
 from ..emu.logs import Page, Record
 from ..emu.serial_number import is_same_meter
+from ..outages import Outages
 from .follow_costs import CostFollower, FindSources
 from .hours import Folding, Hour
-from .means import Outages, plan_means
+from .means import plan_means
 from .pages import LoggerReader
 from .recorder import (
     Statistic,

@@ -9,7 +9,7 @@ from typing import cast, override
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.emu_professional.backfill.coordinator import BackfillCoordinator
-from custom_components.emu_professional.backfill.ledger import Ledger, Outage
+from custom_components.emu_professional.backfill.ledger import Ledger
 from custom_components.emu_professional.backfill.prices import CostSource
 from custom_components.emu_professional.backfill.recorder import Statistic
 from custom_components.emu_professional.backfill.report import Report, Window
@@ -17,6 +17,7 @@ from custom_components.emu_professional.backfill.targets import TARGETS, Target
 from custom_components.emu_professional.const import DOMAIN
 from custom_components.emu_professional.coordinator import EmuCoordinator
 from custom_components.emu_professional.emu.errors import MeterError
+from custom_components.emu_professional.outages import Outage
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 
@@ -41,7 +42,6 @@ class Automatic(BackfillCoordinator):
         self._cost = cost
         self._readings = SimpleNamespace(
             serial_number=serial_number,
-            silences=[],
             data=SimpleNamespace(clock_offset=timedelta()),
             client=None,
             failure=_failure,
