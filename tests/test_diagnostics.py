@@ -258,7 +258,7 @@ async def test_lost_hours(
     await hass.config_entries.async_reload(loaded.entry_id)
     await hass.async_block_till_done()
     assert not registry.async_get_issue(DOMAIN, issue_id)
-    loaded.runtime_data.backfill._lost_hours.add(since, since + 86400)
+    loaded.runtime_data.backfill.keeper.lost_hours.add(since, since + 86400)
     await hass.config_entries.async_remove(loaded.entry_id)
     await hass.async_block_till_done()
     assert not registry.async_get_issue(DOMAIN, issue_id)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from custom_components.emu_professional.backfill.coordinator import BackfillState
+from custom_components.emu_professional.backfill.progress import BackfillState
 from custom_components.emu_professional.backfill.targets import TARGETS
 from custom_components.emu_professional.binary_sensor import (
     BINARY_SENSORS,

@@ -6,7 +6,8 @@ from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.typing import ConfigType
 
 from . import issues
-from .backfill.coordinator import BackfillCoordinator, backfill_store
+from .backfill.coordinator import BackfillCoordinator
+from .backfill.ledger_keeper import backfill_store
 from .const import DOMAIN
 from .coordinator import EmuCoordinator, registers_store
 from .demand_coordinator import DemandCoordinator, demand_store

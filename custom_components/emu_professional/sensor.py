@@ -26,7 +26,7 @@ from homeassistant.const import (
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .backfill.coordinator import BackfillProgress, BackfillState
+from .backfill.progress import BackfillProgress, BackfillState
 from .coordinator import MeterData
 from .demand_coordinator import DemandCoordinator, DemandData
 from .emu.registers import BY_JSON_KEY, Kind, Measurand, Phase, Quantity, Tariff

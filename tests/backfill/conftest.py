@@ -9,7 +9,7 @@ from freezegun.api import FrozenDateTimeFactory
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.emu_professional.backfill import coordinator, pages
+from custom_components.emu_professional.backfill import automatic, pages, statistic_ids
 from custom_components.emu_professional.backfill.targets import TARGETS
 from custom_components.emu_professional.const import CONF_AUTOMATIC
 from custom_components.emu_professional.meter_log import LogbookCoordinator
@@ -61,7 +61,7 @@ def impatient_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let time stand still."""
     monkeypatch.setattr(pages, "_PATIENCE", (0, 0))
     monkeypatch.setattr(pages, "_LONGEST_PAUSE", 0)
-    monkeypatch.setattr(coordinator, "_CATCH_UP_PAUSE", 0)
+    monkeypatch.setattr(automatic, "_CATCH_UP_PAUSE", 0)
 
 
 @pytest.fixture(autouse=True)
@@ -86,7 +86,7 @@ def few_statistics(
     """Fill a few statistics of each kind where `all_statistics` is not used."""
     if "all_statistics" not in request.fixturenames:
         few = [target for target in TARGETS if target.key in FEW]
-        monkeypatch.setattr(coordinator, "TARGETS", few)
+        monkeypatch.setattr(statistic_ids, "TARGETS", few)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from custom_components.emu_professional.backfill.coordinator import BackfillState
+from custom_components.emu_professional.backfill.progress import BackfillState
 from custom_components.emu_professional.backfill.report import EVERYTHING, Mode
 from custom_components.emu_professional.backfill.times import HOUR
 from custom_components.emu_professional.const import CONF_AUTOMATIC, DOMAIN
@@ -356,7 +356,7 @@ async def test_once_a_day(house: House) -> None:
         await house.compile(house.now - PERIOD)
         house.server.requests.clear()
         await house.pass_hour()
-        assert (house.backfill._reconciled == house.now) is is_all
+        assert (house.backfill.automatic.schedule.reconciled == house.now) is is_all
         assert len(house.asked()) <= (8 if is_all else 4)
         last = f"{EXTERNAL}_reactive_energy_import_t1"
         full = int(house.now.timestamp()) // HOUR * HOUR

@@ -12,8 +12,8 @@ from aiohttp import web
 import pytest
 from sqlalchemy import text
 
-from custom_components.emu_professional.backfill import coordinator, run
-from custom_components.emu_professional.backfill.coordinator import BackfillState
+from custom_components.emu_professional.backfill import run, statistic_ids
+from custom_components.emu_professional.backfill.progress import BackfillState
 from custom_components.emu_professional.backfill.report import EVERYTHING
 from custom_components.emu_professional.backfill.targets import TARGETS
 from custom_components.emu_professional.backfill.times import HOUR
@@ -44,7 +44,7 @@ def small_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "_FIRST_PART", DAY)
     monkeypatch.setattr(run, "_PART", 2 * DAY)
     energy = [t for t in TARGETS if t.key in FEW and t.key.startswith("energy")]
-    monkeypatch.setattr(coordinator, "TARGETS", energy)
+    monkeypatch.setattr(statistic_ids, "TARGETS", energy)
 
 
 async def all_rows(house: House) -> dict[str, dict[int, StatisticsRow]]:

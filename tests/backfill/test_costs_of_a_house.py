@@ -268,7 +268,7 @@ async def test_interrupted_at_each_write(priced: PricedHouse) -> None:
     await priced.live(20)
     assert await priced.worst() > 0.5
     # What was noted of the outage helps as well: here the rows must do alone.
-    house.backfill._ledger.outages.clear()
+    house.backfill.keeper.ledger.outages.clear()
     left = count = 0
 
     def stop(statistic_id: str) -> bool:

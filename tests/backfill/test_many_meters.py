@@ -7,7 +7,7 @@ from pytest_homeassistant_custom_component.components.recorder.common import (
     async_wait_recording_done,
 )
 
-from custom_components.emu_professional.backfill import coordinator
+from custom_components.emu_professional.backfill import automatic
 from custom_components.emu_professional.backfill.run import Backfill
 from custom_components.emu_professional.const import DOMAIN
 from homeassistant.components.recorder.core import Recorder
@@ -40,7 +40,7 @@ async def test_a_few_at_a_time(
         return True
 
     monkeypatch.setattr(Backfill, "async_run", fill)
-    monkeypatch.setattr(coordinator, "async_caught_up", is_caught_up)
+    monkeypatch.setattr(automatic, "async_caught_up", is_caught_up)
     assert await async_setup_component(hass, DOMAIN, {})
     for expected in range(AT_A_TIME, METERS + 1):
         while begun < expected:

@@ -6,8 +6,8 @@ from unittest.mock import AsyncMock, patch
 import pytest
 from sqlalchemy import delete, update
 
-from custom_components.emu_professional.backfill import coordinator
-from custom_components.emu_professional.backfill.coordinator import BackfillState
+from custom_components.emu_professional.backfill import automatic
+from custom_components.emu_professional.backfill.progress import BackfillState
 from custom_components.emu_professional.backfill.run import Backfill
 from custom_components.emu_professional.backfill.times import HOUR
 from homeassistant.components.recorder.db_schema import Statistics, StatisticsMeta
@@ -90,7 +90,7 @@ async def test_rows_cleared_while_home_assistant_runs(house: House) -> None:
     await house.live(15)
     await house.pass_hour()
     clear_rows(house, IMPORT, 7)
-    house.backfill._is_due = True
+    house.backfill.automatic.schedule.is_due = True
     await house.live(12)
     await house.pass_hour()
     until = house.now - timedelta(hours=1)
@@ -143,7 +143,7 @@ async def test_polled_by_an_automation(house: House) -> None:
             await house.entry.runtime_data.meter.async_refresh()
             await house.settle()
         assert run.call_count <= 3
-    assert len(house.backfill._ledger.outages) <= 14
+    assert len(house.backfill.keeper.ledger.outages) <= 14
 
 
 async def test_recorder_that_does_not_catch_up(
@@ -151,13 +151,13 @@ async def test_recorder_that_does_not_catch_up(
 ) -> None:
     """One task waits for it, not one more each hour, and not for ever."""
     ready = AsyncMock(return_value=False)
-    monkeypatch.setattr(coordinator, "async_caught_up", ready)
-    monkeypatch.setattr(coordinator, "_CATCH_UP_LIMIT", -1)
+    monkeypatch.setattr(automatic, "async_caught_up", ready)
+    monkeypatch.setattr(automatic, "_CATCH_UP_LIMIT", -1)
     await house.load()
     assert ready.await_count == 1
     for _ in range(3):
         house.move_to(house.now + timedelta(hours=1))
         await house.pass_hour()
     assert ready.await_count <= 7
-    assert not house.backfill._is_comparing
+    assert not house.backfill.automatic.is_comparing
     assert not house.asked()

@@ -22,7 +22,7 @@ from custom_components.emu_professional import (
     relocation,
     services,
 )
-from custom_components.emu_professional.backfill import coordinator as backfill
+from custom_components.emu_professional.backfill import ledger_keeper
 from custom_components.emu_professional.backfill.ledger import Ledger, Seal
 from custom_components.emu_professional.const import DOMAIN
 from custom_components.emu_professional.demand import LoggedDemand
@@ -133,7 +133,7 @@ def _stores(hass: HomeAssistant) -> list[_Kept]:
             _use_registers,
         ),
         _Kept(
-            backfill.backfill_store(hass, entry)._check,
+            ledger_keeper.backfill_store(hass, entry)._check,
             {
                 "settled": {"active_power": _NOW - 90_000},
                 "silences": [[_NOW - 9000, _NOW - 400], [_NOW - 300, _NOW]],

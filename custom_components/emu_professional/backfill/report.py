@@ -2,16 +2,18 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from math import inf
-from typing import Final
+from typing import Any, Final
 
 from homeassistant.exceptions import HomeAssistantError
+from homeassistant.util import dt as dt_util
 
 from .costs import DECIMALS as COST_DECIMALS, wrong_costs
 from .means import MeansPlan, StoredMeans
 from .series import Plan, Row, changed, changes
+from .targets import Target
 
 _DIGITS: Final = 3
 """Of an energy after the last digit of its register; floating point loses later ones."""
@@ -33,6 +35,16 @@ class Window:
 
 
 EVERYTHING: Final = Window(0, 1 << 40)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a run is asked for: hours, quantities in their order, and how."""
+
+    window: Window
+    targets: Sequence[Target]
+    mode: Mode = Mode.FILL
+    dry_run: bool = False
 
 
 @dataclass(slots=True)
@@ -147,3 +159,26 @@ class Report:
     failed: dict[str, HomeAssistantError] = field(default_factory=dict)
     costs: dict[str, CostOutcome] = field(default_factory=dict)
     unpriced: set[str] = field(default_factory=set)
+
+    def as_diagnostics(self, statistic_ids: Mapping[str, str]) -> dict[str, Any]:
+        """Return the report for diagnostics; statistics are named by their key."""
+        return {
+            "records": self.records,
+            "refused": dict(self.refused),
+            "status": self.status,
+            "first": shown_time(self.first),
+            "last": shown_time(self.last),
+            "logger_begins": shown_time(self.logger_begins),
+            "until": shown_time(self.until),
+            "costs": [asdict(outcome) for outcome in self.costs.values()],
+            "statistics": {
+                key: asdict(self.statistics[statistic_id])
+                for key, statistic_id in statistic_ids.items()
+                if statistic_id in self.statistics
+            },
+        }
+
+
+def shown_time(at: int | None) -> str | None:
+    """Return a time as text in UTC, as diagnostics show it."""
+    return None if at is None else dt_util.utc_from_timestamp(at).isoformat()

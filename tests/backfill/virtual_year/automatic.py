@@ -12,11 +12,13 @@ from custom_components.emu_professional.backfill.coordinator import BackfillCoor
 from custom_components.emu_professional.backfill.ledger import Ledger
 from custom_components.emu_professional.backfill.prices import CostSource
 from custom_components.emu_professional.backfill.recorder import Statistic
-from custom_components.emu_professional.backfill.report import Report, Window
+from custom_components.emu_professional.backfill.schedule import Schedule
+from custom_components.emu_professional.backfill.statistic_ids import MeterStatistics
 from custom_components.emu_professional.backfill.targets import TARGETS, Target
 from custom_components.emu_professional.const import DOMAIN
 from custom_components.emu_professional.coordinator import EmuCoordinator
 from custom_components.emu_professional.emu.errors import MeterError
+from custom_components.emu_professional.lost_hours import LostHours
 from custom_components.emu_professional.outages import Outage
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
@@ -28,6 +30,39 @@ def _failure(err: MeterError, error: type[HomeAssistantError]) -> HomeAssistantE
     return error(str(err))
 
 
+class _Statistics(MeterStatistics):
+    """The statistics of one meter, without a registry of entities."""
+
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        statistic_of: Callable[[Target], Statistic | None],
+    ) -> None:
+        """Have some quantities only."""
+        self.targets = targets
+        self._statistic_of = statistic_of
+
+    @override
+    def of(self, target: Target) -> Statistic | None:
+        return self._statistic_of(target)
+
+    @override
+    async def async_learn_names(self) -> None:
+        """Have no translations."""
+
+
+class _LostHours(LostHours):
+    """Raises no issue."""
+
+    @override
+    def add(self, since: int, until: int) -> None:
+        """Raise none."""
+
+    @override
+    def remove(self, since: int, until: int) -> None:
+        """Delete none."""
+
+
 class Automatic(BackfillCoordinator):
     """What fills the statistics of one meter, and remembers what is settled."""
 
@@ -35,21 +70,29 @@ class Automatic(BackfillCoordinator):
         self,
         hass: HomeAssistant,
         serial_number: str,
+        targets: Sequence[Target],
         statistic_of: Callable[[Target], Statistic | None],
         cost: CostSource,
     ) -> None:
         """Begin with nothing settled; imported energy has a cost."""
         self._cost = cost
         self._readings = SimpleNamespace(
+            hass=hass,
+            name="meter",
             serial_number=serial_number,
             data=SimpleNamespace(clock_offset=timedelta()),
             client=None,
             failure=_failure,
             clocks=lambda offset: {},
         )
-        self._found = statistic_of
         entry = MockConfigEntry(domain=DOMAIN)
-        super().__init__(hass, entry, cast("EmuCoordinator", self._readings))
+        super().__init__(
+            hass,
+            entry,
+            cast("EmuCoordinator", self._readings),
+            _Statistics(targets, statistic_of),
+        )
+        self.keeper.lost_hours = _LostHours(hass, entry)
 
     def reach(self, line: Line) -> None:
         """Ask the meter's logger on a line."""
@@ -62,42 +105,27 @@ class Automatic(BackfillCoordinator):
 
     def note(self, since: int, until: int) -> None:
         """Note a time in which the meter was not observed."""
-        self._ledger.note([Outage(since, until)])
+        self.keeper.ledger.note([Outage(since, until)])
 
     def forget_outages(self) -> None:
         """Know of no outage."""
-        self._ledger.outages.clear()
+        self.keeper.ledger.outages.clear()
 
     def restart(self) -> None:
         """Recall what is settled, as after a restart of Home Assistant."""
-        self._ledger = Ledger.from_dict(json.loads(json.dumps(self._ledger.as_dict())))
-        self._reconciled = self._compared = self._checked = None
+        stored = json.loads(json.dumps(self.keeper.ledger.as_dict()))
+        self.keeper.ledger = Ledger.from_dict(stored)
+        self.automatic.schedule = Schedule()
 
-    async def async_compare(self, targets: Sequence[Target], *, is_daily: bool) -> None:
+    async def async_compare(self, *, is_daily: bool) -> None:
         """Compare what is not settled; once a day all that is settled as well."""
         if is_daily:
-            self._checked = None
-        await self._async_fill_unsettled(targets)
-
-    @override
-    async def _async_learn_names(self) -> None:
-        """Have no translations."""
+            self.automatic.schedule.verified = None
+        await self.automatic.async_fill_unsettled(self.statistics.targets)
 
     @override
     async def _async_costs(self) -> Mapping[str, Sequence[CostSource]]:
         """Have no energy dashboard."""
         (target,) = (t for t in TARGETS if t.key == "energy_import")
-        statistic = self._found(target)
+        statistic = self.statistics.of(target)
         return {statistic.statistic_id: [self._cost]} if statistic else {}
-
-    @override
-    def _save_soon(self) -> None:
-        """Have no file."""
-
-    @override
-    def _report_lost_hours(self, window: Window, report: Report) -> None:
-        """Raise no issue."""
-
-    @override
-    def _statistic_of(self, target: Target) -> Statistic | None:
-        return self._found(target)

@@ -7,7 +7,7 @@ from itertools import count
 from typing import Any, Final, Self
 from unittest.mock import patch
 
-from custom_components.emu_professional.backfill import coordinator, run
+from custom_components.emu_professional.backfill import run
 from custom_components.emu_professional.backfill.recorder import Statistic
 from custom_components.emu_professional.backfill.report import Mode, Report, Window
 from custom_components.emu_professional.backfill.targets import TARGETS, Target
@@ -162,7 +162,7 @@ class Life:
         """The same times by the meter's clock."""
         self.cost = CostEntity(world.hass, f"sensor.{self.name}_cost", jumps=jumps)
         self.automatic = Automatic(
-            world.hass, SERIAL_NUMBER, self.statistic_of, self.cost.source
+            world.hass, SERIAL_NUMBER, self.targets, self.statistic_of, self.cost.source
         )
         self.automatic.note(whole_hour(BIRTH), BIRTH)
 
@@ -585,11 +585,10 @@ class Life:
 
     async def _compare(self, is_daily: bool) -> None:
         self._reach(Hitch(None, 0, self._period))
-        with patch.object(coordinator, "TARGETS", self.targets):
-            try:
-                await self.automatic.async_compare(self.targets, is_daily=is_daily)
-            except HomeAssistantError as err:
-                self._check_owner(err)
+        try:
+            await self.automatic.async_compare(is_daily=is_daily)
+        except HomeAssistantError as err:
+            self._check_owner(err)
 
     def _note_filled(self, contract: Contract, after: Mapping[str, Stored]) -> None:
         """Note from where the next live hour goes on."""
@@ -635,7 +634,6 @@ class Life:
         with (
             patch.object(Recorder, "async_import_statistics", import_statistics),
             patch.object(Recorder, "async_adjust_statistics", adjust_statistics),
-            patch.object(coordinator, "TARGETS", self.targets),
         ):
             try:
                 return await self.automatic.async_run(window, mode, dry_run=dry_run)

@@ -20,6 +20,7 @@ from .read import (
     async_stored,
     async_stored_means,
     async_stored_units,
+    has_recorder,
 )
 from .totals import Total, async_totals
 from .units import Statistic, UnitNotConvertible, last_digits_per
@@ -49,5 +50,6 @@ __all__ = [
     "async_totals",
     "async_widened",
     "async_write_means",
+    "has_recorder",
     "last_digits_per",
 ]

@@ -50,6 +50,11 @@ class Stored:
     is_newest: bool
 
 
+def has_recorder(hass: HomeAssistant) -> bool:
+    """Return whether Home Assistant has a recorder."""
+    return "recorder" in hass.config.components
+
+
 @callback
 def async_is_recorded(hass: HomeAssistant, entity_id: str) -> bool:
     """Return whether the owner lets the recorder record an entity."""

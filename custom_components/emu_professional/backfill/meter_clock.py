@@ -1,0 +1,37 @@
+"""How far the meter's clock is ahead of Home Assistant's."""
+
+from datetime import timedelta
+from typing import Final
+
+from homeassistant.util import dt as dt_util
+
+from ..coordinator import EmuCoordinator
+from .errors import failed
+from .records import clock_offset
+
+_LIMIT: Final = timedelta(minutes=5)
+"""A clock further off would put the meter's energy into the wrong hours."""
+
+
+async def async_clock_offset(meter: EmuCoordinator) -> timedelta:
+    """Return the offset of the meter's clock, positive if it is ahead.
+
+    Raises HomeAssistantError if the offset is too large or unknown, and MeterError if
+    the meter does not answer.
+    """
+    offset = meter.data.clock_offset
+    # Not every firmware reports the clock with the readings, nor in the status: then
+    # the stamp of the newest record tells it.
+    if offset is None:
+        clock = (await meter.client.status()).clock
+        offset = None if clock is None else clock - dt_util.utcnow()
+    if offset is None:
+        newest = await meter.client.newest_records(2)
+        now = int(dt_util.utcnow().timestamp())
+        seconds = clock_offset(newest.records, now)
+        offset = None if seconds is None else timedelta(seconds=seconds)
+    if offset is None:
+        raise failed("clock_unknown", meter=meter.name)
+    if abs(offset) > _LIMIT:
+        raise failed("clock_off", meter=meter.name, **meter.clocks(offset))
+    return offset

@@ -1,0 +1,196 @@
+"""Runs the back-fill of one meter, one run at a time, and reports its progress."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final
+
+from homeassistant.core import CoreState
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.util import dt as dt_util
+
+from ..const import LOGGER
+from ..coordinator import EmuCoordinator
+from ..emu.errors import LoggerOfAnotherMeter, MeterError, MeterWithoutLogger
+from .chosen_costs import CostChoice, async_chosen_costs
+from .errors import refused
+from .follow_costs import CostFollower, FindSources
+from .ledger_keeper import LedgerKeeper
+from .meter_clock import async_clock_offset
+from .progress import BackfillProgress, BackfillState
+from .recorder import async_compiled_until, has_recorder
+from .report import Report, Request, Window
+from .run import Backfill
+from .statistic_ids import MeterStatistics
+from .times import whole_hour
+
+_TOLERANCE: Final = timedelta(seconds=60)
+"""Stamps may be later than now by this and the offset of the meter's clock."""
+
+
+class BackfillRunner:
+    """Runs the back-fill of one meter.
+
+    `find_costs` returns the cost entities of the energy dashboard. `on_progress` is
+    called with each change of the progress. `report` is the report of the last run.
+    """
+
+    def __init__(
+        self,
+        meter: EmuCoordinator,
+        statistics: MeterStatistics,
+        keeper: LedgerKeeper,
+        find_costs: FindSources,
+        on_progress: Callable[[BackfillProgress], None],
+    ) -> None:
+        """Initialize a runner without a run."""
+        self.progress = BackfillProgress(BackfillState.IDLE)
+        self.is_running = False
+        self.report: Report | None = None
+        self.foreign_serial_number: str | None = None
+        """The serial number of another meter, if that has logged all the records."""
+        self._hass = meter.hass
+        self._meter = meter
+        self._statistics = statistics
+        self._keeper = keeper
+        self._find_costs = find_costs
+        self._on_progress = on_progress
+
+    def check_ready(self) -> None:
+        """Raise ServiceValidationError if no run can begin now."""
+        if not has_recorder(self._hass):
+            raise refused("no_recorder")
+        # Until then the recorder catches up, and a row of ours would end that.
+        if self._hass.state is not CoreState.running:
+            raise refused("not_started")
+        self._check_idle()
+
+    def _check_idle(self) -> None:
+        if self.is_running:
+            raise refused("already_running", meter=self._meter.name)
+
+    async def async_run(self, request: Request, *, is_verified: bool = False) -> Report:
+        """Run a back-fill, settle what it has filled, and return its report.
+
+        `is_verified` says that the rows around the window were compared with their
+        seals before. Raises ServiceValidationError during another run, and
+        HomeAssistantError if the run fails; whatever was written until then is right.
+        """
+        self._check_idle()
+        self.is_running = True
+        self._show(BackfillState.RUNNING, 0)
+        state = BackfillState.FAILED
+        try:
+            report = await self._async_fill(request)
+            self.foreign_serial_number = None
+            if not report.failed:
+                state = BackfillState.COMPLETE
+            if not request.dry_run:
+                await self._keeper.async_settle(
+                    request, report, is_verified=is_verified
+                )
+        except asyncio.CancelledError:
+            # The entry is unloaded: nothing has failed.
+            state = BackfillState.IDLE
+            raise
+        except MeterWithoutLogger as err:
+            state = BackfillState.NOT_SUPPORTED
+            raise self._meter.failure(err, HomeAssistantError) from err
+        except LoggerOfAnotherMeter as err:
+            self.foreign_serial_number = err.serial_number
+            raise self._meter.failure(err, HomeAssistantError) from err
+        except MeterError as err:
+            raise self._meter.failure(err, HomeAssistantError) from err
+        finally:
+            self.is_running = False
+            is_complete = state is BackfillState.COMPLETE
+            self._show(state, 100 if is_complete else self.progress.percent)
+        self.report = report
+        _raise_first(report)
+        return report
+
+    async def async_fill_costs(
+        self, window: Window, choice: CostChoice, *, dry_run: bool
+    ) -> Report:
+        """Give the compiled hours of a window their costs, and return the report.
+
+        Raises ServiceValidationError during another run or if nothing has a price, and
+        HomeAssistantError if it fails.
+        """
+        self.check_ready()
+        self.is_running = True
+        try:
+            energies = self._statistics.registers().values()
+            chosen = await async_chosen_costs(
+                self._hass, self._meter.name, energies, choice
+            )
+            compiled = await async_compiled_until(self._hass) or 0
+            window = Window(window.since, min(window.until, whole_hour(compiled)))
+            report = Report()
+            follower = CostFollower(
+                self._hass, self._find_costs, report, dry_run=dry_run
+            )
+            for energy, source in chosen:
+                await follower.async_fill(energy, source, window)
+        finally:
+            self.is_running = False
+        _raise_first(report)
+        return report
+
+    async def _async_fill(self, request: Request) -> Report:
+        offset = await async_clock_offset(self._meter)
+        await self._statistics.async_learn_names()
+        begin = self._hass.loop.time()
+        latest = dt_util.utcnow() + abs(offset) + _TOLERANCE
+        backfill = Backfill(
+            self._hass,
+            self._meter.client,
+            self._meter.serial_number,
+            self._statistics.of,
+            latest=int(latest.timestamp()),
+            outages=self._keeper.ledger.outages,
+            find_costs=self._find_costs,
+            mode=request.mode,
+            dry_run=request.dry_run,
+            on_progress=self._show_share,
+        )
+        await backfill.async_run(request.window, request.targets)
+        if not request.dry_run:
+            seconds = self._hass.loop.time() - begin
+            self._log(backfill.report, seconds)
+        return backfill.report
+
+    def _log(self, report: Report, seconds: float) -> None:
+        outcomes = report.statistics.values()
+        written = sum(outcome.written for outcome in outcomes)
+        corrected = sum(outcome.corrected for outcome in outcomes)
+        periods = sum(outcome.periods for outcome in outcomes)
+        # Each hour there is a run that has only something to compare.
+        log = LOGGER.info if written or corrected or periods else LOGGER.debug
+        log(
+            "%s: %s records read, %s refused; in %s statistics %s hours written and"
+            " %s corrected, %s five-minute rows written, within %.0f s",
+            self._meter.name,
+            report.records,
+            report.refused.total(),
+            len(outcomes),
+            written,
+            corrected,
+            periods,
+            seconds,
+        )
+
+    def _show_share(self, share: float) -> None:
+        self._show(BackfillState.RUNNING, int(100 * share))
+
+    def _show(self, state: BackfillState, percent: int | None) -> None:
+        progress = BackfillProgress(state, percent)
+        if progress != self.progress:
+            self.progress = progress
+            self._on_progress(progress)
+
+
+def _raise_first(report: Report) -> None:
+    """Raise the error of the first statistic that could not be filled."""
+    for error in report.failed.values():
+        raise error
