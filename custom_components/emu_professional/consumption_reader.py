@@ -10,7 +10,7 @@ from typing import Final
 from homeassistant.core import HomeAssistant
 from homeassistant.util import dt as dt_util
 
-from .backfill.pages import LoggerReader
+from .backfill.logger_pages import LoggerReader
 from .backfill.prices import async_cost_sources
 from .backfill.recorder import (
     Statistic,

@@ -10,7 +10,7 @@ from homeassistant.core import CoreState, HomeAssistant, callback
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
 from homeassistant.util import dt as dt_util
 
-from .backfill.pages import LoggerReader
+from .backfill.logger_pages import LoggerReader
 from .backfill.times import HOUR
 from .const import LOGGER
 from .coordinator import EmuCoordinator

@@ -51,7 +51,7 @@ from homeassistant.util.json import JsonObjectType, JsonValueType
 from homeassistant.util.ulid import ulid_now
 
 from .action_queue import MOST_WAITING, QueueFull
-from .backfill.pages import LoggerReader
+from .backfill.logger_pages import LoggerReader
 from .backfill.report import EVERYTHING, Mode, Outcome, Report, Window
 from .backfill.times import HOUR
 from .const import DOMAIN

@@ -10,7 +10,7 @@ from aiohttp import web
 import pytest
 
 from custom_components.emu_professional.backfill import pages
-from custom_components.emu_professional.backfill.pages import LoggerReader
+from custom_components.emu_professional.backfill.logger_pages import LoggerReader
 from custom_components.emu_professional.emu.client import MeterClient
 from custom_components.emu_professional.emu.errors import (
     MeterUnexpectedAnswer,

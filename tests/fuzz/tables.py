@@ -10,11 +10,8 @@ import aiohttp
 from aiohttp import web
 
 from custom_components.emu_professional.backfill import pages as pages_module
-from custom_components.emu_professional.backfill.pages import (
-    LogbookPages,
-    LoggerReader,
-    TablePages,
-)
+from custom_components.emu_professional.backfill.logger_pages import LoggerReader
+from custom_components.emu_professional.backfill.pages import LogbookPages, TablePages
 from custom_components.emu_professional.emu.answers import PageBytes, Wanted, parse_page
 from custom_components.emu_professional.emu.client import MeterClient
 from custom_components.emu_professional.emu.errors import MeterUnexpectedAnswer

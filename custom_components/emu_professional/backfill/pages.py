@@ -1,8 +1,16 @@
-"""Reading the meter's tables, politely and whatever happens on the way.
+"""Reads the meter's tables page by page, politely and despite faults.
 
-Requests are as few and as large as the meter is slow (see `emu/pace.py`). What was
-asked for is never taken for what has come: reading goes on after the last record that
-came, and an empty answer that may have been cut is asked for again.
+How it works
+------------
+The slower the meter, the fewer and larger the requests (see `emu/pace.py`). An answer
+may contain less than was requested, so reading continues after its last record:
+
+    requested  | 100 ................ 199 |
+    answered   | 100 ....... 163 |
+    next                       | 164 ................ 263 |
+
+An empty answer that may have been cut off is requested again. Where it is really empty,
+bisecting finds the first record after the hole, however many indices were skipped.
 """
 
 import asyncio
@@ -12,32 +20,34 @@ from typing import Final
 
 from ..emu.client import MeterClient
 from ..emu.errors import MeterUnexpectedAnswer, MeterUnreachable, MeterUnreadable
-from ..emu.logs import CUT_OFF, LogbookRecord, Page, Record, Refusal, Timing, locate
+from ..emu.logs import CUT_OFF, LogbookRecord, Page, Record, Refusal, Timing
 from ..emu.pace import FIRST_PAGE, MOST_RECORDS, SHORT
 from ..emu.page_order import followed, newest_of
 from ..emu.request_queue import Priority
 
 USUAL_INTERVAL: Final = 900
-"""Seconds between two records, unless the meter is told otherwise."""
+"""Seconds between two records, unless the owner has set another interval."""
 
 FAR_IN_THE_PAST: Final = "time stamp far in the past"
-"""Why records are skipped that are older than those before them."""
+"""Reject reason of records much older than those before them."""
 
 EVER: Final = 1 << 40
 """Later than every time stamp."""
 
-_FEW: Final = 3
+FEW: Final = 3
+"""Records that cost no more than one."""
+
 _DAY: Final = 86_400
 _REACH: Final = 26 * 3600
 """Seconds by which a record may be older than one before it: the clock was set back."""
 _KEPT: Final = 8000
-"""Records that are kept, in case that they are wanted again."""
+"""Records in memory, in case they are requested again."""
 _EDGE: Final = 300
-"""Records at the begin of each page that are kept: an older part ends with them."""
+"""Records at the begin of each page to keep: an older part ends with them."""
 _MOST_PAGES: Final = 100_000
 """In one reading: ten years of records every minute, 50 at a time."""
 _PAUSE: Final = 0.75
-"""Of a page's time, after it: live polls go first in any case."""
+"""After each page, as a share of its time. Live polls have priority in any case."""
 _LONGEST_PAUSE: Final = 1.0
 _PATIENCE: Final = (1.0, 5.0, 15.0, 40.0)
 """Seconds to wait before a lost page is asked for again."""
@@ -53,9 +63,9 @@ type _Ask[R: Record | LogbookRecord] = Callable[
 class TablePages[R: Record | LogbookRecord]:
     """Reads a table of one meter, page by page.
 
-    With a pause after each page nearly as long as the page took, at most 1 s, so that
-    the owner's browser gets through. Raises what the client raises, a lost connection
-    only after some patience.
+    The pause after each page is nearly as long as the page took, at most 1 s, so that
+    the owner's browser gets through. Raises the errors of the client, but a lost
+    connection only after several attempts.
     """
 
     def __init__(
@@ -65,7 +75,7 @@ class TablePages[R: Record | LogbookRecord]:
         ask: _Ask[R],
         priority: Priority,
     ) -> None:
-        """Begin with what the client has learned of the meter's pace."""
+        """Initialize with the pace that the client has learned."""
         self._pace = client.pace
         self._ask_newest = newest
         self._ask = ask
@@ -75,14 +85,14 @@ class TablePages[R: Record | LogbookRecord]:
         """Indices that have no records."""
         self._newest: R | None = None
         self.refused_at_end: tuple[Refusal, ...] = ()
-        """Lines after the newest record that could be read, when it was looked for."""
+        """Lines after the newest readable record, as `newest` found them."""
 
     async def newest(self) -> R | None:
         """Return the newest record, or None if the table is empty."""
         try:
-            page = await self._newest_page(_FEW)
+            page = await self._newest_page(FEW)
         except MeterUnreadable:
-            # Some damaged lines at the end must not hide the others.
+            # A few damaged lines at the end must not hide the records before them.
             page = await self._newest_page(FIRST_PAGE)
         self._keep(page.records)
         self._newest = newest_of(page.records)
@@ -92,18 +102,21 @@ class TablePages[R: Record | LogbookRecord]:
     async def pages(
         self, first: int, last: int, until: int = EVER
     ) -> AsyncIterator[Page[R]]:
-        """Yield the records with these indices, in order, until one ends at a time."""
+        """Yield the records with these indices, in order, until one ends at a time.
+
+        Records much older than those before them are skipped: the clock had failed.
+        """
         latest: int | None = None
-        wanted = self._count_at_first(first, until)
+        size = self._first_size(first, until)
         asked = 0
         while first <= last:
-            page = self._kept_page(first, min(first + wanted - 1, last))
+            page = self._kept_page(first, min(first + size - 1, last))
             if page is None:
                 asked += 1
                 if asked > _MOST_PAGES:
                     # A table of billions of indices, one record in each answer.
                     raise MeterUnexpectedAnswer("there is no end of its records")
-                count = min(wanted, self._pace.size)
+                count = min(size, self._pace.size)
                 page = await self._page(first, min(first + count - 1, last))
                 pause = page.timing.whole * _PAUSE if page.timing else 0
                 await asyncio.sleep(min(pause, _LONGEST_PAUSE))
@@ -117,9 +130,9 @@ class TablePages[R: Record | LogbookRecord]:
             if not page.records:
                 continue
             # One stamp in the future must not end the reading.
-            if min(record.at for record in page.records[-_FEW:]) >= until:
+            if min(record.at for record in page.records[-FEW:]) >= until:
                 break
-            wanted = _count_until(until, page.records)
+            size = _count_until(until, page.records)
             if (page_latest := self._latest(page.records)) is None:
                 continue
             if latest is not None and page_latest < latest - _REACH:
@@ -129,8 +142,8 @@ class TablePages[R: Record | LogbookRecord]:
                     yield Page((), (Refusal(reason, FAR_IN_THE_PAST),), whole=True)
             latest = max(page_latest, latest or page_latest)
 
-    def _count_at_first(self, first: int, until: int) -> int:
-        """Return how many records to ask for before one of them has come."""
+    def _first_size(self, first: int, until: int) -> int:
+        """Return the size of the first page, before any stamp is known."""
         if (record := self._kept.get(first)) is not None:
             return _count_until(until, (record,))
         # Where a request takes long anyway, more of them do no harm.
@@ -146,12 +159,12 @@ class TablePages[R: Record | LogbookRecord]:
         return page
 
     async def _page(self, first: int, last: int) -> Page[R]:
-        """Return what came of some records; a cut or doubtful nothing is asked again."""
+        """Return the page of an answer; one that may have been cut is requested again."""
         page = await self._timed(first, last)
         if _is_doubtful(page):
             page = await self._timed(first, last)
             if _is_nothing(page) and not page.whole:
-                # What is cut off twice in its first line is not asked for again.
+                # Cut off twice in its first line: a third request would be, too.
                 page = Page((), (Refusal(f"{first}", CUT_OFF),), whole=False)
         self._keep(page.records[:_EDGE])
         if page.records and not page.refusals and len(page.records) < MOST_RECORDS:
@@ -160,7 +173,7 @@ class TablePages[R: Record | LogbookRecord]:
         return page
 
     async def _timed(self, first: int, last: int) -> Page[R]:
-        """Ask for a page, and learn from how long it took."""
+        """Request a page, and learn the pace from its duration."""
         time = asyncio.get_running_loop().time
         begin = time()
         try:
@@ -176,9 +189,9 @@ class TablePages[R: Record | LogbookRecord]:
         return page
 
     async def _patiently(
-        self, ask: Callable[[], Awaitable[Page[R]]], count: int = _FEW
+        self, ask: Callable[[], Awaitable[Page[R]]], count: int = FEW
     ) -> Page[R]:
-        """Ask again after a while; what is no table may have been a busy moment."""
+        """Repeat a request after a while if it failed or its answer is no table."""
         for pause in _PATIENCE:
             try:
                 return await ask()
@@ -191,7 +204,7 @@ class TablePages[R: Record | LogbookRecord]:
 
     async def _next(self, index: int, last: int) -> R | None:
         """Return the first record from an index on, or None if there is none."""
-        count = max(self._pace.probe, _FEW)
+        count = max(self._pace.probe, FEW)
         if records := await self._kept_span(index, min(index + count - 1, last)):
             return records[0]
         return await self._after_hole(index, last)
@@ -199,14 +212,14 @@ class TablePages[R: Record | LogbookRecord]:
     async def _after_hole(self, absent: int, last: int) -> R | None:
         """Return the first record after an index without one, or None.
 
-        By bisecting: an index that jumps by billions costs some thirty requests. A
-        range that begins in the hole may be answered with nothing, although a part
-        of it is there.
+        By bisecting: an index that jumps by billions costs some thirty requests. The
+        meter may answer a range that begins in the hole with nothing, although it has
+        a part of it.
         """
         if last == absent or not (records := await self._kept_span(last, last)):
             return None
         found, begin = records[0], absent
-        count = max(self._pace.probe, _FEW)
+        count = max(self._pace.probe, FEW)
         while found.index - absent > 1:
             middle = (absent + found.index) // 2
             end = min(middle + count - 1, found.index - 1)
@@ -220,7 +233,7 @@ class TablePages[R: Record | LogbookRecord]:
         return found
 
     async def _kept_span(self, first: int, last: int) -> tuple[R, ...]:
-        """Return the records of a span, which are kept."""
+        """Return the records of a span, and keep them."""
         if page := self._kept_page(first, last):
             return page.records
         page = await self._page(first, last)
@@ -230,7 +243,8 @@ class TablePages[R: Record | LogbookRecord]:
     async def _after_past(self, first: int, last: int, at: int) -> int:
         """Return the index of the first record that ends after a time again.
 
-        For a clock that fell back to 1970: what it stamped is not read.
+        After a failure of the clock, which then begins in 1970, its wrong stamps are
+        skipped.
         """
         while first <= last:
             middle = (first + last) // 2
@@ -242,7 +256,7 @@ class TablePages[R: Record | LogbookRecord]:
         return first
 
     def _latest(self, records: Sequence[R]) -> int | None:
-        """Return the latest stamp that can be right: not much later than the newest."""
+        """Return the latest plausible stamp: not much later than the newest record."""
         limit = EVER if self._newest is None else self._newest.at + _DAY
         stamps = [record.at for record in records if record.at <= limit]
         return max(stamps, default=None)
@@ -262,106 +276,13 @@ class TablePages[R: Record | LogbookRecord]:
         return Page(tuple(records), (), whole=True) if records else None
 
 
-class LoggerReader(TablePages[Record]):
-    """Reads the data logger of one meter."""
-
-    def __init__(
-        self, client: MeterClient, priority: Priority = Priority.BACKGROUND
-    ) -> None:
-        """Read for somebody who waits for it, or in the background."""
-        super().__init__(client, client.newest_records, client.records, priority)
-        self._oldest: Record | None = None
-        """The oldest record, once something was looked for before it."""
-
-    async def first_after(self, at: int, newest: Record) -> int:
-        """Return the index of the first record that ends after a time.
-
-        The index behind the newest one, if all end before.
-        """
-        if newest.at <= at:
-            return newest.index + 1
-        search = locate(at, newest, self._interval(newest))
-        try:
-            index = next(search)
-            while True:
-                index = search.send(await self._from(index, newest.index))
-        except StopIteration as found:
-            index = int(found.value)
-        record = await self._from(index, newest.index)
-        return index if record is None else record.index
-
-    async def record(self, index: int) -> Record | None:
-        """Return a record or the next one that can be read; None if there is none."""
-        if index < 0:
-            return None
-        found = self._known(index)
-        if found is None:
-            records = await self._around(index)
-            found = next((record for record in records if record.index >= index), None)
-        return found if found and found.index - index <= _FEW else None
-
-    async def _from(self, index: int, last: int) -> Record | None:
-        """Return the first record from an index on."""
-        if (known := self._known(index)) is not None:
-            return known
-        records = await self._around(index)
-        found = next((record for record in records if record.index >= index), None)
-        if found is None:
-            found = await self._after_hole(index, last)
-        if found and found.index > index and self._oldest is None:
-            await self._look_below(index, found)
-        return found
-
-    async def _look_below(self, index: int, found: Record) -> None:
-        """Note that a record is the oldest one, if there is nothing before an index."""
-        if not index or not await self._kept_span(0, index - 1):
-            self._oldest = found
-
-    def _known(self, index: int) -> Record | None:
-        """Return the first record from an index on, if no request is needed."""
-        if self._oldest and index < self._oldest.index:
-            return self._oldest
-        for hole in self._holes:
-            if index in hole:
-                index = hole.stop
-        return self._kept.get(index)
-
-    async def _around(self, index: int) -> tuple[Record, ...]:
-        """Return records around an index, as many as cost little more than one.
-
-        What is searched for next is often among them.
-        """
-        count = max(self._pace.probe, _FEW + 1)
-        begin = index
-        while begin > max(index - count // 4, 0) and not self._is_known(begin - 1):
-            begin -= 1
-        end = begin + count - 1
-        if self._newest:
-            end = max(min(end, self._newest.index), index)
-        page = await self._page(begin, end)
-        if not page.records and begin < index:
-            # A meter may answer nothing where a part of a range is not there.
-            page = await self._page(index, end)
-        self._keep(page.records)
-        return page.records
-
-    def _is_known(self, index: int) -> bool:
-        return index in self._kept or any(index in hole for hole in self._holes)
-
-    def _interval(self, newest: Record) -> int:
-        """Return the seconds between the newest records, as far as they are known."""
-        before = self._kept.get(newest.index - 1)
-        interval = newest.at - before.at if before else 0
-        return interval if 0 < interval <= USUAL_INTERVAL * 4 else USUAL_INTERVAL
-
-
 class LogbookPages(TablePages[LogbookRecord]):
     """Reads the logbook of one meter."""
 
     def __init__(
         self, client: MeterClient, priority: Priority = Priority.BACKGROUND
     ) -> None:
-        """Read for somebody who waits for it, or in the background."""
+        """Initialize a reader with the priority of its requests."""
         super().__init__(
             client, client.newest_logbook_records, client.logbook_records, priority
         )
@@ -372,14 +293,14 @@ def _is_nothing[R: Record | LogbookRecord](page: Page[R]) -> bool:
 
 
 def _is_doubtful[R: Record | LogbookRecord](page: Page[R]) -> bool:
-    """Return whether nothing came, and something may have been cut off."""
+    """Return whether an answer is empty, but may have been cut off."""
     return _is_nothing(page) and not (page.whole and page.has_length)
 
 
 def _refused_after[R: Record | LogbookRecord](
     newest: R | None, page: Page[R]
 ) -> tuple[Refusal, ...]:
-    """Return the refused lines after a record; those before it fill its gaps."""
+    """Return the rejected lines after a record; others fill gaps between indices."""
     if newest is None:
         return page.refusals
     indices = [record.index for record in page.records if record.index <= newest.index]
@@ -389,8 +310,8 @@ def _refused_after[R: Record | LogbookRecord](
 
 
 def _count_until[R: Record | LogbookRecord](until: int, records: Sequence[R]) -> int:
-    """Guess how many more records to read until some end at a time or later."""
+    """Estimate how many more records there are until a time."""
     first, last = records[0], records[-1]
     interval = (last.at - first.at) // max(last.index - first.index, 1)
     count = (until - last.at) // (interval if interval > 0 else USUAL_INTERVAL)
-    return max(count, 0) + _FEW
+    return max(count, 0) + FEW

@@ -28,8 +28,8 @@ from ..emu.serial_number import is_same_meter
 from ..outages import Outages
 from .follow_costs import CostFollower, FindSources
 from .hours import Folding, Hour
+from .logger_pages import LoggerReader
 from .means import plan_means
-from .pages import LoggerReader
 from .recorder import (
     Statistic,
     Stored,
