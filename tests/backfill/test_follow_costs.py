@@ -7,7 +7,10 @@ from unittest.mock import patch
 
 import pytest
 
-from custom_components.emu_professional.backfill.follow_costs import CostFollower
+from custom_components.emu_professional.backfill.follow_costs import (
+    CostFollower,
+    EnergyChange,
+)
 from custom_components.emu_professional.backfill.prices import CostSource, Price
 from custom_components.emu_professional.backfill.recorder import Statistic, Stored
 from custom_components.emu_professional.backfill.report import CostOutcome, Report
@@ -40,7 +43,7 @@ async def follow(house: House, price: float, cost: Statistic = COST) -> Report:
     """Let costs follow a plan that writes all hours."""
     report = Report()
     follows = follower(house, report, CostSource(cost, Price(price)))
-    await follows.async_follow(ENERGY, STORED, PLAN, Outages(()), ())
+    await follows.async_follow(EnergyChange(ENERGY, STORED, PLAN, (), Outages(())))
     return report
 
 

@@ -10,8 +10,10 @@ import pytest
 from custom_components.emu_professional.backfill.hours import Hour, Piece
 from custom_components.emu_professional.backfill.means import (
     Mean,
+    MeanProfile,
     MeansPlan,
     StoredMeans,
+    Unobserved,
     plan_means,
 )
 from custom_components.emu_professional.backfill.times import HOUR, PERIOD
@@ -73,7 +75,10 @@ def plan(
 ) -> MeansPlan:
     """Plan the only column."""
     return plan_means(
-        hours, 0, stored, Outages(outages), until=until, wrong=wrong, rebuild=rebuild
+        MeanProfile(hours, 0, until),
+        stored,
+        Unobserved(Outages(outages), wrong),
+        rebuild=rebuild,
     )
 
 

@@ -1,6 +1,7 @@
 """Lets the costs of the energy dashboard follow the energy that a run writes."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from math import inf
 
 from homeassistant.core import HomeAssistant
@@ -25,11 +26,42 @@ from .times import HOUR
 type FindSources = Callable[[], Awaitable[Mapping[str, Sequence[CostSource]]]]
 
 
+@dataclass(frozen=True, slots=True)
+class EnergyChange:
+    """What a run changes in an energy statistic.
+
+    `stored` are its rows, `plan` the change. `logged` has the hours that were read from
+    the logger, `outages` are the times without observation.
+    """
+
+    energy: Statistic
+    stored: Stored
+    plan: Plan
+    logged: Sequence[int]
+    outages: Outages
+
+    def energies(self) -> tuple[dict[int, float], Unseen | None]:
+        """Return the energies of the hours to price, and the energy not seen yet.
+
+        To price are the hours that the plan writes or corrects, and logged ones that
+        touch an outage. The hour in which an outage ends has the cost of all of it, or
+        none, even if its energy is right.
+        """
+        rows, plan = self.stored.rows, self.plan
+        hours = set(changed(rows, plan))
+        hours.update(
+            at for at in self.logged if self.outages.seconds_within(at, at + HOUR)
+        )
+        counted = changes(carried_out(rows, plan))
+        unseen = unseen_energy(rows, plan) if self.stored.is_newest else None
+        return {at: counted[at] for at in hours if at in counted}, unseen
+
+
 class CostFollower:
     """Gives hours of energy their costs, before their energy is written.
 
-    `find_sources` returns the cost entities by the statistic of their energy: a long
-    run asks again, for they may be renamed meanwhile. `report` grows.
+    `find_sources` returns the cost entities by the statistic of their energy. It is
+    called for each part of a long run, because they may be renamed during it.
     """
 
     def __init__(
@@ -40,51 +72,35 @@ class CostFollower:
         *,
         dry_run: bool,
     ) -> None:
-        """Begin with nothing followed."""
+        """Initialize the follower of one run, with its report."""
         self._hass = hass
         self._find_sources = find_sources
         self._report = report
         self._dry_run = dry_run
 
     async def async_follow(
-        self,
-        energy: Statistic,
-        stored: Stored,
-        plan: Plan,
-        outages: Outages,
-        logged: Sequence[int],
-        *,
-        counted_until: float = inf,
+        self, change: EnergyChange, *, counted_until: float = inf
     ) -> None:
-        """Give the hours that a plan writes or corrects their costs.
+        """Give the hours of a changed energy statistic their costs.
 
-        So it does those of the `logged` hours that touch an outage: the one in which
-        it ends has the cost of all of it, or none, even where its energy is right.
-        Hours are reported up to a time. Raises HomeAssistantError if a cost statistic
-        was written in part: then the energy must not be written either, which tells
-        the next run what is still to do.
+        Hours before `counted_until` are reported. Raises HomeAssistantError if a cost
+        statistic was written in part. Then the energy must not be written either: the
+        next run finds the same hours wrong, and completes them.
         """
+        energy = change.energy
         found = await self._find_sources()
         if not (sources := found.get(energy.statistic_id)):
             return
-
-        def energies() -> tuple[dict[int, float], Unseen | None]:
-            hours = set(changed(stored.rows, plan))
-            hours.update(at for at in logged if outages.seconds_within(at, at + HOUR))
-            counted = changes(carried_out(stored.rows, plan))
-            unseen = unseen_energy(stored.rows, plan) if stored.is_newest else None
-            return {at: counted[at] for at in hours if at in counted}, unseen
-
-        of_hours, unseen = await self._hass.async_add_executor_job(energies)
+        energies, unseen = await self._hass.async_add_executor_job(change.energies)
         for source in sources:
             began = await async_began(self._hass, source.statistic)
             if began is None:
                 continue
-            since = {at: counts for at, counts in of_hours.items() if at >= began}
+            since = {at: counts for at, counts in energies.items() if at >= began}
             try:
                 await self.async_price(energy, since, source, counted_until, unseen)
             except UnitNotConvertible as err:
-                # Home Assistant itself tells its owner that the currency has changed.
+                # Home Assistant itself reports to the owner that the currency changed.
                 LOGGER.debug("%s", err)
                 outcome = self._outcome(source.statistic)
                 outcome.hours_without_price += sum(at < counted_until for at in since)
@@ -114,7 +130,7 @@ class CostFollower:
         counted_until: float = inf,
         unseen: Unseen | None = None,
     ) -> None:
-        """Give hours their costs, in the last digits of their energy.
+        """Give hours their costs; energies are in the last digit of their quantity.
 
         The cost entity will count `unseen` by itself, although an hour has its cost.
         Raises UnitNotConvertible for a cost in another currency, and what
@@ -157,6 +173,6 @@ class CostFollower:
 
 
 def _counts(rows: Sequence[Row]) -> dict[int, int]:
-    """Return what each row counts, without what floating point loses."""
+    """Return the cost of each row, without the rounding of floating point."""
     counted = changes({row.start: row for row in rows})
     return {start: round(cost) for start, cost in counted.items()}

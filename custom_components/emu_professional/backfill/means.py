@@ -1,22 +1,25 @@
-"""Puts what Home Assistant observed of a measurement and what the meter logged together.
+"""Combines the observed rows of a measurement with its logged values.
 
 Pure: no I/O, no clock. Values are in the last digit of their quantity, times in
 seconds since 1970-01-01 UTC.
 
+How it works
+------------
 Home Assistant observes a measurement every few seconds and compiles a row for every
-five minutes, and a row for every hour from those. The logger has one value for every
-interval of usually 15 minutes. While Home Assistant was off it has no rows, or flat
-ones that its catch-up has made of the last value before:
+period of five minutes, and a row for every hour from those. The logger has one value
+for every interval of usually 15 minutes. For an outage Home Assistant has no rows, or
+flat ones, which its catch-up has made of the last value before:
 
     records     |     R1      |     R2      |     R3      |     R4      |
     periods     | o | o | o | o | p | m | m | m | m | p | o | o |
                                 off ^...............^ on
 
-Observed periods (o) stay. Missed ones (m) get mean, minimum and maximum of the records
-that cover them. Of one that was partly observed (p) the larger part decides its mean;
-an extreme that was observed stays. The hour follows from its periods. The recorder
-purges periods after some days: of older hours the logger's mean is combined with the
-extremes of the hour's own row.
+1. Observed periods (o) stay.
+2. Missed periods (m) get the mean, minimum and maximum of the records over them.
+3. The mean of a partly observed period (p) is the one of its larger part. Its extremes
+   are those of both: an observed extreme always stays.
+4. The row of an hour is made of its periods. The recorder purges periods after some
+   days: the row of an older hour combines the logger's mean with its own extremes.
 """
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -30,7 +33,7 @@ from .times import HOUR, PERIOD
 
 _EQUAL: Final = 1e-6
 _RELATIVE: Final = 1e-12
-"""Less than the last digit, more than what floating point loses."""
+"""Less than the last digit, more than the rounding of floating point."""
 
 
 class Mean(NamedTuple):
@@ -43,7 +46,7 @@ class Mean(NamedTuple):
 
     @property
     def is_flat(self) -> bool:
-        """Whether nothing changed, as in rows that repeat the last value."""
+        """Whether minimum and maximum are equal, as in rows of an outage."""
         return _is_equal(self.minimum, self.maximum)
 
     def is_like(self, other: Mean) -> bool:
@@ -67,8 +70,9 @@ class Mean(NamedTuple):
 class StoredMeans:
     """The stored rows of a measurement's statistic, by their start, and its unit.
 
-    `periods` are its five-minute rows, which are kept `periods_since`: None where
-    there are none. What ends after `compiled` is not compiled yet and can't be written.
+    `periods` are its five-minute rows, stored since `periods_since` (None: there are
+    none). Rows that end after `compiled` must not be written: the recorder is still to
+    compile them.
     """
 
     unit: str | None
@@ -80,32 +84,53 @@ class StoredMeans:
 
 @dataclass(frozen=True, slots=True)
 class MeansPlan:
-    """The rows that must be written, over those of their time if there are any."""
+    """The rows to write; they replace stored rows with the same start."""
 
     hours: tuple[Mean, ...] = ()
     periods: tuple[Mean, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class MeanProfile:
+    """What the logger knows of a measurement around a window.
+
+    `column` is the position of the measurement in the means of its `hours`. Of hours
+    from `until` on only periods are filled: they are not over, or not logged to their
+    end.
+    """
+
+    hours: Sequence[Hour]
+    column: int
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unobserved:
+    """When Home Assistant did not observe the meter.
+
+    `outages` are the noted ones. `wrong` has the starts of hours with the wrong energy
+    in the statistics of registers, so that an outage must have been missed.
+    """
+
+    outages: Outages
+    wrong: Container[int] = ()
+
+
 def plan_means(
-    logged: Iterable[Hour],
-    column: int,
+    profile: MeanProfile,
     stored: StoredMeans,
-    outages: Outages,
+    unobserved: Unobserved,
     *,
-    until: int,
-    wrong: Container[int] = (),
     rebuild: bool = False,
 ) -> MeansPlan:
-    """Return what makes a measurement's rows complete.
+    """Return the rows that complete a measurement's statistic.
 
-    `column` is the position of the measurement in the logged hours. Of those from
-    `until` on only periods are filled: the hour is not over, or not logged to its end.
-    `wrong` has the hours of which the registers say that they were not observed. With
-    `rebuild` the mean of every hour follows the logger.
+    In rebuild mode the mean of every hour follows the logger.
     """
+    measurement = _Measurement(profile.column, stored, unobserved, rebuild)
     hours, periods = [], []
-    for hour in logged:
-        parts = _parts(hour, column, stored, outages, hour.start in wrong)
+    for hour in profile.hours:
+        parts = measurement.periods(hour)
         periods += [
             part.row
             for part in parts
@@ -114,76 +139,102 @@ def plan_means(
             and part.row.start + PERIOD <= stored.compiled
             and _differs(part.row, stored.periods)
         ]
-        if hour.start < until:
-            is_suspect = (
-                hour.start in wrong or outages.seconds_within(hour.start, hour.end) > 0
-            )
-            row = _hour(hour, column, stored, parts, is_suspect, rebuild)
+        if hour.start < profile.until:
+            row = measurement.hour(hour, parts)
             if _differs(row, stored.hours):
                 hours.append(row)
     return MeansPlan(tuple(hours), tuple(periods))
 
 
-class _Part(NamedTuple):
-    """A period of an hour as it will be, without a row where nobody knows anything.
+class _Period(NamedTuple):
+    """A period of an hour as it will be, `row` None if there is no data at all.
 
-    A row counts for all of its period, also where only a part of that was logged:
-    so it does for Home Assistant, and here once it is stored.
+    A row counts for its whole period, even if only a part of that was logged. Home
+    Assistant counts its own rows like that, and these as soon as they are stored.
     """
 
     row: Mean | None
     is_observed: bool
 
 
-def _parts(
-    hour: Hour, column: int, stored: StoredMeans, outages: Outages, is_wrong: bool
-) -> list[_Part]:
-    """Return the periods of an hour, or none if its rows are not kept any more."""
-    since = stored.periods_since
-    if since is None or hour.start < since or not hour.pieces:
-        return []
-    return [
-        _part(start, hour, column, stored, outages, is_wrong)
-        for start in _periods_of(hour.start)
-    ]
+@dataclass(frozen=True, slots=True)
+class _Measurement:
+    """Combines the stored rows of one measurement with its logged values."""
 
+    column: int
+    stored: StoredMeans
+    unobserved: Unobserved
+    rebuild: bool
 
-def _part(
-    start: int,
-    hour: Hour,
-    column: int,
-    stored: StoredMeans,
-    outages: Outages,
-    is_wrong: bool,
-) -> _Part:
-    row = stored.periods.get(start)
-    noted = missed = (
-        PERIOD if row is None else outages.seconds_within(start, start + PERIOD)
-    )
-    if row and is_wrong and _repeats(row, stored.periods.get(start - PERIOD)):
-        missed = PERIOD
-    if row and 2 * missed < PERIOD:
-        return _Part(row, is_observed=True)
-    logged = _logged(start, hour.pieces, column)
-    # What is not logged keeps its row, which must count the same next time: then the
-    # registers do not say any more that the hour is wrong.
-    if row and logged is None and noted < PERIOD:
-        return _Part(row, is_observed=True)
-    if row and logged and missed < PERIOD:
-        # Mostly missed: mixing its mean with the logger's would mix again next time.
-        return _Part(logged.with_extremes_of([row]), is_observed=False)
-    return _Part(logged, is_observed=False)
+    def periods(self, hour: Hour) -> list[_Period]:
+        """Return the periods of an hour, or none if its rows are purged."""
+        since = self.stored.periods_since
+        if since is None or hour.start < since or not hour.pieces:
+            return []
+        return [self._period(start, hour) for start in _periods_of(hour.start)]
+
+    def _period(self, start: int, hour: Hour) -> _Period:
+        stored, outages = self.stored.periods, self.unobserved.outages
+        row = stored.get(start)
+        noted = missed = PERIOD
+        if row is not None:
+            noted = missed = outages.seconds_within(start, start + PERIOD)
+            is_wrong = hour.start in self.unobserved.wrong
+            if is_wrong and _repeats(row, stored.get(start - PERIOD)):
+                # The catch-up of the recorder repeats the last value of an outage.
+                missed = PERIOD
+        if row and 2 * missed < PERIOD:
+            return _Period(row, is_observed=True)
+        logged = _logged(start, hour.pieces, self.column)
+        # Without a record the row stays. It must count as observed, as it will in the
+        # next run: then the registers say no longer that the hour is wrong.
+        if row and logged is None and noted < PERIOD:
+            return _Period(row, is_observed=True)
+        if row and logged and missed < PERIOD:
+            # Its mean is not mixed with the logger's: the next run would mix it again.
+            return _Period(logged.with_extremes_of([row]), is_observed=False)
+        return _Period(logged, is_observed=False)
+
+    def hour(self, hour: Hour, periods: Sequence[_Period]) -> Mean:
+        """Return the row of an hour as it must be."""
+        start, column = hour.start, self.column
+        logged = Mean(
+            start, hour.means[column], hour.minima[column], hour.maxima[column]
+        )
+        row = self.stored.hours.get(start)
+        is_suspect = self._is_suspect(hour)
+        rows = [period.row for period in periods if period.row]
+        if not rows:
+            return _hour_alone(logged, row, is_suspect or self.rebuild)
+        is_kept = any(period in self.stored.periods for period in _periods_of(start))
+        # Without an outage, a period without any data is not taken for a missed one.
+        counted = [period for period in periods if period.row or is_suspect]
+        is_observed = is_kept and all(period.is_observed for period in counted)
+        if row and not self.rebuild and (is_observed or not (is_kept or is_suspect)):
+            return row
+        extremes = (*rows, *_unexplained(row, self.stored.periods))
+        if self.rebuild:
+            return logged.with_extremes_of(extremes)
+        mean = fsum(period.mean for period in rows) / len(rows)
+        return rows[0]._replace(start=start, mean=mean).with_extremes_of(extremes)
+
+    def _is_suspect(self, hour: Hour) -> bool:
+        """Return whether a part of an hour was not observed."""
+        return (
+            hour.start in self.unobserved.wrong
+            or self.unobserved.outages.seconds_within(hour.start, hour.end) > 0
+        )
 
 
 def _repeats(row: Mean, before: Mean | None) -> bool:
-    """Return whether a row may only repeat the last value of the row before."""
+    """Return whether a row may just repeat the last value of the row before."""
     return row.is_flat and (
         before is None or before.minimum - _EQUAL <= row.mean <= before.maximum + _EQUAL
     )
 
 
 def _logged(start: int, pieces: Sequence[Piece], column: int) -> Mean | None:
-    """Return what records say of a period, None if they say nothing."""
+    """Return the row of a period from its records, or None without any."""
     covered = list(_covering(start, start + PERIOD, pieces, column))
     if not covered:
         return None
@@ -202,36 +253,8 @@ def _covering(
             yield seconds, piece.values[column]
 
 
-def _hour(
-    hour: Hour,
-    column: int,
-    stored: StoredMeans,
-    parts: Sequence[_Part],
-    is_suspect: bool,
-    rebuild: bool,
-) -> Mean:
-    """Return the row of an hour as it must be."""
-    start = hour.start
-    logged = Mean(start, hour.means[column], hour.minima[column], hour.maxima[column])
-    row = stored.hours.get(start)
-    rows = [part.row for part in parts if part.row]
-    if not rows:
-        return _hour_alone(logged, row, is_suspect or rebuild)
-    is_left = any(period in stored.periods for period in _periods_of(start))
-    # Where nobody noted an outage, what is not known was not observed wrongly.
-    known_parts = [part for part in parts if part.row or is_suspect]
-    is_observed = is_left and all(part.is_observed for part in known_parts)
-    if row and not rebuild and (is_observed or not (is_left or is_suspect)):
-        return row
-    kept = _unexplained(row, stored.periods)
-    if rebuild:
-        return logged.with_extremes_of((*rows, *kept))
-    mean = fsum(period.mean for period in rows) / len(rows)
-    return rows[0]._replace(start=start, mean=mean).with_extremes_of((*rows, *kept))
-
-
 def _hour_alone(logged: Mean, row: Mean | None, is_replaced: bool) -> Mean:
-    """Return the row of an hour none of whose periods are stored."""
+    """Return the row of an hour without stored periods."""
     if row is None:
         return logged
     if not is_replaced:
@@ -241,9 +264,9 @@ def _hour_alone(logged: Mean, row: Mean | None, is_replaced: bool) -> Mean:
 
 
 def _unexplained(row: Mean | None, periods: Mapping[int, Mean]) -> Iterator[Mean]:
-    """Yield the hour's row with the extremes that none of its periods has.
+    """Yield the row of an hour with each extreme that no stored period explains.
 
-    They were observed in periods whose rows are gone by now.
+    Such an extreme was observed in a period without a row by now.
     """
     if row is None or row.is_flat:
         return

@@ -12,9 +12,12 @@ from homeassistant.util import dt as dt_util
 from ..const import LOGGER
 from ..coordinator import EmuCoordinator
 from ..emu.errors import LoggerOfAnotherMeter, MeterError, MeterWithoutLogger
+from ..outages import Outages
 from .chosen_costs import CostChoice, async_chosen_costs
 from .errors import refused
 from .follow_costs import CostFollower, FindSources
+from .follow_part import Destination
+from .hour_reader import MeterLogger
 from .ledger_keeper import LedgerKeeper
 from .meter_clock import async_clock_offset
 from .progress import BackfillProgress, BackfillState
@@ -142,19 +145,16 @@ class BackfillRunner:
         await self._statistics.async_learn_names()
         begin = self._hass.loop.time()
         latest = dt_util.utcnow() + abs(offset) + _TOLERANCE
-        backfill = Backfill(
-            self._hass,
-            self._meter.client,
-            self._meter.serial_number,
-            self._statistics.of,
-            latest=int(latest.timestamp()),
-            outages=self._keeper.ledger.outages,
-            find_costs=self._find_costs,
-            mode=request.mode,
-            dry_run=request.dry_run,
-            on_progress=self._show_share,
+        logger = MeterLogger(
+            self._meter.client, self._meter.serial_number, int(latest.timestamp())
         )
-        await backfill.async_run(request.window, request.targets)
+        destination = Destination(
+            self._statistics.of,
+            self._find_costs,
+            Outages(self._keeper.ledger.outages),
+        )
+        backfill = Backfill(self._hass, logger, destination, request, self._show_share)
+        await backfill.async_run()
         if not request.dry_run:
             seconds = self._hass.loop.time() - begin
             self._log(backfill.report, seconds)
