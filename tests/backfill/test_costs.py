@@ -19,7 +19,7 @@ from custom_components.emu_professional.backfill.recorder.write import (
     _Throttle,
 )
 from custom_components.emu_professional.backfill.report import CostOutcome
-from custom_components.emu_professional.backfill.series import Plan, Row, changes
+from custom_components.emu_professional.backfill.rows import Plan, Row, changes
 from custom_components.emu_professional.backfill.times import HOUR, PERIOD
 
 START = 1_780_300_800

@@ -14,7 +14,7 @@ from custom_components.emu_professional.backfill.follow_costs import (
 from custom_components.emu_professional.backfill.prices import CostSource, Price
 from custom_components.emu_professional.backfill.recorder import Statistic, Stored
 from custom_components.emu_professional.backfill.report import CostOutcome, Report
-from custom_components.emu_professional.backfill.series import Plan, Row
+from custom_components.emu_professional.backfill.rows import Plan, Row
 from custom_components.emu_professional.backfill.times import HOUR
 from custom_components.emu_professional.outages import Outages
 from homeassistant.components.recorder.core import Recorder

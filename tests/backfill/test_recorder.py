@@ -13,6 +13,10 @@ from pytest_homeassistant_custom_component.components.recorder.common import (
 from sqlalchemy import delete, text, update
 
 from custom_components.emu_professional.backfill.ledger import SEALED, Seal
+from custom_components.emu_professional.backfill.load_profile import (
+    LoadProfile,
+    Reading,
+)
 from custom_components.emu_professional.backfill.recorder import (
     Statistic,
     Stored,
@@ -23,12 +27,8 @@ from custom_components.emu_professional.backfill.recorder import (
     async_stored,
     async_stored_means,
 )
-from custom_components.emu_professional.backfill.series import (
-    LoadProfile,
-    Plan,
-    Reading,
-    reconcile,
-)
+from custom_components.emu_professional.backfill.rows import Plan
+from custom_components.emu_professional.backfill.series import reconcile
 from custom_components.emu_professional.backfill.times import HOUR
 from homeassistant.components.recorder.core import Recorder
 from homeassistant.components.recorder.db_schema import Statistics, StatisticsRuns

@@ -13,15 +13,17 @@ from typing import Self
 from hypothesis import example, given, settings, strategies as st
 import pytest
 
-from custom_components.emu_professional.backfill.series import (
+from custom_components.emu_professional.backfill.load_profile import (
     LoadProfile,
-    Plan,
     Reading,
+)
+from custom_components.emu_professional.backfill.rows import (
+    Plan,
     Row,
     changed,
-    reconcile,
     unseen_energy,
 )
+from custom_components.emu_professional.backfill.series import reconcile
 from custom_components.emu_professional.backfill.times import HOUR
 
 START = 1_780_300_800
@@ -41,7 +43,7 @@ def profile(
     return LoadProfile(
         since=min(readings),
         until=max(readings) + HOUR if until is None else until,
-        before=None if before is None else Reading(before),
+        initial=None if before is None else Reading(before),
         hours=readings,
     )
 
@@ -409,7 +411,7 @@ def test_strongest_hour_limits_what_was_forgotten() -> None:
 def test_missing_rows_before_an_inexact_reading() -> None:
     """Only a row of the very hour before can have seen the meter after its record."""
     logged = replace(
-        profile({START: 1_100}, 1_000), before=Reading(1_000, is_exact=False)
+        profile({START: 1_100}, 1_000), initial=Reading(1_000, is_exact=False)
     )
     plan = reconcile(logged, [Row(START - 9 * HOUR, 1_050, 50)], None)
     assert plan.rows == (Row(START, 1_100, 150),)

@@ -37,7 +37,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Final
 
-from .series import EQUAL, Plan, Row, carried_out, changes
+from .rows import EQUAL, Plan, Row, carried_out, changes
 from .times import HOUR, PERIOD
 
 DECIMALS: Final = 6

@@ -20,7 +20,7 @@ from .recorder import (
     async_stored,
 )
 from .report import CostOutcome, Report, Window
-from .series import Plan, Row, Unseen, carried_out, changed, changes, unseen_energy
+from .rows import Plan, Row, Unseen, carried_out, changed, changes, unseen_energy
 from .times import HOUR
 
 type FindSources = Callable[[], Awaitable[Mapping[str, Sequence[CostSource]]]]

@@ -23,7 +23,8 @@ from .recorder import (
     async_write_means,
 )
 from .report import Mode, Outcome, Report, Request
-from .series import Plan, reconcile
+from .rows import Plan
+from .series import reconcile
 from .targets import Target
 
 

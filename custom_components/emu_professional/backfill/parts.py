@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from .hours import Hour
-from .series import LoadProfile
+from .load_profile import LoadProfile
 from .targets import Target
 from .times import HOUR
 
@@ -73,7 +73,7 @@ class Part:
         return LoadProfile(
             since=self.since,
             until=self.until,
-            before=initial,
+            initial=initial,
             hours={h.start: target.reading(h) for h in (*self.hours, *self.later)},
             rounding=target.rounding,
         )

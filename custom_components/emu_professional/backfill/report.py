@@ -12,7 +12,7 @@ from homeassistant.util import dt as dt_util
 
 from .costs import DECIMALS as COST_DECIMALS, wrong_costs
 from .means import MeansPlan, StoredMeans
-from .series import Plan, Row, changed, changes
+from .rows import Plan, Row, changed, changes
 from .targets import Target
 
 _DIGITS: Final = 3

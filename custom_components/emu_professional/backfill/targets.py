@@ -7,7 +7,7 @@ from typing import Final
 from ..emu.logs import COLUMNS, REGISTERS
 from ..emu.registers import QUANTITIES, Kind, Quantity
 from .hours import Hour
-from .series import ROUNDING, TOTAL_ROUNDING, Reading
+from .load_profile import ROUNDING, TOTAL_ROUNDING, Reading
 
 
 @dataclass(frozen=True, slots=True)

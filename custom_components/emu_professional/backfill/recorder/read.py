@@ -23,8 +23,9 @@ from homeassistant.util import dt as dt_util
 
 from ...const import DOMAIN
 from ..ledger import SEALED, Seal
+from ..load_profile import ROUNDING
 from ..means import Mean, StoredMeans
-from ..series import ROUNDING, Row
+from ..rows import Row
 from ..times import HOUR, PERIOD
 from .units import Statistic, UnitNotConvertible, last_digits_per
 

@@ -21,7 +21,7 @@ from homeassistant.util.hass_dict import HassKey
 
 from ...const import DOMAIN
 from ..means import Mean, MeansPlan
-from ..series import EQUAL, Plan, Row
+from ..rows import EQUAL, Plan, Row
 from ..times import HOUR
 from .read import Stored, Table, async_is_written, async_stored
 from .units import Statistic, last_digits_per, unit_class

@@ -1,0 +1,232 @@
+"""The continuation of a series after its window.
+
+Pure: no I/O, no clock. Steps 4 and 5 of `series.py`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from .load_profile import ROUNDING
+from .rows import EQUAL, Row, is_stored, poll_lag, shifted
+from .times import HOUR, PERIOD, whole_hour
+from .window_series import WindowSeries
+
+_RESTART: Final = 0.9
+"""For Home Assistant a lower share of the state before is the begin of a new cycle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """The continuation of a series.
+
+    `unchanged` are the rows after the window without any new energy, as they must be.
+    `first` is the first row that has observed the register at the end of the window.
+    All sums from `shift_from` on need the `shift` (None: no sum does). Afterwards the
+    sums from `first` on differ from the level by `offset`.
+    """
+
+    unchanged: tuple[Row, ...]
+    first: Row | None
+    shift_from: int | None
+    shift: float
+    offset: float
+
+
+def continued(
+    series: WindowSeries, planned: Sequence[Row], short_term: Row | None
+) -> Continuation:
+    """Return the continuation of a series.
+
+    `planned` are the rows of the window. `short_term` is the newest short-term row, or
+    None if it is unknown.
+    """
+    after = _After(series)
+    unchanged, first = after.split_rows()
+    offset, shift_from, shift = series.offset, None, 0.0
+    if first is not None:
+        shift_from = first.start
+        shift = after.continued_sum(first) - first.sum
+        if first.state is not None:
+            # The row may keep a few Wh that the window's last hour has already: they
+            # stay in the series.
+            offset += first.sum + shift - after.sum_at(first.start, first.state, offset)
+    elif (
+        short_term is not None
+        and short_term.state is not None
+        # An older one is too old to move all rows after it: the anchor is enough.
+        and short_term.start >= series.last.start
+    ):
+        shift_from = whole_hour(short_term.start)
+        anchor = after.anchor_at(short_term, offset, is_live=True)
+        shift = anchor.sum - short_term.sum
+        if shift_from == series.last.start and abs(shift) <= after.most_lacking:
+            # So little moves no row of its hour: the anchor is enough.
+            shift_from = None
+    if shift_from is None or abs(shift) <= EQUAL:
+        return Continuation(unchanged, first, None, 0, offset)
+    # Rows before it with the same shift are moved as well, instead of written.
+    for row in reversed((*planned, *unchanged)):
+        if row.start >= shift_from:
+            continue
+        stored = series.rows.get(row.start)
+        if stored is None or abs(row.sum - stored.sum - shift) > EQUAL:
+            break
+        shift_from = row.start
+    return Continuation(unchanged, first, shift_from, shift, offset)
+
+
+def anchor_row(
+    series: WindowSeries,
+    continuation: Continuation,
+    short_term: Row | None,
+    *,
+    is_live: bool,
+) -> Row | None:
+    """Return the newest short-term row as it must be, or None if it is right.
+
+    `is_live` says that the sensor has a value now.
+    """
+    newest = max((*series.rows, series.last.start))
+    if short_term is None or short_term.start < newest:
+        return _new_anchor(series, continuation, newest)
+    if short_term.state is None:
+        return None
+    anchor = _After(series).anchor_at(short_term, continuation.offset, is_live=is_live)
+    now = shifted(short_term, continuation.shift_from, continuation.shift)
+    return None if is_stored(now, anchor, EQUAL, EQUAL) else anchor
+
+
+def _new_anchor(
+    series: WindowSeries, continuation: Continuation, newest: int
+) -> Row | None:
+    """Return a short-term row for the last five minutes of the newest row.
+
+    Its state must not be above the value that the sensor had then, or Home Assistant
+    warns of a decreasing total.
+    """
+    start = newest + HOUR - PERIOD
+    stored = series.rows.get(newest)
+    row = shifted(stored, continuation.shift_from, continuation.shift)
+    end = _After(series).end
+    if newest > series.last.start:
+        known = end if continuation.first is None else row
+        return known and known._replace(start=start)
+    state = end.state
+    assert state is not None
+    lift = series.last.lift
+    if row is not None and row.state is not None:
+        observed = row.state + lift
+        if _lowest_level(series) <= observed < series.last.level:
+            state = row.state
+    return Row(start, state, state + lift + continuation.offset)
+
+
+def _lowest_level(series: WindowSeries) -> float:
+    """Return the lowest level that a row before the window can have."""
+    state = None
+    for row in series.rows.values():
+        if row.start >= series.profile.since:
+            break
+        state = row.state
+    return min(series.initial, _RESTART * series.initial if state is None else state)
+
+
+class _After:
+    """Compares rows with the end of a series."""
+
+    def __init__(self, series: WindowSeries) -> None:
+        self._series = series
+        self._last = series.last
+        self._rounding = series.profile.rounding
+        self._lowest = _lowest_level(series)
+        self.end = self._last.row(series.offset)
+
+    @property
+    def most_lacking(self) -> float:
+        """The most energy that the live row of the last hour can lack."""
+        hours = self._series.hours
+        previous = hours[-2].level if len(hours) > 1 else self._series.initial
+        return 2 * poll_lag(self._last.level - previous)
+
+    def split_rows(self) -> tuple[tuple[Row, ...], Row | None]:
+        """Return the rows after the window until the first that continues it.
+
+        The former have not observed the end of the window, and must repeat it.
+        """
+        unchanged: list[Row] = []
+        for start, row in self._series.rows.items():
+            if start < self._series.profile.until:
+                continue
+            if (
+                row.state is None
+                or self._has_observed(start, row.state)
+                or self._has_restarted(start, row.state)
+            ):
+                return tuple(unchanged), row
+            unchanged.append(self.end._replace(start=start))
+        return tuple(unchanged), None
+
+    def continued_sum(self, row: Row) -> float:
+        """Return the sum of the first row after the window.
+
+        It keeps its change if that is the energy since the window, apart from the lag
+        of live rows. Else its change becomes that energy.
+        """
+        kept = self._kept_sum(row)
+        if row.state is None or self._has_restarted(row.start, row.state):
+            return self.end.sum if kept is None else max(kept, self.end.sum)
+        total = self.sum_at(row.start, row.state, self._series.offset)
+        if kept is None or kept < self.end.sum:
+            return total
+        return kept if abs(kept - total) <= poll_lag(total - self.end.sum) else total
+
+    def sum_at(self, start: int, state: float, offset: float) -> float:
+        """Return the sum that continues the series with a state."""
+        level = state + self._series.lift_at(start)
+        if abs(level - self._last.level) <= self._rounding:
+            # A total differs by its rounding, which is no energy.
+            level = self._last.level
+        return level + offset
+
+    def anchor_at(self, short_term: Row, offset: float, *, is_live: bool) -> Row:
+        """Return a short-term row that continues the series."""
+        start, state = short_term.start, short_term.state
+        assert state is not None
+        last = self._last
+        if start < last.start + HOUR:
+            is_of_another_cycle = (
+                self._series.lift_at(start) != last.lift
+                or state + last.lift > last.level + self._rounding
+            )
+            if is_of_another_cycle:
+                # Home Assistant would count the register again from 0.
+                return self.end._replace(start=start)
+            return Row(start, state, self.sum_at(start, state, offset))
+        if self._has_observed(start, state):
+            return Row(start, state, self.sum_at(start, state, offset))
+        if self._has_restarted(start, state):
+            kept = self._kept_sum(short_term) or 0
+            return Row(start, state, max(kept, self.end.sum))
+        if is_live:
+            return Row(start, state, self.sum_at(start, state, offset))
+        # Its hour may be compiled from this row: its energy must not be negative.
+        return self.end._replace(start=start)
+
+    def _has_observed(self, start: int, state: float) -> bool:
+        """Return whether a state is not lower than the end of the window."""
+        level = state + self._series.lift_at(start)
+        return level >= self._last.level - ROUNDING
+
+    def _has_restarted(self, start: int, state: float) -> bool:
+        """Return whether a state is lower than any from before the window."""
+        level = state + self._series.lift_at(start)
+        return level < self._lowest - self._rounding
+
+    def _kept_sum(self, row: Row) -> float | None:
+        """Return the sum with which a row after the window keeps its change."""
+        rows = self._series.rows
+        previous = max((at for at in rows if at < row.start), default=None)
+        if previous is None:
+            return None
+        return self.end.sum + row.sum - rows[previous].sum

@@ -1,0 +1,190 @@
+"""The series of a register in a window, as it must be.
+
+Pure: no I/O, no clock. Steps 1 and 2 of `series.py`.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import inf
+from typing import Final, NamedTuple
+
+from .load_profile import ROUNDING, LoadProfile, Reading
+from .rows import Row
+from .times import HOUR
+
+_PLAUSIBLE: Final = 4
+"""Unknown hours may have used so many times the energy of the strongest known one,"""
+_LITTLE_ENERGY: Final = 2_000
+"""and so many Wh more,"""
+_UNKNOWN_ENERGY: Final = 100_000
+"""or so many if fewer than `_KNOWN_HOURS` are known."""
+_KNOWN_HOURS: Final = 24
+
+
+class SeriesHour(NamedTuple):
+    """An hour of the series; `level` is the register at its end with the lift."""
+
+    start: int
+    level: float
+    lift: float
+
+    def row(self, offset: float) -> Row:
+        """Return the row of the hour."""
+        return Row(self.start, self.level - self.lift, self.level + offset)
+
+
+@dataclass(frozen=True, slots=True)
+class WindowSeries:
+    """The hours of a window as they must be; at least one.
+
+    `rows` are the stored rows around the window, by their start and in order. `initial`
+    is the level at the begin of the window, and `offset` the difference of sum and
+    level. `starts` has the starts of all logged hours, in order.
+    """
+
+    profile: LoadProfile
+    rows: Mapping[int, Row]
+    initial: float
+    offset: float
+    hours: Sequence[SeriesHour]
+    starts: Sequence[int]
+
+    @property
+    def last(self) -> SeriesHour:
+        """The last hour."""
+        return self.hours[-1]
+
+    def lift_at(self, start: int) -> float:
+        """Return the lift of the last reading until the hour of a row."""
+        number = bisect_right(self.starts, start)
+        if number == 0:
+            return self.profile.initial_lift
+        return self.profile.hours[self.starts[number - 1]].lift
+
+
+def window_series(
+    profile: LoadProfile, rows: Mapping[int, Row], *, rebuild: bool
+) -> WindowSeries | None:
+    """Return the series of a window, or None if nothing was logged or stored in it.
+
+    `rows` are the stored rows from the last one before the window on.
+    """
+    begin = _begin(profile, rows)
+    if begin is None:
+        return None
+    starts = list(begin.profile.hours)
+    hours = tuple(_hours(begin, rows, starts, rebuild=rebuild))
+    if not hours:
+        return None
+    return WindowSeries(begin.profile, rows, begin.initial, begin.offset, hours, starts)
+
+
+class _Begin(NamedTuple):
+    """The begin of a series: its window, the level there and the offset."""
+
+    profile: LoadProfile
+    initial: float
+    offset: float
+
+
+def _begin(profile: LoadProfile, rows: Mapping[int, Row]) -> _Begin | None:
+    """Return the begin of the series, or None if nothing was logged in the window."""
+    previous = rows.get(
+        max((start for start in rows if start < profile.since), default=0)
+    )
+    if profile.initial is not None:
+        level = _initial_level(profile, profile.initial, previous)
+        return _Begin(profile, level, (previous.sum if previous else 0) - level)
+    first = next(iter(profile.hours), None)
+    if first is None:
+        return None
+    reading = profile.hours[first]
+    if previous is None:
+        # The energy of the first hour is unknown: the series begins at its end.
+        profile = replace(profile, since=first + HOUR, initial=reading)
+        row = rows.get(first)
+        level = _initial_level(profile, reading, row)
+        return _Begin(profile, level, (row.sum if row else 0) - level)
+    if previous.state is not None and _is_same_meter(profile, previous, first, reading):
+        # The first hour counts all the energy that the logger has forgotten.
+        return _Begin(
+            profile, previous.state + reading.lift, previous.sum - previous.state
+        )
+    # Another meter's rows: they stay as they are, and this meter's follow them.
+    return _Begin(profile, reading.level, previous.sum - reading.level)
+
+
+def _initial_level(
+    profile: LoadProfile, initial: Reading, previous: Row | None
+) -> float:
+    """Return the level at the begin of a window, with the row before it."""
+    if (
+        previous is None
+        or previous.start != profile.since - HOUR
+        or previous.state is None
+        or initial.is_exact
+    ):
+        return initial.level
+    following = next(
+        (r.level for at, r in profile.hours.items() if at >= profile.since), inf
+    )
+    observed = _between(
+        initial.level, previous.state + initial.lift, following, profile.rounding
+    )
+    # After the last record Home Assistant may have observed more of that hour.
+    return initial.level if observed is None else observed
+
+
+def _between(
+    lowest: float, observed: float, highest: float, rounding: float
+) -> float | None:
+    """Return an observed level if it lies between logged ones, else None.
+
+    A total may be outside of them by its rounding.
+    """
+    level = min(max(observed, lowest), highest)
+    return level if abs(level - observed) <= rounding else None
+
+
+def _is_same_meter(
+    profile: LoadProfile, previous: Row, first: int, reading: Reading
+) -> bool:
+    """Return whether a row before the begin of the logger can be of the same meter.
+
+    Its register must not be higher, and not so much lower that no house could have used
+    the energy in between.
+    """
+    if previous.state is None:
+        return False
+    passed = reading.level - previous.state
+    levels = [hour.level for hour in profile.hours.values()]
+    strongest = max((b - a for a, b in pairwise(levels)), default=0)
+    unknown = _UNKNOWN_ENERGY if len(levels) < _KNOWN_HOURS else _LITTLE_ENERGY
+    rise = previous.start if profile.last_rise is None else profile.last_rise
+    hours = (first - rise) // HOUR
+    return -ROUNDING <= passed <= hours * (_PLAUSIBLE * strongest + unknown)
+
+
+def _hours(
+    begin: _Begin, rows: Mapping[int, Row], starts: Sequence[int], *, rebuild: bool
+) -> Iterator[SeriesHour]:
+    """Yield the logged or stored hours of a window, with their registers."""
+    profile, level = begin.profile, begin.initial
+    lift = profile.initial_lift
+    for start in sorted(profile.hours.keys() | rows.keys()):
+        if not profile.since <= start < profile.until:
+            continue
+        reading, row = profile.hours.get(start), rows.get(start)
+        if reading is not None:
+            level, lift = reading.level, reading.lift
+        is_end_logged = reading is not None and (reading.is_exact or rebuild)
+        if row is not None and row.state is not None and not is_end_logged:
+            after = bisect_right(starts, start)
+            highest = profile.hours[starts[after]].level if starts[after:] else inf
+            observed = _between(level, row.state + lift, highest, profile.rounding)
+            if observed is not None:
+                # Home Assistant has observed the meter after its last record.
+                level = observed
+        yield SeriesHour(start, level, lift)
