@@ -1,27 +1,28 @@
 """The one door to Home Assistant's recorder.
 
-Reads statistics as rows of `series.py` and `means.py`, and writes them; reads prices.
-A statistic keeps the unit that it has; rows are in the last digit of their quantity.
-Times are seconds since 1970-01-01 UTC. All calls need a Home Assistant that has
-started: before, the recorder still catches up with the time it was off, and meets what
-is written meanwhile as an error.
+Reads statistics as rows of `rows.py` and `means.py`, and writes them; reads prices. A
+statistic keeps its unit; rows are in the last digit of their quantity. Times are
+seconds since 1970-01-01 UTC. All calls need a Home Assistant that has started: until
+then the recorder catches up with the time it was off, and fails on rows of others.
 """
 
 from ..means import StoredMeans
+from .compiled import (
+    async_caught_up,
+    async_compiled_until,
+    async_is_recorded,
+    async_periods_kept_since,
+    has_recorder,
+)
 from .prices import async_began, async_hourly_means, async_states
 from .read import (
     Stored,
-    async_caught_up,
-    async_compiled_until,
     async_has_rows,
-    async_is_recorded,
-    async_periods_kept_since,
-    async_seals,
     async_stored,
     async_stored_means,
     async_stored_units,
-    has_recorder,
 )
+from .seals import async_seals
 from .totals import Total, async_totals
 from .units import Statistic, UnitNotConvertible, last_digits_per
 from .widen import async_last_rise, async_widened

@@ -11,7 +11,7 @@ from homeassistant.helpers.recorder import get_instance
 from homeassistant.util import dt as dt_util
 
 from ..times import whole_hour
-from .read import async_query, database_trouble
+from .query import async_query, database_trouble
 from .units import Statistic
 
 

@@ -11,7 +11,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.recorder import get_instance
 
 from ..times import HOUR
-from .read import async_query
+from .query import async_query
 
 _AT_ONCE: Final = 500
 """Times in one query: databases have a limit."""

@@ -15,7 +15,7 @@ from homeassistant.helpers.recorder import get_instance
 
 from ..report import EVERYTHING, Window
 from ..times import HOUR
-from .read import async_query
+from .query import async_query
 from .units import Statistic
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
@@ -20,6 +21,7 @@ from homeassistant.helpers.recorder import get_instance
 from homeassistant.util.hass_dict import HassKey
 
 from ...const import DOMAIN
+from ..errors import failed
 from ..means import Mean, MeansPlan
 from ..rows import EQUAL, Plan, Row
 from ..times import HOUR
@@ -31,7 +33,7 @@ _RECORDER: Final = "recorder"
 _SMALLEST_BATCH: Final = 24
 _LARGEST_BATCH: Final = 500
 _BATCH_TIME: Final = 0.1
-"""Seconds that a batch should take: the recorder records nothing else meanwhile."""
+"""Seconds for one batch: the recorder records nothing else meanwhile."""
 
 
 class _Throttle:
@@ -42,7 +44,7 @@ class _Throttle:
         self.size = _SMALLEST_BATCH
 
     def adapt(self, rows: int, seconds: float) -> None:
-        """Let the next batch be as large as the recorder is quick."""
+        """Set the size of the next batch by the speed of the last one."""
         ideal = int(rows * _BATCH_TIME / max(seconds, 1e-3))
         self.size = min(max(ideal, _SMALLEST_BATCH), 2 * self.size, _LARGEST_BATCH)
 
@@ -55,20 +57,19 @@ async def async_apply_plan(
 ) -> None:
     """Shift and write the rows of a register's statistic, as planned.
 
-    The shift comes first: rows that are compiled in between continue from it.
-    Raises HomeAssistantError if the recorder did not write, as on a full disk.
+    The shift comes first: rows that are compiled in between continue from it. Raises
+    HomeAssistantError if the recorder did not write, for instance on a full disk.
     """
     per_unit = last_digits_per(stored.unit, statistic)
     metadata = _metadata(statistic, stored.unit)
     await _async_adjust(hass, statistic, stored, plan)
+
+    def data_of(row: Row) -> StatisticData:
+        return _data(row, per_unit)
+
+    hours = _Rows(metadata, Statistics, data_of)
     try:
-        await _async_write(
-            hass,
-            metadata,
-            plan.rows,
-            lambda row: _data(row, per_unit),
-            bound=plan.bound,
-        )
+        await _async_write(hass, hours, plan.rows, plan.bound)
     except HomeAssistantError:
         await _async_revert_shift(hass, statistic, stored, plan)
         raise
@@ -82,9 +83,10 @@ async def async_apply_plan(
 async def async_write_means(
     hass: HomeAssistant, statistic: Statistic, unit: str | None, plan: MeansPlan
 ) -> None:
-    """Write rows, over those of their time if there are any.
+    """Write rows; they replace stored rows with the same start.
 
-    Raises HomeAssistantError if the recorder did not write, as on a full disk.
+    Raises HomeAssistantError if the recorder did not write, for instance on a full
+    disk.
     """
     per_unit = last_digits_per(unit, statistic)
     metadata = _metadata(statistic, unit)
@@ -92,8 +94,9 @@ async def async_write_means(
     def data_of(mean: Mean) -> StatisticData:
         return _mean_data(mean, per_unit)
 
-    await _async_write(hass, metadata, plan.hours, data_of)
-    await _async_write(hass, metadata, plan.periods, data_of, StatisticsShortTerm)
+    await _async_write(hass, _Rows(metadata, Statistics, data_of), plan.hours)
+    periods = _Rows(metadata, StatisticsShortTerm, data_of)
+    await _async_write(hass, periods, plan.periods)
 
 
 async def _async_adjust(
@@ -115,8 +118,8 @@ async def _async_revert_shift(
 ) -> None:
     """Revert a shift if nothing was written, so that no bar shows it.
 
-    Where something was written, or the recorder doesn't write even this, the next
-    run finds the same hours wrong and corrects them.
+    If something was written, or even this fails, the next run finds the same hours
+    wrong and corrects them.
     """
     newest = max(plan.rows, key=lambda row: row.start)
     now = await async_stored(hass, statistic, newest.start, newest.start + HOUR)
@@ -125,7 +128,7 @@ async def _async_revert_shift(
 
 
 def _is_like(row: Row, other: Row) -> bool:
-    """Whether both say the same: a shift alone may make the sums equal."""
+    """Return whether two rows are equal in state and sum."""
     return (
         row.start == other.start
         and abs(row.sum - other.sum) <= EQUAL
@@ -133,31 +136,39 @@ def _is_like(row: Row, other: Row) -> bool:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Rows[R: Row | Mean]:
+    """The rows of a statistic in a table; `data_of` returns one for the recorder."""
+
+    metadata: StatisticMetaData
+    table: Table
+    data_of: Callable[[R], StatisticData]
+
+
 async def _async_write[R: Row | Mean](
     hass: HomeAssistant,
-    metadata: StatisticMetaData,
+    stored: _Rows[R],
     rows: Sequence[R],
-    data_of: Callable[[R], StatisticData],
-    table: Table = Statistics,
     bound: Container[int] = (),
 ) -> None:
     """Write rows, the newest first: people look at them first.
 
-    A row of an hour in `bound` is in one batch, which is written or not, with the
-    older one.
+    The row of an hour in `bound` is in one batch with the older row. A batch is written
+    as a whole, or not at all.
     """
     instance = get_instance(hass)
     throttle = _throttle(hass)
     rows = sorted(rows, reverse=True)
     for batch in _batches(throttle, rows, bound):
         async with throttle.lock:
-            data = [data_of(row) for row in batch]
+            data = [stored.data_of(row) for row in batch]
             begin = hass.loop.time()
-            instance.async_import_statistics(metadata, data, table)
+            instance.async_import_statistics(stored.metadata, data, stored.table)
             await _async_done(instance)
             throttle.adapt(len(batch), hass.loop.time() - begin)
+        # A disk that is full stays full: the first and the last batch show it.
         if batch[0] is rows[0] or batch[-1] is rows[-1]:
-            await _async_check(hass, metadata, table, data[-1])
+            await _async_check(hass, stored.metadata, stored.table, data[-1])
 
 
 def _batches[R: Row | Mean](
@@ -181,17 +192,13 @@ async def _async_check(
     """Make sure that a row was written: the recorder itself only logs a failure."""
     statistic_id = metadata["statistic_id"]
     if not await async_is_written(hass, statistic_id, table, expected):
-        raise HomeAssistantError(
-            translation_domain=DOMAIN,
-            translation_key="not_written",
-            translation_placeholders={"statistic_id": statistic_id},
-        )
+        raise failed("not_written", statistic_id=statistic_id)
 
 
 async def _async_done(instance: Recorder) -> None:
-    """Wait until the recorder has done everything that is queued.
+    """Wait for all tasks in the queue of the recorder.
 
-    `async_block_till_done` returns while the last task is still under way.
+    `async_block_till_done` returns before the last task has ended.
     """
     done = instance.hass.loop.create_future()
     instance.queue_task(SynchronizeTask(done))
