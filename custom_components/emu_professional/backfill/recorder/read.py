@@ -72,7 +72,7 @@ async def async_stored(
     def stored(session: Session) -> Stored:
         if (found := find(session, hass, statistic)) is None:
             return Stored((), None, statistic.unit or None, is_newest=True)
-        return _stored(session, found, Window(since, until), register)
+        return read_sums(session, found, Window(since, until), register)
 
     return await async_query(hass, stored)
 
@@ -92,7 +92,7 @@ async def async_stored_means(
         if (found := find(session, hass, statistic)) is None:
             return StoredMeans(statistic.unit or None, compiled=compiled)
         window = Window(since, until)
-        return _stored_means(session, found, window, kept_since, compiled)
+        return read_means(session, found, window, kept_since, compiled)
 
     return await async_query(hass, stored)
 
@@ -118,13 +118,14 @@ async def async_is_written(
 ) -> bool:
     """Return whether a row is stored as it was given to the recorder."""
     return await async_query(
-        hass, lambda session: _is_written(session, hass, statistic_id, table, expected)
+        hass, lambda session: is_written(session, hass, statistic_id, table, expected)
     )
 
 
-def _stored(
+def read_sums(
     session: Session, found: Found, window: Window, register: float | None
 ) -> Stored:
+    """Return the rows as `async_stored` does."""
     metadata_id, unit, per_unit = found
     since, until = window.since, window.until
     table = Statistics
@@ -160,9 +161,10 @@ def _stored(
     )
 
 
-def _stored_means(
+def read_means(
     session: Session, found: Found, window: Window, kept_since: int, compiled: int
 ) -> StoredMeans:
+    """Return the rows as `async_stored_means` does."""
     metadata_id, unit, per_unit = found
     since, until = window.since, window.until
     short_term = StatisticsShortTerm
@@ -197,13 +199,14 @@ def _stored_means(
     return StoredMeans(unit, rows(Statistics, since), periods, periods_since, compiled)
 
 
-def _is_written(
+def is_written(
     session: Session,
     hass: HomeAssistant,
     statistic_id: str,
     table: Table,
     expected: StatisticData,
 ) -> bool:
+    """Return whether a row is stored as it was given to the recorder."""
     found = get_instance(hass).statistics_meta_manager.get(session, statistic_id)
     if found is None:
         return False
