@@ -73,9 +73,14 @@ class Tasks:
     """What the recorder was given to do, and how long it took."""
 
     def __init__(self, path: Path) -> None:
-        """Write a line for each batch of rows."""
+        """Write a line for each batch of rows into a file."""
         self.begin = 0.0
         self.cpu = self.wall = self.longest = self.longest_cpu = 0.0
+        self.rows = 0
+        self._file = path.open("w")
+
+    def restart(self, path: Path) -> None:
+        """Count rows from 0, and write into another file."""
         self.rows = 0
         self._file = path.open("w")
 

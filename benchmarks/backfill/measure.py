@@ -105,14 +105,13 @@ class Run:
 
     async def _second(self, runtime: EmuRuntime) -> None:
         figures = self.figures
-        self._tasks.rows = 0
-        with (self._folder / "again").open("w") as file:
-            self._tasks._file = file  # noqa: SLF001
-            (
-                figures.second,
-                figures.second_own,
-                figures.second_recorder,
-            ) = await self._fill(runtime)
+        self._tasks.restart(self._folder / "again")
+        (
+            figures.second,
+            figures.second_own,
+            figures.second_recorder,
+        ) = await self._fill(runtime)
+        self._tasks.close()
         figures.again = self._tasks.rows
 
     async def _fill(self, runtime: EmuRuntime) -> tuple[float, float, float]:

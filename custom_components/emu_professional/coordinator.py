@@ -38,22 +38,22 @@ _MOST_EARLY = 1.0
 _CLOCK = "%Y-%m-%d %H:%M:%S"
 
 _UPDATE_PAUSE = timedelta(seconds=15)
-"""Between two polls while the meter's firmware is changed; less than `HOLD`."""
+"""Between two polls during a firmware update; less than `HOLD`."""
 
 _UPDATE_HOLD = timedelta(minutes=3)
-"""How long the last readings stand while the communication module restarts."""
+"""How long the last readings remain valid while the communication module restarts."""
 
 
 @dataclass(frozen=True, slots=True)
 class MeterData:
-    """The meter as it was last heard."""
+    """The last readings and status of the meter."""
 
     readings: Readings
     status: Status
     clock_offset: timedelta | None
-    """How far the meter's clock is ahead of Home Assistant's."""
+    """By which the meter's clock is ahead of Home Assistant's."""
     tariff: Tariff | None
-    """The one whose register moved last, None before any did."""
+    """The tariff of the register that rose last; None before any has risen."""
 
 
 class EmuCoordinator(DataUpdateCoordinator[MeterData]):
@@ -97,8 +97,8 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
         self._continuity = Continuity()
         self._tariffs = TariffWatch()
         self._rejected: set[str] = set()
-        self._heard: datetime | None = None
-        self._complete: datetime | None = None
+        self._answered: datetime | None = None
+        self._observed: datetime | None = None
         self._interrupted = True
         self._status_due = dt_util.utcnow()
         self._store = registers_store(hass, entry)
@@ -119,9 +119,9 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
         return self.firmware.activity.is_busy
 
     def clocks(self, offset: timedelta | None = None) -> dict[str, str]:
-        """Return what the clocks of the meter and of Home Assistant show, local time.
+        """Return the times on the clocks of the meter and of Home Assistant, as text.
 
-        The meter's is ahead by `offset`, or by what its readings say.
+        In local time. The meter's clock is ahead by `offset`, or as its readings show.
         """
         now = dt_util.now()
         ahead = offset or self.data.clock_offset or timedelta()
@@ -132,16 +132,16 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
 
     @override
     async def _async_setup(self) -> None:
-        """Recall the registers, so that none runs backwards over a restart."""
+        """Load the registers of the last run, so that none runs backwards."""
         if stored := await self._store.async_load():
-            registers, self._complete = _parse_registers(stored)
-            self._continuity = Continuity(registers, self._complete)
+            registers, self._observed = _parse_registers(stored)
+            self._continuity = Continuity(registers, self._observed)
 
     @override
     async def async_shutdown(self) -> None:
-        """Stop polling and keep the registers."""
+        """Stop polling, and save the registers."""
         await super().async_shutdown()
-        if self._heard:
+        if self._answered:
             await self._store.async_save(self._registers_to_store())
 
     @callback
@@ -164,19 +164,19 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
     @override
     async def _async_update_data(self) -> MeterData:
         hold = _UPDATE_HOLD if self.is_being_updated else HOLD
-        if self.is_being_updated and self._was_heard_within(_UPDATE_PAUSE):
+        if self.is_being_updated and self._has_answered_within(_UPDATE_PAUSE):
             return self.data
         waited = self.client.waited
         try:
             data = await self._async_poll()
         except MeterError as err:
             self._interrupted = True
-            # A poll that had to wait for a page of ours is no sign of trouble.
+            # A poll that waited for a page of the logger is no sign of trouble.
             hold += timedelta(seconds=self.client.waited - waited)
             if isinstance(err, MeterUnauthorized):
                 self._password_watch.async_refused(err)
-            if self._was_heard_within(hold):
-                LOGGER.debug("%s: %s; the last readings stand", self.name, err)
+            if self._has_answered_within(hold):
+                LOGGER.debug("%s: %s; the last readings remain", self.name, err)
                 return self.data
             if self.is_being_updated:
                 raise UpdateFailed(
@@ -188,19 +188,19 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
         self._password_watch.async_accepted()
         if self._interrupted and self.config_entry.data.get(CONF_PASSWORD):
             await async_learn_fingerprint(self.hass, self.config_entry, self.client)
-        self._heard = dt_util.utcnow()
+        self._answered = dt_util.utcnow()
         self._interrupted = False
         self._store_registers()
         if not data.readings.rejected.keys() & self._continuity.registers.keys():
-            self._note_observation(self._heard)
+            self._note_observation(self._answered)
         return data
 
-    def _was_heard_within(self, time: timedelta) -> bool:
-        return self._heard is not None and dt_util.utcnow() - self._heard < time
+    def _has_answered_within(self, time: timedelta) -> bool:
+        return self._answered is not None and dt_util.utcnow() - self._answered < time
 
     @callback
     def _firmware_activity_changed(self) -> None:
-        """Look at once which firmware runs now, when it is known again."""
+        """Read the firmware version at once after an update."""
         if not self.is_being_updated:
             self._status_due = dt_util.utcnow()
             self.config_entry.async_create_background_task(
@@ -228,9 +228,9 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
 
     def _note_observation(self, now: datetime) -> None:
         """Note that all registers were read, and report the outage before, if any."""
-        if outage := outage_between(self._complete, now):
+        if outage := outage_between(self._observed, now):
             self._report_outage(outage)
-        self._complete = now
+        self._observed = now
 
     async def _async_poll(self) -> MeterData:
         self._password_watch.check()
@@ -248,7 +248,10 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
         )
 
     async def _async_status(self) -> Status:
-        """Return the configuration, read again only when it may have changed."""
+        """Return the configuration; it is read again if it may have changed.
+
+        Raises MeterDifferent if another meter answers.
+        """
         now = dt_util.utcnow()
         if not self._interrupted and now < self._status_due:
             return self.data.status
@@ -272,7 +275,7 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
     def _warn_of_rejected(self, rejected: Mapping[str, str]) -> None:
         for key in rejected.keys() - self._rejected:
             LOGGER.warning(
-                "%s: %s can't be right (%s); the value before stays",
+                "%s: %s can't be right (%s); the value before remains",
                 self.name,
                 key,
                 rejected[key],
@@ -282,7 +285,7 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
     def failure[ErrorT: HomeAssistantError](
         self, err: MeterError, error_class: type[ErrorT]
     ) -> ErrorT:
-        """Return what an owner reads of an error of the meter."""
+        """Return the error of the meter in the owner's words."""
         return failure(err, error_class, self.client.url)
 
     def _store_registers(self) -> None:
@@ -291,17 +294,17 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
             self._store.async_delay_save(self._registers_to_store, _STORE_DELAY)
 
     def _registers_to_store(self) -> dict[str, Any]:
-        assert self._heard
+        assert self._answered
         self._store_pending = False
         registers = self._continuity.registers
         return {
             "registers": {key: str(value) for key, value in registers.items()},
-            "at": self._heard.isoformat(),
+            "at": self._answered.isoformat(),
         }
 
 
 def _parse_registers(stored: dict[str, Any]) -> tuple[dict[str, Decimal], datetime]:
-    """Return registers in kWh, and when they were read, UTC.
+    """Return stored registers in kWh, and the time of their reading in UTC.
 
     Raises various errors for data of another shape.
     """
@@ -316,5 +319,5 @@ def _parse_registers(stored: dict[str, Any]) -> tuple[dict[str, Decimal], dateti
 
 @callback
 def registers_store(hass: HomeAssistant, entry: ConfigEntry) -> EntryStore:
-    """Return where an entry's last registers, in kWh, outlive a restart."""
+    """Return the store of an entry's last registers, in kWh."""
     return entry_store(hass, entry, "", _parse_registers)

@@ -1,8 +1,8 @@
-"""Times without readings whose records the data logger no longer has.
+"""Outages without records: the data logger no longer has them.
 
-Each is an issue until its owner has confirmed it. Home Assistant would keep such an
-issue by itself, but shows the texts of those in the file of diagnostics, and with
-them the meter's name. So they are kept here, and raised again at each start.
+Each is an issue until the owner has confirmed it. Home Assistant could keep such an
+issue by itself, but would then show its texts in the file of diagnostics, with the name
+of the meter. So they are stored here, and raised again at each start.
 """
 
 from typing import Final
@@ -21,17 +21,17 @@ _FORMAT: Final = "%Y-%m-%d %H:%M"
 
 
 class LostHours:
-    """The times of one meter, in seconds since 1970-01-01 UTC."""
+    """The lost hours of one meter; times are seconds since 1970-01-01 UTC."""
 
     def __init__(self, hass: HomeAssistant, entry: ConfigEntry) -> None:
-        """Begin with none."""
+        """Initialize without any."""
         self._hass = hass
         self._entry = entry
         self._store = lost_hours_store(hass, entry)
         self._times: dict[int, int] = {}
 
     async def async_start(self) -> None:
-        """Raise the issues that were not confirmed yet."""
+        """Raise the issues that the owner has not confirmed."""
         if stored := await self._store.async_load():
             self._times = dict(stored["times"])
         if inherited := self._persistent():
@@ -43,20 +43,20 @@ class LostHours:
 
     @callback
     def add(self, since: int, until: int) -> None:
-        """Raise an issue about a time, and keep it until it is confirmed."""
+        """Raise an issue about lost hours, and store them until it is confirmed."""
         self._times[since] = until
         self._raise(since, until)
         self._save()
 
     @callback
     def remove(self, since: int, until: int) -> None:
-        """Delete the issues about times in a window, whose hours are known after all."""
+        """Delete the issues in a window: its hours were read after all."""
         for begin, end in list(self._times.items()):
             if since <= begin and end <= until:
                 issues.async_delete(self._hass, self._entry, _KEY, begin)
 
     def _persistent(self) -> list[tuple[int, int]]:
-        """Return the times of issues that version 0.1.0 has left to Home Assistant."""
+        """Return the times of issues that Home Assistant has stored for version 0.1.0."""
         found = []
         numbered = issues.async_numbered(self._hass, self._entry, _KEY)
         for since, issue in numbered.items():
@@ -72,7 +72,7 @@ class LostHours:
 
     @callback
     def _confirmed(self, since: int) -> None:
-        """Forget a time when its issue is gone: the owner has confirmed it."""
+        """Drop lost hours when the owner has confirmed their issue."""
         if self._times.pop(since, None) is not None:
             self._save()
 
@@ -85,7 +85,7 @@ class LostHours:
 
 @callback
 def lost_hours_store(hass: HomeAssistant, entry: ConfigEntry) -> EntryStore:
-    """Return the store of the times that were not confirmed yet."""
+    """Return the store of lost hours that are not confirmed."""
     return entry_store(
         hass, entry, _KEY, shape(times=[vol.ExactSequence([TIME, TIME])])
     )

@@ -140,8 +140,8 @@ class House:
     async def _poll(self) -> None:
         """Poll the meter, as if it had been polled all the time since it was heard."""
         meter = self.entry.runtime_data.meter
-        if meter._heard == self._polled:
-            meter._complete = self.now
+        if meter._answered == self._polled:
+            meter._observed = self.now
         self._polled = self.now
         await meter.async_refresh()
         await self.hass.async_block_till_done()

@@ -352,7 +352,7 @@ async def test_once_a_day(house: House) -> None:
     await house.load()
     for hours, is_all in ((6, True), (20, False), (5, True)):
         house.move_to(house.now + timedelta(hours=hours))
-        house.entry.runtime_data.meter._complete = house.now
+        house.entry.runtime_data.meter._observed = house.now
         await house.compile(house.now - PERIOD)
         house.server.requests.clear()
         await house.pass_hour()

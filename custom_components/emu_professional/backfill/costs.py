@@ -5,30 +5,30 @@ millionths of the currency (`DECIMALS`), prices per kWh.
 
 How it works
 ------------
-A cost has no register. The `state` of a row is what the cost entity has counted since
-Home Assistant started, and of its `sum` only differences mean anything. So a row is
-judged by what its hour counts. An hour either gets its cost, price × energy, or keeps
-what it counts:
+A cost has no register. The `state` of a row is the cost since Home Assistant started,
+and the cost of an hour is its change, the difference of two sums. An hour either gets
+its cost, price × energy, or keeps its change:
 
     stored sums     10 |  20   20   20   50 |  60
-    counts             |  10    0    0   30 |  10
+    stored changes     |  10    0    0   30 |  10
     cost               |   -    5    8   12 |   -
-    counts then        |  10    5    8   12 |  10
-    sums then       10 |  20   25   33   45 |  55
+    new changes        |  10    5    8   12 |  10
+    new sums        10 |  20   25   33   45 |  55
 
-Home Assistant may end between two writes, and only rows tell the next run what is
-still to do. The energy of an hour is written after its cost: as long as a cost can be
-missing, the energy is missing as well, and the next run finds the same hours. Until
-then only those may count something else, or it would be kept for good. Therefore
+Home Assistant may end between two writes, and then only the rows show the next run how
+far this one came. So the energy of an hour is written after its cost: as long as a cost
+may be missing, the energy is missing as well, and the next run finds the same hours.
+Until then only these hours may have a wrong change, or it would be kept for good.
+Therefore
 
-1. the shift of all later rows begins with the first hour that gets a cost; where that
-   has no row, one that counts nothing is written before;
-2. the newest row is written first: with the shift the sums after it are right already;
-3. what the last poll of the newest hour has not seen is in the logger, but the cost
-   entity counts it in the next hour: the shift of what comes after is less by that;
-4. a row that keeps what it counts is written together with the row before
-   (`Plan.bound`). Longer stretches of such rows are not written but shifted: the hours
-   between two of them make a plan of their own.
+1. the shift of all later rows begins with the first hour that gets a cost; if that has
+   no row, one with a change of 0 is written before;
+2. the newest row is written first: after the shift, the sums after it are right already;
+3. the logger knows the energy after the last poll of the newest hour, but the cost
+   entity counts it in the next hour: the shift of the rows after it is less by that;
+4. a row that keeps its change is written together with the row before (`Plan.bound`).
+   Long stretches of such rows are shifted instead: the hours between two of them make
+   a plan of their own.
 """
 
 from bisect import bisect_right
@@ -47,15 +47,15 @@ _SAME: Final = 1.0
 """Costs that differ by less are the same."""
 
 _GAP: Final = 24 * HOUR
-"""Rows of so many seconds are rather written than shifted once more."""
+"""Rows of fewer seconds are written, not shifted once more."""
 
 
 def hourly_costs(
     energies: Mapping[int, float], prices: Mapping[int, float], decimals: int
 ) -> dict[int, float]:
-    """Return the costs of the hours that have a price.
+    """Return the costs of the hours with a price.
 
-    Energies are in the last digit of kWh with so many `decimals`.
+    Energies are in the last digit of kWh, after `decimals` digits.
     """
     per_energy = 10.0 ** (DECIMALS - decimals)
     return {
@@ -66,7 +66,7 @@ def hourly_costs(
 
 
 def wrong_costs(costs: Mapping[int, float], stored: Sequence[Row]) -> list[int]:
-    """Return the hours that have no row, or whose row counts something else."""
+    """Return the hours without a row, or with another change than their cost."""
     counted = changes({row.start: row for row in stored})
     return [
         start
@@ -83,12 +83,12 @@ def plan_costs(
     is_newest: bool,
     unseen: float = 0,
 ) -> tuple[Plan, ...]:
-    """Return what gives hours their costs, to be carried out one after the other.
+    """Return the plans that give hours their costs, in the order to carry them out.
 
     `stored` has the rows from the last one before the first of the hours on, at least
-    to the last of them. `is_newest` says that they are all there are: then Home
-    Assistant continues from `short_term`, the newest short-term row. `unseen` is what
-    the cost entity will count of the newest row's hour in the next one.
+    to the last of them. `is_newest` says that there are no later rows: then Home
+    Assistant continues from `short_term`, the newest short-term row. `unseen` is the
+    cost of energy in the newest hour that the cost entity will count in the next one.
     """
     rows = {row.start: row for row in stored}
     plans: list[Plan] = []
@@ -107,9 +107,9 @@ def plan_costs(
 def mean_price(
     prices: Sequence[tuple[float, float | None]], begin: int, end: int
 ) -> float | None:
-    """Return the mean of a price over the known part of a time, None if none is known.
+    """Return the mean of a price over the known part of a time, or None if unknown.
 
-    `prices` has since when which price was valid, in order; None where it was unknown.
+    `prices` are pairs of a time and the price from then on (None: unknown), in order.
     """
     first = max(bisect_right(prices, float(begin), key=_valid_since) - 1, 0)
     seconds = total = 0.0
@@ -128,7 +128,7 @@ def _valid_since(price: tuple[float, float | None]) -> float:
 
 
 def _groups(hours: Sequence[int]) -> Iterator[list[int]]:
-    """Yield the hours in groups between which there is much that stays."""
+    """Yield the hours in groups, cut where many hours in a row keep their change."""
     group: list[int] = []
     for start in hours:
         if group and start - group[-1] > _GAP:
@@ -142,43 +142,43 @@ def _groups(hours: Sequence[int]) -> Iterator[list[int]]:
 def _plans(
     costs: Mapping[int, float], rows: Mapping[int, Row], unseen: float
 ) -> Iterator[Plan]:
-    """Yield what gives a group of hours their costs."""
+    """Yield the plans that give a group of hours their costs."""
     first, last = min(costs), max(costs)
     counted = changes(rows)
     shift = sum(cost - counted.get(start, 0) for start, cost in costs.items()) - unseen
     before = max((start for start in rows if start < first), default=None)
-    # Before its first row a cost entity has counted nothing.
+    # Before its first row the cost is 0.
     row = Row(first, 0.0, 0.0) if before is None else rows[before]
     if first not in rows and abs(shift) > EQUAL:
         yield Plan(rows=(row._replace(start=first),))
-    wanted: list[Row] = []
+    planned: list[Row] = []
     for start in sorted(costs.keys() | {at for at in rows if first < at < last}):
         cost = costs[start] if start in costs else counted[start]
-        # Without a row of its own an hour repeats the state, as in any time off.
+        # An hour without a row repeats the state, as rows of an outage do.
         row = rows.get(start, row)._replace(start=start, sum=row.sum + cost)
-        wanted.append(row)
+        planned.append(row)
     moved = Plan(shift_from=first if abs(shift) > EQUAL else None, shift=shift)
     now = carried_out(list(rows.values()), moved)
     yield Plan(
         rows=tuple(
             row
-            for row in wanted
+            for row in planned
             if row.start not in now or abs(now[row.start].sum - row.sum) > EQUAL
         ),
         shift_from=moved.shift_from,
         shift=shift if moved.shift_from is not None else 0,
-        bound=frozenset(row.start for row in wanted if row.start not in costs),
+        bound=frozenset(row.start for row in planned if row.start not in costs),
     )
 
 
 def _anchor(plan: Plan, rows: Mapping[int, Row], short_term: Row | None) -> Row | None:
-    """Return the short-term row that Home Assistant is to continue from after a plan.
+    """Return the short-term row from which Home Assistant must continue after a plan.
 
-    None if it continues from one of the newest hour, which is shifted like all rows.
+    None if there is one in the newest hour: that is shifted like all rows.
     """
     after = carried_out(list(rows.values()), plan)
     newest = after[max(after)]
     if short_term is not None and short_term.start >= newest.start:
         return None
-    seen = short_term or newest
-    return seen._replace(start=newest.start + HOUR - PERIOD, sum=newest.sum)
+    observed = short_term or newest
+    return observed._replace(start=newest.start + HOUR - PERIOD, sum=newest.sum)

@@ -1,8 +1,15 @@
 """Folds records of the data logger into hours.
 
-Pure: no I/O, no clock. All times are seconds since 1970-01-01 UTC. A record's
-stamp marks the end of its interval (chapter "Read-Out Data Logger" leaves that
-open; the registers are a snapshot at the stamp in any case).
+Pure: no I/O, no clock. All times are seconds since 1970-01-01 UTC.
+
+The stamp of a record marks the end of its interval. (The chapter "Read-Out Data Logger"
+leaves that open; in any case the registers are a snapshot at the stamp.) So the last
+record of an hour usually ends with the hour, and has its registers:
+
+    records      | 08:15 | 08:30 | 08:45 | 09:00 | 09:15 ...
+    hour 08      ^...............................^ registers of the record of 09:00
+
+A record across the border of two hours counts for both, weighted with its seconds.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,13 +23,13 @@ from .times import HOUR
 
 _USUAL_INTERVAL: Final = 900
 _UNEVEN: Final = int(LoggerStatus.POWER_FAILURE | LoggerStatus.TIME_CHANGED)
-"""The status of a record whose interval is not the time since the one before."""
+"""Status of a record with an interval other than the time since the last record."""
 
 
 class Piece(NamedTuple):
     """The part of a record's interval that lies in one hour.
 
-    `values` are the measured ones, in the order of the columns, without registers.
+    `values` are the measurements, in the order of the columns, without registers.
     """
 
     begin: int
@@ -34,13 +41,12 @@ class Piece(NamedTuple):
 class Hour:
     """One hour of the load profile.
 
-    `registers` are those of the last record in it, whose stamp is `known`; a border
-    is known exactly where that is the end of the hour. `means` are weighted with
-    time, `minima` and `maxima` those of the records; all in the last digit of
-    their columns. `status` has every status bit that was seen; `lift` is what each
-    register has lost by restarts until `known`, since the first hour folded. `pieces`
-    are those of its records, in the order in which they were logged, if they were
-    asked for.
+    `registers` are those of its last record, with the stamp `known`. If that is the end
+    of the hour, they are exact for its border. `means` are weighted with time, `minima`
+    and `maxima` those of the records; all in the last digit of their columns. `status`
+    has the status bits of all records. `lift` is the total that each register has lost
+    by restarts from the first hour on until `known`. `pieces` are those of the records,
+    in the order of logging, if they are kept.
     """
 
     start: int
@@ -60,7 +66,7 @@ class Hour:
 
 
 class _OpenHour:
-    """An hour to which records may still come."""
+    """An hour that may still get records."""
 
     __slots__ = ("ends", "known", "lift", "registers", "seconds", "status", "values")
 
@@ -74,7 +80,7 @@ class _OpenHour:
         self.known = 0
 
     def closed(self, start: int, with_pieces: bool) -> Hour | None:
-        """Return the hour, if a record has ended in it."""
+        """Return the hour, or None if no record has ended in it."""
         if self.registers is None:
             return None
         measured = list(zip(*self.values, strict=True))[REGISTERS:]
@@ -99,7 +105,7 @@ class _OpenHour:
     def _means(self, columns: list[tuple[int, ...]]) -> list[float]:
         """Return the means, weighted with time."""
         seconds = self.seconds
-        # Nearly all: the records of an hour cover the same time each.
+        # In nearly all hours the records have equal lengths: no weights are needed.
         if seconds.count(seconds[0]) == len(seconds):
             return [sum(column) / len(column) for column in columns]
         weight = sum(seconds)
@@ -109,15 +115,15 @@ class _OpenHour:
 class Folding:
     """Folds a stream of records, in the order of their index, into hours.
 
-    Keeps the hours of about one day, so that a clock that was set back by less is
-    no trouble. Hours from `pieces_since` on keep the pieces of their records: only
-    those, for memory. `filter` says what was refused and why.
+    The hours of about one day stay open, in case the clock is set back by less. Hours
+    from `pieces_since` on keep the pieces of their records, others not, for the sake
+    of memory. `filter` counts the rejected records.
     """
 
     def __init__(
         self, serial_number: str, latest: int, *, pieces_since: float = inf
     ) -> None:
-        """Fold what a meter logged until a time, and nothing later."""
+        """Initialize for the records of a meter until the latest plausible stamp."""
         self.filter = RecordFilter(serial_number, latest)
         self._pieces_since = pieces_since
         self._open: dict[int, _OpenHour] = {}
@@ -125,13 +131,13 @@ class Folding:
         self._interval = _USUAL_INTERVAL
 
     def feed(self, records: Iterable[Record]) -> Iterator[Hour]:
-        """Yield the hours to which no record will come any more."""
+        """Yield the hours that get no more records."""
         for record in records:
             for believed in self.filter.feed(record):
                 yield from self._fold(believed)
 
     def close(self) -> Iterator[Hour]:
-        """Yield the hours that are left; the last may lack records still to come."""
+        """Yield the open hours; the last one may lack records of the future."""
         for believed in self.filter.close():
             yield from self._fold(believed)
         yield from self._closed(list(self._open))
@@ -157,14 +163,14 @@ class Folding:
             )
 
     def _forget_after(self, record: Record) -> None:
-        """Forget hours that were logged before the clock was set back from them."""
+        """Drop hours after the stamp of a record: the clock was set back from them."""
         if self._before is None or self._before.at <= record.at:
             return
         for start in [start for start in self._open if start >= record.at]:
             del self._open[start]
 
     def _parts(self, record: Record) -> Iterator[tuple[int, int, int]]:
-        """Yield the hours that a record covers: until when, and how many seconds."""
+        """Yield the hours of a record, each with the end of its piece and its seconds."""
         begin = record.at - self._covered(record)
         end = record.at
         while begin < end:
@@ -173,10 +179,10 @@ class Folding:
             end = start
 
     def _covered(self, record: Record) -> int:
-        """Return the seconds of a record's interval, none of which the last one has.
+        """Return the seconds of a record's interval, without those of the last record.
 
-        Behind a clock that was set back they lie in the record's own hour: it may
-        have another interval, and what was logged of earlier hours may be right.
+        After the clock was set back they lie in the record's own hour: its interval is
+        unknown, and the records of earlier hours may be right.
         """
         if self._before is None:
             return self._interval
@@ -196,5 +202,5 @@ class Folding:
 
 
 def _hour_that_ends_with(at: int) -> int:
-    """Return the start of the hour in which an interval that ends then lies."""
+    """Return the start of the hour of an interval with this end."""
     return (at - 1) // HOUR * HOUR

@@ -1,12 +1,12 @@
-"""What of a meter's statistics is settled, and what is still open.
+"""Which statistics of a meter are settled, and until when.
 
 Pure: no I/O, no clock. Times are seconds since 1970-01-01 UTC by Home Assistant's
 clock.
 
-What is noted here spares reading the logger again; it proves nothing about the rows.
-Somebody may have put an older database back, or cleared a range. So the settled rows
-of each month have a seal, their number and what they add up to, and a statistic whose
-rows have another seal by now is filled again from that month on:
+The ledger spares reading the logger again, but it proves nothing about the rows: an
+owner may have put an older database back, or cleared a range. So the settled rows of
+each month (30 days) have a seal: their number and their total. If the rows of a month
+have another seal by now, they are filled again:
 
     months    | 1 | 2 | 3 | 4 | 5 | 6 ...| settled until here | open
     sealed    | a   b   c   d   e   f    |
@@ -22,24 +22,24 @@ from ..outages import Outage
 from .times import HOUR, PERIOD
 
 SEALED: Final = 30 * 24 * HOUR
-"""Seconds of rows that have one seal."""
+"""Seconds of the rows under one seal: a month."""
 
 _MANY: Final = 100
-"""Outages; if nobody polls the meter but once in a while, there is one each time."""
+"""Outages. If the meter is polled once in a while only, each poll ends one."""
 
 _LATEST: Final = 1 << 40
-"""Later than every time that a clock has shown."""
+"""Later than any time of a clock."""
 _MOST: Final = 1e300
 _EQUAL: Final = 1e-2
 _RELATIVE: Final = 1e-12
-"""Less than the last digit, more than what databases lose when they add."""
+"""Less than the last digit, more than the rounding of databases in a total."""
 
 
 class Seal(NamedTuple):
-    """What the hourly rows of a month add up to, in last digits of their quantity.
+    """The seal of the hourly rows of a month, in last digits of their quantity.
 
-    `total` is the sum of their states or means; `lowest` and `highest` are of the
-    difference of sum and state, which only registers have. Rows that are gone, changed
+    `total` is the sum of their states or means. `lowest` and `highest` are those of the
+    difference between sum and state, 0 for a measurement. Rows that are deleted, changed
     or shifted have another seal.
     """
 
@@ -57,17 +57,20 @@ class Seal(NamedTuple):
 
 
 class Ledger:
-    """What is settled of the statistics of one meter, by the key of their quantity."""
+    """The settled statistics of one meter, by the key of their quantity.
+
+    `settled` is the time until which each statistic follows the logger.
+    """
 
     def __init__(self) -> None:
-        """Begin with nothing settled."""
+        """Initialize with nothing settled."""
         self.settled: dict[str, int] = {}
         self.seals: dict[str, dict[int, Seal]] = {}
         self.outages: list[Outage] = []
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Return what `as_dict` was made of.
+        """Return the ledger from the data of `as_dict`.
 
         Raises KeyError, TypeError, ValueError or AttributeError for another shape.
         """
@@ -83,7 +86,7 @@ class Ledger:
         return ledger
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what can be stored as JSON."""
+        """Return the ledger as data for JSON."""
         return {
             "settled": self.settled,
             "silences": [list(outage) for outage in self.outages],
@@ -98,24 +101,24 @@ class Ledger:
         self.outages += outages
 
     def settle(self, keys: Iterable[str], until: int) -> None:
-        """Note up to when statistics follow the logger."""
+        """Note the time until which statistics follow the logger."""
         for key in keys:
             self.settled[key] = max(self.settled.get(key, 0), until)
 
     def prune(self, active: Collection[str], now: int) -> None:
-        """Forget what can't matter any more.
+        """Drop settled outages, and merge those that overlap.
 
-        `active` are the keys of the quantities that have a statistic now: others may
-        never be settled further. No time lies in the future: Home Assistant's clock
-        may have been ahead. Outages that overlap are one, and of very many those that
-        nearly touch; none begins before everything that is settled.
+        `active` are the keys of the quantities with a statistic now: others may never
+        be settled further. Times in the future are cut: Home Assistant's clock may have
+        been ahead. If there are very many outages, those that nearly touch are merged
+        as well.
         """
         self.settled = {key: min(at, now) for key, at in self.settled.items()}
         settled = min((self.settled.get(key, 0) for key in active), default=now)
         gap = -1 if len(self.outages) < _MANY else PERIOD
         merged: list[Outage] = []
         for since, until in sorted(self.outages):
-            # Of an hour of which only the end is open, all outages are needed.
+            # The last settled hour may be read again, with all its outages.
             outage = Outage(max(since, settled - HOUR), min(until, now))
             if outage.since >= outage.until:
                 continue
@@ -127,14 +130,14 @@ class Ledger:
         self.outages = merged
 
     def is_open(self, active: Collection[str]) -> bool:
-        """Return whether a statistic is not settled as far as there were outages."""
+        """Return whether an outage ends after the settled time of a statistic."""
         settled = [self.settled.get(key, 0) for key in active]
         return any(outage.until > min(settled) for outage in self.outages if settled)
 
     def seal(
         self, key: str, seals: Mapping[int, Seal], since: int = 0, until: int = 1 << 40
     ) -> None:
-        """Keep the seals of the months that a time touches, and drop gone ones."""
+        """Replace the seals of the months that overlap with a time."""
         own = self.seals.setdefault(key, {})
         for bucket in own.keys() | seals.keys():
             if not since < (bucket + 1) * SEALED or not bucket * SEALED < until:
@@ -147,7 +150,7 @@ class Ledger:
     def broken(
         self, key: str, stored: Mapping[int, Seal], since: int = 0
     ) -> Iterator[tuple[int, int]]:
-        """Yield the times, in whole months, whose rows are not those that were sealed.
+        """Yield the times, in whole months, with other rows than the sealed ones.
 
         `stored` are the seals of the rows as they are, of the months from `since` on.
         """
@@ -168,9 +171,9 @@ class Ledger:
     def unsettled(
         self, key: str, stored: Mapping[int, Seal], end: int, since: int = 0
     ) -> list[tuple[int, int]]:
-        """Return the times of a statistic that must be compared with the logger.
+        """Return the times of a statistic to compare with the logger.
 
-        The last one lasts to `end`. `stored` are the seals of the rows as they are, of
+        The last one ends at `end`. `stored` are the seals of the rows as they are, of
         the months from `since` on.
         """
         times = list(self.broken(key, stored, since))
@@ -181,7 +184,7 @@ class Ledger:
 
 
 def _seal(rows: Any, *sums: Any) -> Seal:
-    """Return a seal as it was stored. Raises TypeError or ValueError if it is none."""
+    """Return a stored seal. Raises TypeError or ValueError if it is none."""
     seal = Seal(int(rows), *(float(one) if abs(one) <= _MOST else nan for one in sums))
     if not 0 <= seal.rows <= SEALED // HOUR or any(map(isnan, seal)):
         raise ValueError("no seal")
@@ -189,7 +192,7 @@ def _seal(rows: Any, *sums: Any) -> Seal:
 
 
 def _time(at: Any) -> int:
-    """Return a time as it was stored. Raises TypeError or ValueError if it is none."""
+    """Return a stored time. Raises TypeError or ValueError if it is none."""
     if not 0 <= (time := int(at)) <= _LATEST:
         raise ValueError("no time")
     return time

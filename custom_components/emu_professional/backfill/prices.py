@@ -1,4 +1,4 @@
-"""What the energy dashboard prices, and how."""
+"""The cost entities of the energy dashboard, and their prices."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -25,8 +25,8 @@ _GRID: Final = (
         *("entity_energy_price_export", "number_energy_price_export"),
     ),
 )
-"""Keys of a grid connection: its energy, a cost of the owner's own, the suffix of Home
-Assistant's cost entity, and its prices."""
+"""Keys of a grid connection: its energy, a cost entity of the owner's, the suffix of
+Home Assistant's cost entity, and its prices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +39,9 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class CostSource:
-    """A cost entity that Home Assistant has made of an energy statistic.
+    """A cost entity that Home Assistant has made for an energy statistic.
 
-    `is_compensation` says that it is of exported energy.
+    `is_compensation` says that the energy is exported.
     """
 
     statistic: Statistic
@@ -50,7 +50,7 @@ class CostSource:
 
 
 async def async_cost_sources(hass: HomeAssistant) -> dict[str, list[CostSource]]:
-    """Return what the energy dashboard prices itself, by the energy's statistic.
+    """Return the cost entities of the energy dashboard, by the statistic of the energy.
 
     Only cost entities that exist, are enabled and recorded.
     """
@@ -76,7 +76,7 @@ async def async_cost_sources(hass: HomeAssistant) -> dict[str, list[CostSource]]
 def _priced(
     hass: HomeAssistant, source: Mapping[str, Any]
 ) -> Iterator[tuple[str, CostSource]]:
-    """Yield the energy statistics of a source that have prices, and their costs."""
+    """Yield the energy statistics of a source with a price, and their costs."""
     if source.get("type") != "grid":
         return
     for energy_key, own_cost_key, suffix, entity_key, number_key in _GRID:
@@ -94,7 +94,7 @@ def _priced(
 
 
 def _cost_entity_id(hass: HomeAssistant, energy_id: str, suffix: str) -> str | None:
-    """Return the entity ID of a cost entity, also of one that was renamed."""
+    """Return the entity ID of a cost entity, even after it was renamed."""
     registry = er.async_get(hass)
     if (energy := registry.async_get(energy_id)) is None:
         return None
@@ -108,10 +108,10 @@ def _cost_entity_id(hass: HomeAssistant, energy_id: str, suffix: str) -> str | N
 async def async_prices(
     hass: HomeAssistant, price: Price, hours: Collection[int]
 ) -> dict[int, float]:
-    """Return the price per kWh of each hour that has one.
+    """Return the price per kWh of each hour with a price.
 
-    That of an entity is the mean of its statistic, or of its states in hours without
-    a row there.
+    The price of an entity is the mean of its statistic, or of its states in hours
+    without a row there.
     """
     if price.entity_id is None:
         return {} if price.number is None else dict.fromkeys(hours, price.number)
@@ -132,7 +132,7 @@ async def _async_prices_of_states(
     unit = None
     if current := hass.states.get(entity_id):
         unit = current.attributes.get(ATTR_UNIT_OF_MEASUREMENT)
-        # A price that stays the same for long is purged from the recorder.
+        # The recorder purges the last change of a price that was constant for long.
         states.append(current)
     prices = [(state.last_changed.timestamp(), _number(state)) for state in states]
     return {
@@ -150,7 +150,7 @@ def _number(state: State) -> float | None:
 
 
 def _per_kwh(price: float, unit: str | None) -> float:
-    """Return a price per kWh, as Home Assistant understands the unit of a price."""
+    """Return a price per kWh, with its unit read as Home Assistant reads it."""
     energy = (unit or "").partition("/")[2]
     if energy not in set(UnitOfEnergy):
         energy = UnitOfEnergy.KILO_WATT_HOUR

@@ -1,10 +1,12 @@
-"""Tells which records of the data logger can be believed, and where registers restart.
+"""Rejects damaged records of the data logger, and finds restarts of registers.
 
 Pure: no I/O, no clock. Times are seconds since 1970-01-01 UTC by the meter's clock.
 
-A register only rises. A record that is lower than the one before it may be damaged,
-the ones before it may be, or the register has restarted: another module or meter, a
-rollover. What follows decides, so a few records wait for it:
+How it works
+------------
+A register only rises. If a record is lower than the one before it, there are three
+reasons: it is damaged, the ones before it are, or the register has restarted (another
+module or meter, a rollover). The next records decide, so a few of them wait:
 
     passed on | recent (accepted)      | lower (undecided)
     ... 1000  | 1010   9999            |                   <- 1020: 9999 was damaged
@@ -22,35 +24,35 @@ from ..emu.serial_number import normalized
 from .times import HOUR
 
 ANOTHER_METER: Final = "another serial number"
-"""Why a record of another meter is refused."""
+"""Reject reason of a record of another meter."""
 
 REACH: Final = 26 * HOUR
-"""A clock may be set back by so much: a day and a change of time zone."""
+"""The most by which a clock is set back: a day and a change of time zone."""
 
 EARLIEST: Final = 1_420_070_400
-"""2015-01-01: the clock of a meter that shows less was never set."""
+"""2015-01-01: an earlier time is of a clock that was never set."""
 
 _RECENT: Final = 3
 _CONFIRMED: Final = 3
-"""So many records from a lower register on are no damage but a restart."""
+"""So many records of a lower register are a restart, not damage."""
 
 _CLOCK_WAS_UNSET: Final = 30 * 24 * HOUR
 _KNOWN_RISE: Final = 4
-"""A register that rises by more than so many times what the power says, plus"""
+"""A register that rises by more than so many times the energy of its power, plus"""
 _SMALL_RISE: Final = 1000
 """Wh, while another one restarts, has restarted as well."""
 
 
 _LATENCY: Final = 144
-"""Seconds after its stamp at which a record may appear, and take to be read."""
+"""Seconds from the stamp of a record until it is readable and read, at most."""
 
 
 def clock_offset(newest: Sequence[Record], now: int) -> int | None:
-    """Return by how many seconds a meter's clock seems to be ahead, from its records.
+    """Return the seconds by which a meter's clock is ahead, judged by its records.
 
-    `newest` are the last records of its logger, in order. As long as the last one is
-    not older than an interval, that is 0. None if that tells nothing: with intervals
-    of an hour, a clock that is an hour behind looks just like one that is right.
+    `newest` are the last records of the logger, in order. If the last one is not older
+    than an interval, the clock is right. None if the records don't show it: with
+    intervals of an hour, a clock one hour late looks just like one that is right.
     """
     if not newest:
         return 0
@@ -62,24 +64,23 @@ def clock_offset(newest: Sequence[Record], now: int) -> int | None:
 
 
 class Believed(NamedTuple):
-    """A record, and what each register has lost by restarts before it."""
+    """A plausible record, and the total that each register has lost by restarts."""
 
     record: Record
     lift: tuple[int, ...]
 
 
 class RecordFilter:
-    """Passes on the records of one meter that can be right, in the order of their index.
+    """Passes on the plausible records of one meter, in the order of their index.
 
-    `refused` counts all others by reason. `undecided_since` is, after `close`, the stamp
-    of the first record that waits for later ones to decide whether a register has
-    restarted, or which of two stamps is right.
-    `clock_set_at` is the stamp of the first record after the clock was set for the
-    first time: the stamps of all records before it are wrong.
+    `refused` counts all others by reason. After `close`, `undecided_since` is the stamp
+    of the first record that needs later ones: a register may have restarted, or one of
+    two stamps is wrong. `clock_set_at` is the stamp of the first record after the clock
+    was set for the first time: all records before it have wrong stamps.
     """
 
     def __init__(self, serial_number: str, latest: int) -> None:
-        """Pass on what a meter logged until a time, and nothing later."""
+        """Initialize for the records of a meter until the latest plausible stamp."""
         self.refused: Counter[str] = Counter()
         self.clock_set_at: int | None = None
         self.undecided_since: int | None = None
@@ -91,7 +92,7 @@ class RecordFilter:
         self._lift: tuple[int, ...] = (0,) * REGISTERS
 
     def feed(self, record: Record) -> Iterator[Believed]:
-        """Yield the records that are believed now that another one has come."""
+        """Yield the records that another one has made plausible."""
         recent = self._recent
         before = self._lower[-1] if self._lower else recent[-1] if recent else None
         before = before or self._passed
@@ -111,7 +112,7 @@ class RecordFilter:
             yield self._pass_on()
 
     def close(self) -> Iterator[Believed]:
-        """Yield the records that still wait; not those that may be of a restart."""
+        """Yield the waiting records, without those that may be of a restart."""
         newest = [*self._recent][-2:]
         if self._lower:
             self.undecided_since = self._lower[0].at
@@ -136,9 +137,9 @@ class RecordFilter:
         return None
 
     def _look_at_clock(self, before: Record, record: Record) -> None:
-        """Note where the clock was set for the first time.
+        """Note the first record after the clock was set for the first time.
 
-        With a power failure in between, the time may really have passed.
+        After a power failure so much time may really have passed.
         """
         if (
             record.at - before.at > _CLOCK_WAS_UNSET
@@ -151,7 +152,7 @@ class RecordFilter:
     def _drop_out_of_order(self, record: Record) -> None:
         """Drop one of the two last records if the later one has the earlier stamp.
 
-        The one that is not between the record before and the next one; if both are,
+        Dropped is the one that does not lie between its neighbours in time; if both do,
         the one that makes the steps of time less even.
         """
         recent = self._recent
@@ -167,18 +168,18 @@ class RecordFilter:
         self.refused["time stamp out of order"] += 1
 
     def _refuse_or_wait(self, record: Record) -> None:
-        """Take a record that is lower than the last one, or drop that one."""
+        """Let a record lower than the last one wait, or drop the last one."""
         before = self._recent[-2] if len(self._recent) > 1 else self._passed
         if before is not None and _falls(before, record):
             self._lower.append(record)
             return
-        # It fits to what came before the last one, which was too high.
+        # It fits the record before the last one: that one was too high.
         self._recent.pop()
         self._recent.append(record)
         self.refused["register runs ahead"] += 1
 
     def _decide(self, record: Record) -> Iterator[Believed]:
-        """Yield what the next record tells of a register that has become lower."""
+        """Yield records if the next one decides about a register that became lower."""
         lower = self._lower
         if not _falls(self._recent[-1], record):
             self.refused["register runs backwards"] += len(lower)
@@ -201,7 +202,7 @@ class RecordFilter:
         lower.clear()
 
     def _drop_too_high(self, record: Record) -> bool:
-        """Drop the records before that were too high; return whether they were."""
+        """Drop the records before if they were too high; return whether they were."""
         known = [self._passed, *self._recent] if self._passed else [*self._recent]
         right = [r for r in known if not _falls(r, record)]
         if not right:
@@ -222,10 +223,10 @@ def _falls(before: Record, after: Record) -> bool:
 
 
 def _lifted(lift: tuple[int, ...], before: Record, after: Record) -> tuple[int, ...]:
-    """Return the lift after a restart: what is not known to have passed counts nothing.
+    """Return the lift after a restart, as if no energy had passed meanwhile.
 
-    A register that has not become lower counts on if its rise is what the power says,
-    as in a rollover of another one.
+    A register that has not become lower continues if its rise fits the power: then it
+    was the rollover of another register.
     """
     power = max(abs(before.values[REGISTERS]), abs(after.values[REGISTERS]))
     hours = max(after.at - before.at, 0) / HOUR
@@ -239,13 +240,13 @@ def _lifted(lift: tuple[int, ...], before: Record, after: Record) -> tuple[int, 
 
 
 def _runs_back(before: Record, after: Record) -> bool:
-    """Return whether a stamp is earlier than the one before, though no clock was set."""
+    """Return whether a stamp is earlier than the last one, and no clock was set."""
     is_set = (before.status | after.status) & LoggerStatus.TIME_CHANGED
     return after.at < before.at and not is_set
 
 
 def _unevenness(before: Record, record: Record, after: Record) -> int:
-    """Return how far a record is from where its index puts it between two others."""
+    """Return the distance of a stamp from its place by index between two others."""
     return abs(
         (record.at - before.at) * (after.index - record.index)
         - (after.at - record.at) * (record.index - before.index)

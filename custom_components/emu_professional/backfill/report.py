@@ -1,4 +1,4 @@
-"""What a run is asked for, and what it reports."""
+"""The request and the report of a run."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -16,11 +16,11 @@ from .rows import Plan, Row, changed, changes
 from .targets import Target
 
 _DIGITS: Final = 3
-"""Of an energy after the last digit of its register; floating point loses later ones."""
+"""Digits of an energy beyond its last one; floating point rounds later ones."""
 
 
 class Mode(StrEnum):
-    """Which hours follow the logger."""
+    """Which hours follow the logger: missed ones, or all."""
 
     FILL = "fill"
     REBUILD = "rebuild"
@@ -39,7 +39,7 @@ EVERYTHING: Final = Window(0, 1 << 40)
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a run is asked for: hours, quantities in their order, and how."""
+    """The hours to fill, the quantities in their order, and the mode."""
 
     window: Window
     targets: Sequence[Target]
@@ -49,12 +49,12 @@ class Request:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a statistic.
+    """The changes of a statistic.
 
-    Hours that were read, written where none was stored, corrected, and left as they
-    were, even if their sum had to follow a shift; `periods` are five-minute rows that
-    were written or corrected. `more` and `less` are the energies that count in
-    addition, and no longer, in an hour, in the `unit` of the quantity.
+    `read` hours were logged. New rows are `written`, other ones `corrected`; hours are
+    `left` if nothing but their sum was shifted. `periods` are the five-minute rows
+    written or corrected. `more` and `less` are the energies added to hours and taken
+    from them, in the `unit` of the quantity.
     """
 
     unit: str
@@ -69,7 +69,7 @@ class Outcome:
 
     @property
     def moved(self) -> float:
-        """Energy that counts in another hour than before, or in one at all."""
+        """The energy that counts in another hour than before, or did in none."""
         return max(self.more, self.less)
 
     def count_register(
@@ -80,7 +80,7 @@ class Outcome:
         decimals: int,
         until: float = inf,
     ) -> None:
-        """Count what a plan changes before a time in the logged hours and others."""
+        """Count the changes of a plan before a time; `starts` are the logged hours."""
         more = changed(rows, plan, until)
         new = more.keys() - {row.start for row in rows}
         self.read += len(starts)
@@ -88,7 +88,7 @@ class Outcome:
         self.corrected += len(more) - len(new)
         self.left += sum(start not in more for start in starts)
         per_unit = 10**decimals
-        # A run rounds elsewhere than a dry run, and must not report something else.
+        # A run and a dry run sum in another order, and must report the same.
         energies = [round(energy, _DIGITS) for energy in more.values()]
         self.more += sum(energy for energy in energies if energy > 0) / per_unit
         self.less -= sum(energy for energy in energies if energy < 0) / per_unit
@@ -96,7 +96,7 @@ class Outcome:
     def count_means(
         self, starts: Sequence[int], stored: StoredMeans, plan: MeansPlan
     ) -> None:
-        """Count what a plan changes in the logged hours."""
+        """Count the changes of a plan; `starts` are the logged hours."""
         new = sum(row.start not in stored.hours for row in plan.hours)
         self.read += len(starts)
         self.written += new
@@ -107,10 +107,10 @@ class Outcome:
 
 @dataclass(slots=True)
 class CostOutcome:
-    """What became of a cost statistic.
+    """The changes of a cost statistic.
 
-    `hours` whose cost was written or corrected; `before` and `after` are what the
-    hours with a price have cost together, in the `unit` of the currency.
+    `hours` is the number of costs written or corrected. `before` and `after` are the
+    totals of the hours with a price, in the currency of `unit`.
     """
 
     unit: str
@@ -126,26 +126,25 @@ class CostOutcome:
         rows: Sequence[Row],
         until: float = inf,
     ) -> None:
-        """Count hours before a time; `costs` are what those with a price cost."""
+        """Count hours before a time; `costs` are those of the hours with a price."""
         counted = changes({row.start: row for row in rows})
         now = {start: cost for start, cost in costs.items() if start < until}
         self.hours += len(wrong_costs(now, rows))
         self.hours_without_price += sum(at < until and at not in now for at in starts)
         per_unit = 10.0**COST_DECIMALS
-        # A run rounds elsewhere than a dry run, and must not report something else.
+        # A run and a dry run sum in another order, and must report the same.
         self.before += sum(round(counted.get(at, 0)) for at in now) / per_unit
         self.after += sum(round(cost) for cost in now.values()) / per_unit
 
 
 @dataclass(slots=True)
 class Report:
-    """What a run read and did.
+    """The records read in a run, and the changes of statistics.
 
-    `first` and `last` are the stamps of the records read, in seconds since
-    1970-01-01 UTC; `logger_begins` is that of the oldest one, where the window
-    began before it. `until` is up to when the logger was read. `failed` has the
-    error of each statistic that could not be filled, by its id; `unpriced` are the
-    energies whose cost is one of those. `costs` are the cost statistics.
+    Times are in seconds since 1970-01-01 UTC. `first` and `last` are the stamps of the
+    records; `logger_begins` is the stamp of the oldest one, if the window begins before
+    it. The logger was read until `until`. `statistics`, `costs` and the errors in
+    `failed` are by ID. `unpriced` are the energy statistics with a failed cost.
     """
 
     records: int = 0

@@ -1,4 +1,4 @@
-"""Which statistics follow the data logger, and by which of its columns."""
+"""The quantities with a column in the data logger."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from .load_profile import ROUNDING, TOTAL_ROUNDING, Reading
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A quantity whose statistic follows the logger.
+    """A quantity with a statistic that follows the logger.
 
-    `columns` are the positions of its values among the registers or the means of
-    an `Hour`: a total is the sum of its tariffs. A quantity that the meter logs
-    but does not report live has an external statistic.
+    `columns` are the positions of its values among the registers or the means of an
+    `Hour`: a total is the sum of its tariffs. A quantity without a live value has an
+    external statistic.
     """
 
     quantity: Quantity
@@ -39,11 +39,11 @@ class Target:
 
     @property
     def rounding(self) -> float:
-        """How far a live value and the logged one may be apart, in its last digit."""
+        """The largest difference of a live and a logged value, in its last digit."""
         return ROUNDING if len(self.columns) == 1 else TOTAL_ROUNDING
 
     def reading(self, hour: Hour) -> Reading:
-        """Return the last register that was logged in an hour, in its last digit."""
+        """Return the last logged register of an hour, in its last digit."""
         return Reading(
             register=sum(hour.registers[column] for column in self.columns),
             lift=sum(hour.lift[column] for column in self.columns),
@@ -73,4 +73,4 @@ def _is_tariff_of(column: Quantity, total: Quantity) -> bool:
 
 
 TARGETS: Final = tuple(_targets())
-"""Energy first: that is what people look at first."""
+"""Energy first: people look at it first."""

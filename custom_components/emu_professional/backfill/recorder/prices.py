@@ -1,4 +1,4 @@
-"""Reads what the recorder keeps of a price, and since when a statistic has rows."""
+"""Reads stored prices, and the first hour of a statistic."""
 
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -34,13 +34,13 @@ async def async_hourly_means(
 async def async_states(
     hass: HomeAssistant, entity_id: str, since: int, until: int
 ) -> list[State]:
-    """Return the states in a window, with the one before, as the recorder has them.
+    """Return the recorded states in a window, with the one before it.
 
     Raises HomeAssistantError if the database does not answer.
     """
 
     def states() -> list[State]:
-        # It has a session of its own.
+        # This has a session of its own, so it is no query of ours.
         found = state_changes_during_period(
             hass,
             dt_util.utc_from_timestamp(since),

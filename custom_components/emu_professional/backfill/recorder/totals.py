@@ -1,4 +1,4 @@
-"""Reads what statistics with a sum had counted at some times."""
+"""Reads the sums of statistics at given times."""
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -18,7 +18,7 @@ _AT_ONCE: Final = 500
 
 
 class Total(NamedTuple):
-    """The row of the hour that ended last at a time: when, its state and its sum."""
+    """The row of the last hour that ended until a time: its end, state and sum."""
 
     at: int
     state: float | None
@@ -26,9 +26,9 @@ class Total(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """What a statistic had counted at some times, in its own unit.
+    """The totals of a statistic at given times, in its own unit.
 
-    None at a time before its first row, which is `first`.
+    `first` is its first row. A total before that is None.
     """
 
     unit: str | None
@@ -39,7 +39,7 @@ class Totals(NamedTuple):
 async def async_totals(
     hass: HomeAssistant, statistic_ids: Sequence[str], ats: Sequence[int]
 ) -> dict[str, Totals]:
-    """Return what those of the statistics that exist had counted at times, in order."""
+    """Return the totals of the existing statistics at given times, in their order."""
     return await async_query(
         hass, lambda session: _totals(session, hass, statistic_ids, ats)
     )

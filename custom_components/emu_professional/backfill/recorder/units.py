@@ -1,4 +1,4 @@
-"""Statistics, and how their units relate to the last digit of their quantity."""
+"""Statistics, and the conversion of their units to last digits."""
 
 from dataclasses import dataclass
 
@@ -14,9 +14,9 @@ from ...const import DOMAIN
 class Statistic:
     """A statistic of a quantity.
 
-    `unit` is the quantity's ("" for none), which is the statistic's only where the
-    recorder has none yet; `decimals` is the quantity's last digit. A sensor's own
-    statistic has no `name`; an external one, which belongs to no sensor, has.
+    `unit` is the unit of the quantity ("" for none). The stored statistic may have
+    another one; without any rows it gets this one. `decimals` is the number of digits
+    of the quantity. Only an external statistic, without a sensor, has a `name`.
     """
 
     statistic_id: str
@@ -27,13 +27,13 @@ class Statistic:
 
 
 class UnitNotConvertible(HomeAssistantError):
-    """A statistic is stored in a unit that is none of its quantity's.
+    """A statistic is stored in a unit that can't be converted to its quantity's.
 
-    It may be an older sensor's, whose entity id this one has got.
+    It may be of an older sensor with the same entity ID.
     """
 
     def __init__(self, statistic: Statistic, unit: str | None) -> None:
-        """Name the statistic, its unit and the right one."""
+        """Initialize with the statistic and its stored unit."""
         super().__init__(
             translation_domain=DOMAIN,
             translation_key="unit_not_convertible",
@@ -46,7 +46,7 @@ class UnitNotConvertible(HomeAssistantError):
 
 
 def last_digits_per(unit: str | None, statistic: Statistic) -> float:
-    """Return how many last digits of its quantity a statistic's unit is.
+    """Return the unit of a stored statistic, in last digits of its quantity.
 
     Raises UnitNotConvertible.
     """
@@ -62,6 +62,6 @@ def last_digits_per(unit: str | None, statistic: Statistic) -> float:
 
 
 def unit_class(statistic: Statistic) -> str | None:
-    """Return the recorder's name for the units into which a statistic converts."""
+    """Return the recorder's class of the units of a statistic."""
     converter = STATISTIC_UNIT_TO_UNIT_CONVERTER.get(statistic.unit or None)
     return None if converter is None else converter.UNIT_CLASS

@@ -1,7 +1,7 @@
 """Finds the outages at the ends of a window.
 
 In an outage the rows of a register are missing or repeat its last state. Half an
-outage can't be made right: what one hour gets, another one must give.
+outage can't be made right: the energy that one hour gets must be taken from another.
 """
 
 from collections.abc import Sequence
@@ -22,9 +22,9 @@ from .units import Statistic
 async def async_widened(
     hass: HomeAssistant, statistics: Sequence[Statistic], window: Window
 ) -> Window:
-    """Return a window with the whole of an outage in which it begins or ends.
+    """Return a window widened to the whole outages in which it begins and ends.
 
-    An outage is where no register's statistic rises. `statistics` are those of the
+    In an outage the statistic of no register rises. `statistics` are those of the
     registers; without any the window stays as it is.
     """
     return await async_query(
@@ -35,11 +35,10 @@ async def async_widened(
 async def async_last_rise(
     hass: HomeAssistant, statistic: Statistic, before: int
 ) -> int | None:
-    """Return the start of the last row before a time from which the register has risen.
+    """Return the start of the last row before a time with a lower register.
 
-    It is less than that of the row before the time, and may have risen at any time
-    since, also in hours that have no row. 0 if it has not risen in any row, None if
-    there is no row.
+    The register has risen at some time since then, perhaps in an hour without a row.
+    0 if it has not risen in any row, None if there is no row before the time.
     """
     return await async_query(
         hass, lambda session: _last_rise(session, hass, statistic, before)
@@ -70,14 +69,14 @@ def _widened(
             begins.append(rises.begin(window.since))
             ends.append(rises.end(window.until))
             if window.since in begins and window.until in ends:
-                # One register that rises is enough; others may have stood still for
-                # years, through which a query would have to search.
+                # One register that rises is enough. Another one may have been constant
+                # for years, and its query would have to search them all.
                 return window
     return Window(max(begins, default=window.since), min(ends, default=window.until))
 
 
 class _Rises:
-    """Finds the hours in which the state of a statistic has risen."""
+    """Finds the hours in which the register of a statistic has risen."""
 
     def __init__(self, session: Session, metadata_id: int) -> None:
         self._session = session
@@ -108,10 +107,10 @@ class _Rises:
         return self.end(after + HOUR)
 
     def risen_since(self, at: int) -> int | None:
-        """Return since when the register of the row before a time may have risen.
+        """Return the start of the last row with another state than the one before a time.
 
-        0 if no row shows that: how old the first state is, nobody knows. Rows before it
-        may be lost, for instance with a database that was put back.
+        0 if there is none: the age of the first state is unknown. Rows before it may be
+        lost, for instance with a database that was put back.
         """
         if not self._has_row_before(at):
             return None
@@ -119,7 +118,7 @@ class _Rises:
         return lower[0] if lower else 0
 
     def _lower_before(self, at: int) -> tuple[int, float | None] | None:
-        """Return the last row that has another state than the one before a time."""
+        """Return the last row with another state than the one before a time."""
         before = self._newest_first.where(Statistics.start_ts < at)
         if (last := self._first(before)) is None:
             return None
