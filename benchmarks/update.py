@@ -1,4 +1,4 @@
-"""How long an upload takes on lines of any length and loss, side by side in one run.
+"""The time of an upload on lines of any length and loss, side by side in one run.
 
 The simulated module is a process of its own; its line delays and loses datagrams. The
 floor is a bare loop that sends a chunk and waits for the answer, on the same line
@@ -41,10 +41,10 @@ from .poll import NOON, ROOT, SERIAL_NUMBER
 
 HOST = "127.0.0.1"
 KIB = 1024
-PATIENCE = 5.0
+ANSWER_TIMEOUT = 5.0
 """Seconds that `smpclient` waits for each answer."""
 DATAGRAM = 512
-"""Bytes that `smpclient` is told to send; it knows no size of chunks."""
+"""Bytes of a datagram for `smpclient`; it knows no size of chunks."""
 UDP_HEADERS = 28
 
 
@@ -71,8 +71,8 @@ async def serve() -> None:
                 lines[0].delay = trip / 1000
                 print(module.port, flush=True)
                 await asyncio.to_thread(sys.stdin.readline)
-                held = module.bootloader.image(1)
-                print(held.hash.hex() if held else "-", flush=True)
+                uploaded = module.bootloader.image(1)
+                print(uploaded.hash.hex() if uploaded else "-", flush=True)
 
 
 class Module:
@@ -98,8 +98,8 @@ class Module:
         begin = time.perf_counter()
         done = asyncio.run(contender(port, image))
         seconds = time.perf_counter() - begin
-        held = self._ask("end")
-        return seconds if done and held == read_image(image).hash.hex() else None
+        uploaded = self._ask("end")
+        return seconds if done and uploaded == read_image(image).hash.hex() else None
 
     def _ask(self, line: str) -> str:
         assert self._process.stdin
@@ -124,11 +124,11 @@ async def ours(port: int, image: bytes) -> bool:
 
 
 async def floor(port: int, image: bytes) -> bool:
-    """Send each chunk and wait for an answer, whatever it is."""
+    """Send each chunk and wait for any answer."""
     parts = list(_datagrams(image))
     with socket.socket(type=socket.SOCK_DGRAM) as bare:
         bare.connect((HOST, port))
-        bare.settimeout(PATIENCE)
+        bare.settimeout(ANSWER_TIMEOUT)
         for part in parts:
             bare.send(part)
             bare.recv(4096)
@@ -159,8 +159,8 @@ async def smpclient(port: int, image: bytes) -> bool:
     transport = _Transport(mtu=DATAGRAM + UDP_HEADERS)
     transport.port = port
     with suppress(SMPClientException, TimeoutError):
-        async with SMPClient(transport, HOST, PATIENCE) as client:
-            async for _ in client.upload(image, first_timeout_s=PATIENCE):
+        async with SMPClient(transport, HOST, ANSWER_TIMEOUT) as client:
+            async for _ in client.upload(image, first_timeout_s=ANSWER_TIMEOUT):
                 pass
             return True
     return False
@@ -207,7 +207,7 @@ def _text(value: float | None) -> str:
 
 
 def main() -> None:
-    """Run the role that the command line names."""
+    """Run the role of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="20 KiB, two losses")
     parser.add_argument("--rounds", type=int, default=1)

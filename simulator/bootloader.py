@@ -1,6 +1,6 @@
-"""MCUboot's two slots of flash: what is written there, and what runs after a reset.
+"""MCUboot's two slots of flash: their bytes, and the running image after a reset.
 
-Swap with revert (chapter "Firmware-Update"): an image in slot 1 that is marked for
+Swap with revert (chapter "Firmware-Update"): an image in slot 1 with the mark for
 test is swapped into slot 0 at the next reset and swapped back at the one after it,
 unless it was confirmed in between. Everything that outlives a loss of power is in
 the bytes of the slots and in the progress of a swap; the rest is read from there.
@@ -52,7 +52,7 @@ class Version(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """What header and TLVs of an image say; nothing of it is checked."""
+    """Header and TLVs of an image; nothing of it is checked."""
 
     version: Version
     bootable: bool
@@ -64,17 +64,17 @@ class Image:
 
     @property
     def hash(self) -> bytes:
-        """The SHA-256 that the TLVs name, computed or not."""
+        """The SHA-256 of the TLVs, right or wrong."""
         return next(value for kind, value in self.tlvs if kind == _SHA256)
 
     @property
     def payload(self) -> bytes:
-        """What the module would run."""
+        """The program of the module."""
         return self.hashed[self.header_size :][: self.payload_size]
 
 
 def read_image(flash: bytes | bytearray) -> Image:
-    """Read the image at the beginning of `flash`; what follows it is ignored.
+    """Read the image at the beginning of `flash`; the bytes after it are ignored.
 
     Raises `BadImageError` if there is none with a hash.
     """
@@ -155,7 +155,7 @@ _ED25519_DER_PREFIX = bytes.fromhex("302a300506032b6570032100")
 
 
 class Swap(Enum):
-    """What happens at the next reset."""
+    """The effect of the next reset."""
 
     NONE = "none"
     TEST = "test"
@@ -219,7 +219,7 @@ class Bootloader:
 
     @property
     def slots(self) -> list[Slot]:
-        """The slots that hold a whole image, as `image list` shows them."""
+        """The slots with a whole image, as in `image list`."""
         swap = self.swap
         trial = swap is Swap.REVERT
         pending = swap in (Swap.TEST, Swap.PERMANENT)
@@ -246,7 +246,7 @@ class Bootloader:
 
     @property
     def swap(self) -> Swap:
-        """What the trailers say about the next reset."""
+        """The effect of the next reset, by the trailers."""
         if self._progress is not None:
             return self._progress.swap
         running, other = self.flash
@@ -273,7 +273,7 @@ class Bootloader:
         return self.flash[slot].count(_ERASED) == self.slot_size
 
     def write(self, offset: int, data: bytes) -> None:
-        """Write into slot 1, which must be erased there."""
+        """Write into slot 1, into erased bytes."""
         self.flash[1][offset : offset + len(data)] = data
 
     def erase(self) -> None:
@@ -309,8 +309,7 @@ class Bootloader:
     def boot_steps(self) -> Iterator[None]:
         """Boot step by step; stop iterating to cut the power.
 
-        A swap that was cut goes on at the next boot where it stopped. `running`
-        is set at the end.
+        An interrupted swap continues at the next boot. `running` is set at the end.
         """
         self.running = None
         yield

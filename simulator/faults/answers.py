@@ -107,7 +107,7 @@ class HugeBody(Fault):
 
 @dataclass(frozen=True, slots=True)
 class CompressionBomb(Fault):
-    """Blanks that nobody asked to be compressed: about a thousandth of `size` bytes."""
+    """Blanks, compressed unasked: about a thousandth of `size` bytes."""
 
     size: int = 1_000_000_000
 

@@ -67,7 +67,7 @@ class Silent(Fault):
         self._waiting: list[asyncio.Future[None]] = []
 
     def release(self) -> None:
-        """Give the right answer to every request that waits, and to later ones at once."""
+        """Give the right answer to every waiting request, and to later ones at once."""
         self._released = True
         for waiting in self._waiting:
             if not waiting.done():

@@ -11,7 +11,7 @@ from .fault import Exchange, Fault
 
 
 class _Changed(Fault):
-    """The right answer with another body; answers that are no documents pass."""
+    """The right answer with another body; only documents are changed."""
 
     @override
     async def disturb(self, exchange: Exchange) -> web.StreamResponse:
@@ -70,5 +70,5 @@ def dash_values(*keys: str) -> ReplacedValues:
 
 
 def literal_value(key: str, text: str) -> ReplacedValues:
-    """Return a fault: a value that stands in the document exactly as `text`."""
+    """Return a fault: a value written exactly as `text`."""
     return ReplacedValues({key: Literal(text)})

@@ -38,7 +38,7 @@ class Faults:
         self._rules.append(_Rule(fault, path, times))
 
     def clear(self, path: str | None = None) -> None:
-        """Forget the faults that were set for a path (None: all faults)."""
+        """Forget the faults of a path (None: all faults)."""
         keep = [rule for rule in self._rules if rule.path != path]
         self._rules = [] if path is None else keep
 

@@ -85,7 +85,7 @@ class _ChangedTable(Fault):
 
 @dataclass(frozen=True, slots=True)
 class TruncatedTable(_ChangedTable):
-    """A complete HTTP answer that ends in the middle of the line of a record.
+    """A complete HTTP answer, cut off in the middle of the line of a record.
 
     `instead` comes instead of the rest, for instance an error page.
     """
@@ -151,7 +151,7 @@ class ReplacedField(_ChangedLines):
 def foreign_serial_number(
     serial_number: str = "22359999", records: Indices = None
 ) -> ReplacedField:
-    """Return a fault: records that another meter seems to have made."""
+    """Return a fault: records with the serial number of another meter."""
     return ReplacedField(4, serial_number, records)
 
 
@@ -164,7 +164,7 @@ def negative_register(
 
 @dataclass(frozen=True, slots=True)
 class ShiftedStamp(_ChangedLines):
-    """Lines with another stamp, one in the future (ten years) unless told otherwise."""
+    """Lines with another stamp, by default ten years in the future."""
 
     seconds: int = 10 * 365 * 86_400
     records: Indices = None

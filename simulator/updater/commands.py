@@ -27,7 +27,7 @@ class Commands:
     def __init__(
         self, module: Module, uploads: Uploads, reset_soon: Callable[[], None]
     ) -> None:
-        """Name the module, and what resets it."""
+        """Name the module, and the way to reset it."""
         self._module = module
         self._images = ImageGroup(module)
         self._uploads = uploads

@@ -1,4 +1,4 @@
-"""How a module updates, and what it does wrong."""
+"""The behaviour of a module during updates, faults included."""
 
 from dataclasses import dataclass
 from enum import Enum

@@ -10,7 +10,7 @@ from .module import Module
 
 
 class Life:
-    """Boots a module, lets it serve, and ends that when its power goes.
+    """Boots a module, lets it serve, and ends with its power.
 
     `answer_requests` runs as long as the module serves; `on_change` is called when it
     begins or ends, `forget` when everything in its memory is lost.
@@ -65,7 +65,7 @@ class Life:
         raise RuntimeError("A life without an end")
 
     def reset_soon(self) -> None:
-        """Restart after the time in which the old image still answers."""
+        """Restart, after the old image has answered a little longer."""
         if self._reset is not None:
             self._reset.cancel()
         self._reset = asyncio.get_running_loop().call_later(

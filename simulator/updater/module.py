@@ -46,7 +46,7 @@ class Module:
             await self._progress.wait_for(condition)
 
     async def progressed(self) -> None:
-        """Let those who wait look at their conditions."""
+        """Check the conditions of all waiters."""
         async with self._progress:
             self._progress.notify_all()
 

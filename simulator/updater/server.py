@@ -257,7 +257,7 @@ class UpdaterServer:
             await self._lose_power()
 
     def _cut_before(self, end: int) -> int | None:
-        """Return the byte at which the power is cut, if an upload has reached it."""
+        """Return the byte of the power cut, if an upload has reached it."""
         cut = self.cut_power_at_byte
         if cut is None or cut > end:
             return None

@@ -27,8 +27,8 @@ class _State:
 class Uploads:
     """Takes the chunks of one upload after another.
 
-    `cut_before` returns the byte of the image at which the power is cut, if that is not
-    beyond the end of a write; `lose_power` cuts it.
+    `cut_before` returns the byte of a power cut before the end of a write, None
+    without one; `lose_power` cuts the power.
     """
 
     def __init__(

@@ -60,7 +60,7 @@ async def _read_message(payload: bytes) -> int:
 
 @asynccontextmanager
 async def smp_messages() -> AsyncGenerator[Target[bytes]]:
-    """Read what an updater may answer, in memory."""
+    """Read possible answers of an updater, in memory."""
 
     def make(random: Random) -> bytes:
         return damaged(random, samples.smp())[:_DATAGRAM]
@@ -74,7 +74,7 @@ class _Conversation(NamedTuple):
 
 
 class _Updater(asyncio.DatagramProtocol):
-    """Answers everything with what may be an answer."""
+    """Answers every datagram with a possible answer."""
 
     def __init__(self) -> None:
         self.random = Random(0)

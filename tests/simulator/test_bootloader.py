@@ -47,7 +47,7 @@ def loader() -> Bootloader:
 
 
 def new_loader() -> Bootloader:
-    """Return a module with the old image, in slots that are swapped soon."""
+    """Return a module with the old image, in small slots that are soon swapped."""
     return Bootloader(OLD, key=public_key(), slot_size=10 * SECTOR)
 
 
@@ -58,12 +58,12 @@ def upload(loader: Bootloader, image: bytes = NEW) -> None:
 
 
 def running(loader: Bootloader) -> str | None:
-    """Return the version that runs."""
+    """Return the running version."""
     return version_of(loader.running) if loader.running else None
 
 
 def shown(loader: Bootloader) -> list[tuple[str, str]]:
-    """Return version and flags of each slot that `image list` shows."""
+    """Return version and flags of each slot in `image list`."""
     names = ("pending", "confirmed", "active", "permanent")
     return [
         (slot.version, " ".join(name for name in names if getattr(slot, name)))
@@ -125,7 +125,7 @@ def test_confirmed_image_stays(loader: Bootloader) -> None:
 
 
 def test_permanent_image_never_comes_back(loader: Bootloader) -> None:
-    """What is confirmed before it ran stays, whatever it is."""
+    """An image confirmed before its trial stays, good or bad."""
     upload(loader, signed_image("1.0.17", trait=Trait.NEVER_BOOTS))
     loader.mark_pending(permanent=True)
     assert loader.swap is Swap.PERMANENT
@@ -165,7 +165,7 @@ def test_bad_image_is_erased_and_the_old_one_stays(
 
 
 def test_refused_swap_stays_marked(loader: Bootloader) -> None:
-    """A boot loader that can't swap boots what it has, as often as it is reset."""
+    """Without a swap the boot loader boots slot 0, at each reset."""
     loader.write(0, NEW)
     loader.mark_pending()
     loader.refuses_swaps = True
@@ -180,7 +180,7 @@ def test_refused_swap_stays_marked(loader: Bootloader) -> None:
 
 @pytest.mark.parametrize("trait", [Trait.WRONG_SIGNATURE, Trait.WRONG_HASH])
 def test_bad_image_is_listed_like_any_other(loader: Bootloader, trait: Trait) -> None:
-    """The list believes what the image says."""
+    """The list believes the image."""
     image = signed_image("1.0.17", trait=trait)
     upload(loader, image)
     assert loader.slots[1].hash == read_image(image).hash
@@ -206,7 +206,7 @@ def test_part_of_an_image_is_not_listed(size: int) -> None:
 def test_power_loss_during_the_boot_changes_nothing(
     cuts: list[int], permanent: bool, good: bool
 ) -> None:
-    """A swap that is cut goes on; afterwards the slots are as without the cuts.
+    """An interrupted swap continues; afterwards the slots are as without the cuts.
 
     A cut after the last step is a second reset and reverts: steps end before it.
     """
@@ -255,7 +255,7 @@ def test_there_is_always_something_to_boot(cuts: list[int], confirm: bool) -> No
 
 @given(steps=st.integers(0, 10))
 def test_power_loss_during_an_erasure_leaves_nothing_to_boot(steps: int) -> None:
-    """A slot that is half erased is not booted."""
+    """A half-erased slot is not booted."""
     loader = new_loader()
     upload(loader)
     loader.mark_pending()
@@ -266,7 +266,7 @@ def test_power_loss_during_an_erasure_leaves_nothing_to_boot(steps: int) -> None
 
 
 def verdict(path: Path, image: bytes) -> VerifyResult | None:
-    """Return what imgtool says; None where it gives up."""
+    """Return imgtool's verdict; None if it gives up."""
     path.write_bytes(image)
     key = Ed25519Public(Ed25519PublicKey.from_public_bytes(public_key()))
     try:
@@ -298,7 +298,7 @@ def test_imgtool_judges_the_images(
 def test_imgtool_agrees_about_changed_images(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    """What the boot loader accepts or refuses, imgtool does."""
+    """The boot loader and imgtool accept and refuse the same images."""
     image = bytearray(signed_image("1.0.17", size=2048))
     at = data.draw(
         st.integers(0, HEADER_SIZE - 1) | st.integers(0, len(image) - 1), label="at"

@@ -306,8 +306,8 @@ async def test_last_fault_goes_first(server: MeterServer) -> None:
     assert [await status(server, DATA) for _ in range(3)] == [503, 500, 200]
 
 
-async def test_protection_holds_behind_a_fault(server: MeterServer) -> None:
-    """Protection holds behind a fault."""
+async def test_fault_does_not_lift_the_protection(server: MeterServer) -> None:
+    """The password is needed in spite of a fault."""
     server.meter.password = "secret"
     server.faults.set(faults.Slow(0))
     assert await status(server, DATA) == 401
@@ -348,7 +348,7 @@ async def test_closing_the_server_ends_everything_at_once(
 async def stoppable(
     socket_enabled: None, clock: ManualClock
 ) -> AsyncGenerator[MeterServer]:
-    """Return a server that a test may leave stopped."""
+    """Return a server for a test to stop."""
     server = MeterServer(Meter(MeterConfig(), clock))
     await server.start()
     yield server
@@ -563,7 +563,7 @@ async def test_faults_of_tables_leave_documents_alone(
 async def test_faults_of_documents_for_tables(
     server: MeterServer, table: bytes
 ) -> None:
-    """Faults of documents do to tables what they can."""
+    """Faults of documents have their effect on tables, too."""
     server.faults.set(faults.TruncatedJson(), times=1)
     assert (await raw(server, TABLE))[1] == table
     server.faults.set(faults.CloseHalfway(), times=1)

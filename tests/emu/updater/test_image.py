@@ -40,7 +40,7 @@ KEYS: dict[str, Callable[[], Any]] = {
 
 @cache
 def key(name: str = "ECDSA") -> Any:
-    """Return a key that signs images in this run."""
+    """Return a key for the images of this run."""
     return KEYS[name]()
 
 
@@ -69,7 +69,7 @@ def signed(
 
 
 def is_accepted_by_judge(path: Path, content: bytes, signing_key: Any = None) -> bool:
-    """Return what MCUboot's tool says; whatever it stumbles over is refused."""
+    """Return the verdict of MCUboot's tool; any error of its own is a refusal."""
     path.write_bytes(content)
     with suppress(struct.error, TypeError, ValueError):
         result, *_ = judge.Image.verify(str(path), signing_key)
@@ -104,11 +104,11 @@ class Parts:
         """Return the image, with these records or with its right hash and more."""
         protected = area(0x6908, *self.protected) if self.protected else b""
         protected += self.gap
-        told = len(protected) if self.protected_size is None else self.protected_size
+        stated = len(protected) if self.protected_size is None else self.protected_size
         size = len(self.body) if self.size is None else self.size
         header = struct.pack(
             "<IIHHIIBBHII",
-            *(MAGIC, self.address, self.header_size, told, size, self.flags),
+            *(MAGIC, self.address, self.header_size, stated, size, self.flags),
             *(1, 0, 16, 0, 0),
         )
         content = header + self.body + protected
@@ -117,7 +117,7 @@ class Parts:
 
 
 def area(magic: int, *tlvs: tuple[int, bytes]) -> bytes:
-    """Return records in the area that they are kept in."""
+    """Return an area with its records."""
     records = b"".join(struct.pack("<HH", k, len(v)) + v for k, v in tlvs)
     return struct.pack("<HH", magic, 4 + len(records)) + records
 
@@ -150,7 +150,7 @@ STRICTER_AT = {
     # It also reads the type of a record from one byte, MCUboot from two.
     Refusal.NO_HASH: {4, 5},
     Refusal.NOT_SIGNED: {77},
-    # It does not mind a record that reaches beyond its area, nor what is behind the
+    # It accepts a record that reaches beyond its area, and anything after the
     # record that it looks for.
     Refusal.DAMAGED: {2, 3, 78, 79},
 }
@@ -158,11 +158,11 @@ STRICTER_AT = {
 
 
 def test_a_thousand_mutated_images(tmp_path: Path) -> None:
-    """The judge, who has the key, and we, who don't, agree; or it is said why not.
+    """The judge with the key and we without it agree, or the exception is listed.
 
-    Bytes are changed, put in or left out everywhere, half of them where the numbers
-    are. Only the bytes of the signature itself are a matter of the key, which the
-    meter has and we don't: there the judge is asked without it.
+    Bytes are changed, put in or left out everywhere, half of them among the numbers.
+    Only the bytes of the signature itself need the key, and only the meter has it:
+    there the judge is asked without it.
     """
     path = tmp_path / "image.bin"
     chance = random.Random(4)
@@ -212,7 +212,7 @@ def mutate(content: bytes, chance: random.Random, tlvs: int) -> bytes:
 
 
 def test_every_length(tmp_path: Path) -> None:
-    """A file that lacks any number of bytes at its end is refused, as by the judge."""
+    """A file without any number of bytes at its end is refused, as by the judge."""
     content = signed(size=200)
     for length in range(len(content)):
         assert refusal(content[:length]) in {Refusal.NOT_AN_IMAGE, Refusal.TRUNCATED}
@@ -238,7 +238,7 @@ def test_every_length(tmp_path: Path) -> None:
 def test_taken_images_are_taken_by_the_judge(
     tmp_path_factory: pytest.TempPathFactory, parts: Parts
 ) -> None:
-    """Whatever the numbers of an image say: we take none that the judge refuses."""
+    """With any numbers in an image: we take none against the judge."""
     content = parts.build()
     if refusal(content) is None:
         path = tmp_path_factory.getbasetemp() / "image.bin"
@@ -274,15 +274,15 @@ STRICTER = {
 
 @pytest.mark.parametrize("name", STRICTER)
 def test_stricter_than_the_judge(tmp_path: Path, name: str) -> None:
-    """What the judge leaves to the meter is refused before it is sent."""
+    """Images that the judge leaves to the meter are refused before they are sent."""
     parts, reason = STRICTER[name]
     content = parts.build()
     assert refusal(content) is reason
     assert is_accepted_by_judge(tmp_path / "image.bin", content)
 
 
-def test_gap_behind_the_protected_records(tmp_path: Path) -> None:
-    """What the header and the area itself say of its size must be the same."""
+def test_gap_after_the_protected_records(tmp_path: Path) -> None:
+    """The header and the area itself must agree on its size."""
     parts = Parts(protected=((0x50, bytes(4)),), gap=bytes(4))
     assert refusal(parts.build()) is Refusal.DAMAGED
     assert not is_accepted_by_judge(tmp_path / "image.bin", parts.build())
@@ -311,7 +311,7 @@ def test_hash_is_missing() -> None:
 
 
 def test_unsigned_image(tmp_path: Path) -> None:
-    """An image that nobody signed is in order, and refused all the same."""
+    """An unsigned image is in order, and refused all the same."""
     content = signed(signing_key=None)
     assert is_accepted_by_judge(tmp_path / "image.bin", content)
     assert refusal(content) is Refusal.NOT_SIGNED
@@ -325,7 +325,7 @@ def test_wrong_hash(byte: int) -> None:
     assert refusal(bytes(content)) is Refusal.WRONG_HASH
 
 
-def test_nothing_behind_the_image_is_sent() -> None:
+def test_nothing_after_the_image_is_sent() -> None:
     """A trailer would confirm an image that never ran."""
     content = signed(signing_key="Ed25519")
     padded = signed(signing_key="Ed25519", slot_size=64 * 1024, pad=True, confirm=True)
@@ -351,7 +351,7 @@ def test_largest_image() -> None:
     ids=["nothing", "a byte of the magic", "program", "zeros"],
 )
 def test_not_an_image(content: bytes) -> None:
-    """Other files are told from images."""
+    """Other files are not taken for images."""
     assert refusal(content) is Refusal.NOT_AN_IMAGE
     assert refusal(content + bytes(LARGEST_FILE - len(content))) is refusal(content)
     assert refusal(content + bytes(LARGEST_FILE + 1)) is Refusal.TOO_LARGE
@@ -360,7 +360,7 @@ def test_not_an_image(content: bytes) -> None:
 @given(st.binary(max_size=600))
 @example(struct.pack("<I", MAGIC))
 def test_garbage(tail: bytes) -> None:
-    """Whatever follows the magic number is refused with a reason."""
+    """Any bytes after the magic number are refused with a reason."""
     assert refusal(tail)
     assert refusal(struct.pack("<I", MAGIC) + tail)
     assert refusal(b"PK\x03\x04" + tail)
@@ -395,7 +395,7 @@ def test_zip_of_the_vendor() -> None:
     ],
 )
 def test_refused_zip(files: list[tuple[str, bytes]], reason: Refusal) -> None:
-    """Each thing that can be wrong in a zip has its own reason."""
+    """Each fault of a zip has its own reason."""
     assert refusal(zipped(*files)) is reason
 
 
@@ -410,7 +410,7 @@ HARMFUL = {
 
 @pytest.mark.parametrize("name", HARMFUL)
 def test_harmful_zip(name: str) -> None:
-    """Whatever the unzipping stumbles over is one reason."""
+    """All errors of the unzipping are one reason."""
     content = bytearray(zipped(("a.bin", signed())))
     directory = content.rindex(b"PK\x01\x02")
     first, value, second, other = HARMFUL[name]
@@ -430,7 +430,7 @@ def test_entry_ends_too_early() -> None:
 
 
 def test_entry_beyond_all_files() -> None:
-    """A zip may name a place that no file reaches."""
+    """A zip may name a place beyond every file."""
     content = zipped(("a.bin", signed()))
     start, end = content.rindex(b"PK\x01\x02"), content.rindex(b"PK\x05\x06")
     directory = bytearray(content[start:end] + struct.pack("<HHQ", 1, 8, 2**63))
@@ -452,14 +452,14 @@ def test_encrypted_zip() -> None:
     "compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA, zipfile.ZIP_ZSTANDARD]
 )
 def test_unbounded_compression(compression: int) -> None:
-    """Only the compressions are unpacked that do it piece by piece."""
+    """Only compressions with piecewise unpacking are accepted."""
     content = zipped(("a.bin", signed()), compression=compression)
     assert refusal(content) is Refusal.BAD_ZIP
 
 
 @given(st.data())
 def test_damaged_zip(data: st.DataObject) -> None:
-    """A zip that is damaged anywhere gives the right image or a reason."""
+    """A zip with damage anywhere gives the right image or a reason."""
     content = bytearray(zipped(("a.bin", signed()), ("b.txt", b"hello")))
     end = len(content) - 1
     for _ in range(data.draw(st.integers(1, 4))):
@@ -474,12 +474,12 @@ def test_damaged_zip(data: st.DataObject) -> None:
 
 
 def bomb() -> bytes:
-    """Return a zip of 60 KB with 64 MB in it that begin like an image."""
+    """Return a zip of 60 KB with 64 MB in it, begun like an image."""
     return zipped(("a.bin", signed()[:600] + bytes(64 * 1024 * 1024)))
 
 
 def crowd() -> bytes:
-    """Return a zip that is nothing but names, a hundred thousand of them."""
+    """Return a zip of nothing but names, a hundred thousand of them."""
     content = zipped(("a", b""))
     start, end = content.index(b"PK\x01\x02"), content.index(b"PK\x05\x06")
     count = 100_000

@@ -1,4 +1,4 @@
-"""A meter, its options, and the hours in which the vendor is asked."""
+"""A meter, its options, and hours for the checks of the vendor's address."""
 
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -26,13 +26,13 @@ from .options import Hours, Submit, show
 
 @pytest.fixture(autouse=True)
 def uploads_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep tests that run at the same time from deleting each other's files."""
+    """Keep simultaneous tests from deleting each other's files."""
     monkeypatch.setattr(file_upload, "TEMP_DIR_NAME", f"test-{uuid4().hex}")
 
 
 @pytest.fixture
 async def idle(hass: HomeAssistant, world_time: None) -> MockConfigEntry:
-    """Return the entry of a meter that nobody polls: firmware is kept beside meters."""
+    """Return the entry of a meter without polls: firmware is kept beside meters."""
     assert await async_setup_component(hass, DOMAIN, {})
     entry = MockConfigEntry(domain=DOMAIN, unique_id=SERIAL_NUMBER)
     entry.add_to_hass(hass)
@@ -44,7 +44,7 @@ async def idle(hass: HomeAssistant, world_time: None) -> MockConfigEntry:
 async def submit(
     hass: HomeAssistant, idle: MockConfigEntry, hass_client: ClientSessionGenerator
 ) -> Submit:
-    """Return a function that fills in the firmware's form as a browser does."""
+    """Return a function for the firmware's form, filled in as by a browser."""
     client = await hass_client()
 
     async def submit(
@@ -66,7 +66,7 @@ async def submit(
 
 @pytest.fixture
 def hours(hass: HomeAssistant, clock: ManualClock) -> Hours:
-    """Return a function that lets hours pass, one by one."""
+    """Return a function to let hours pass, one by one."""
 
     async def hours(count: int) -> None:
         for _ in range(count):

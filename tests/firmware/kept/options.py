@@ -31,7 +31,7 @@ class Submit(Protocol):
     async def __call__(
         self, answers: dict[str, Any], content: bytes | None = None
     ) -> ConfigFlowResult:
-        """Return what comes next."""
+        """Return the next step."""
 
 
 async def show(hass: HomeAssistant, entry: MockConfigEntry) -> ConfigFlowResult:

@@ -34,7 +34,7 @@ def hass_config_dir(tmp_path: Path) -> str:
 
 @pytest.fixture
 def file(hass: HomeAssistant, tmp_path: Path) -> Path:
-    """Return where the firmware is kept, for a meter that is not set up."""
+    """Return the file of the kept firmware, for a meter that is not set up."""
     MockConfigEntry(domain=DOMAIN).add_to_hass(hass)
     folder = tmp_path / ".storage"
     folder.mkdir()
@@ -57,7 +57,7 @@ async def test_file(hass: HomeAssistant, file: Path) -> None:
 async def test_damaged_file(
     hass: HomeAssistant, file: Path, caplog: pytest.LogCaptureFixture, is_cut: bool
 ) -> None:
-    """A file that is cut off is told by Home Assistant, one that was edited by us."""
+    """Home Assistant reports a file that is cut off, we report an edited one."""
     await firmware_store(hass).async_keep(read_firmware(signed_image()), Source.UPLOAD)
     content = file.read_text()
     document = json.loads(content)
@@ -76,14 +76,14 @@ async def test_damaged_file(
     ["[]", "{}", "7", '{"version": 1}', '{"version": 2, "data": {}}', '{"data": []}'],
 )
 async def test_other_content(hass: HomeAssistant, file: Path, content: str) -> None:
-    """Whatever is in the file: Home Assistant starts without firmware."""
+    """With any content of the file, Home Assistant starts without firmware."""
     file.write_text(content)
     assert await async_setup_component(hass, DOMAIN, {})
     assert firmware_store(hass).image is None
 
 
 async def test_unreadable_file(hass: HomeAssistant, file: Path) -> None:
-    """A file that can't be read is as good as none."""
+    """An unreadable file is as good as none."""
     file.mkdir()
     assert await async_setup_component(hass, DOMAIN, {})
     assert firmware_store(hass).image is None

@@ -32,15 +32,15 @@ async def test_upload(
     wrap: Callable[[bytes], bytes],
 ) -> None:
     """An uploaded file is kept for all meters, shown, and outlives a restart."""
-    told: list[None] = []
+    changes: list[None] = []
     store = firmware_store(hass)
-    stop = store.async_add_listener(lambda: told.append(None))
+    stop = store.async_add_listener(lambda: changes.append(None))
     content = signed_image("1.0.17")
     assert (await show(hass, idle))["step_id"] == "firmware"
     result = await submit({}, wrap(content))
     assert result["type"] is FlowResultType.CREATE_ENTRY
     assert idle.options == {}
-    assert len(told) == 1
+    assert len(changes) == 1
 
     for kept in (store, await restarted(hass)):
         assert kept.image == read_firmware(content)
@@ -59,11 +59,11 @@ async def test_upload(
     stop()
     await submit({}, wrap(signed_image("1.0.16")))
     assert store.image == read_firmware(signed_image("1.0.16"))
-    assert len(told) == 1
+    assert len(changes) == 1
 
 
 async def test_uploaded_file_does_not_stay(hass: HomeAssistant, submit: Submit) -> None:
-    """What Home Assistant received is deleted, whether it was taken or not."""
+    """The received file is deleted, taken or not."""
     await submit({}, signed_image())
     await submit({}, b"MZ")
     assert not hass.data["file_upload"].files
@@ -118,7 +118,7 @@ async def test_wrong_file(
 
 
 async def test_lost_file(submit: Submit) -> None:
-    """A file that Home Assistant no longer has is asked for again."""
+    """The form asks again for a file that Home Assistant has lost."""
     result = await submit({"firmware_file": "0193a2c1e5f60718293a4b5c6d7e8f90"})
     assert result["errors"] == {"firmware_file": "file_lost"}
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("impatient")
 
 
 def stored(content: bytes, **changes: Any) -> dict[str, Any]:
-    """Return what is in the storage."""
+    """Return the content of the storage."""
     return {
         "image": base64.b64encode(content).decode(),
         "source": "upload",

@@ -80,7 +80,7 @@ async def test_odd_headers_of_the_vendor(
     submit: Submit,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A header that can't be stored or sent on is left out, and the file is taken."""
+    """A header unfit for storage is left out, and the file is taken."""
 
     async def answer(_: object, writer: asyncio.StreamWriter) -> None:
         head = b'HTTP/1.1 200 OK\r\nETag: "\xff"\r\nLast-Modified: \xe4\r\n'
@@ -100,7 +100,7 @@ async def test_odd_headers_of_the_vendor(
 async def test_once_a_day_over_restarts(
     hass: HomeAssistant, vendor: Vendor, submit: Submit
 ) -> None:
-    """A restart is no reason to ask again, nor is a check that failed."""
+    """A restart is no reason to ask again, nor is a failed check."""
     vendor.content = b"not found"
     await submit({"check_for_firmware": True})
     await hass.async_block_till_done(wait_background_tasks=True)
@@ -118,7 +118,7 @@ async def test_no_meter(
     vendor: Vendor,
     hours: Hours,
 ) -> None:
-    """Without a meter that is set up nobody is asked; the meter is made up for."""
+    """Without a loaded meter there is no check; it is made up for later."""
     await hass.config_entries.async_unload(loaded.entry_id)
     await firmware_store(hass).async_check_daily(wanted=True)
     await hours(30)
@@ -145,7 +145,7 @@ async def test_only_newer_is_taken(
     offered: str,
     then: str,
 ) -> None:
-    """What the owner uploaded gives way only to something newer."""
+    """The owner's upload gives way only to a newer image."""
     await submit({}, signed_image(kept))
     vendor.content = zipped(signed_image(offered))
     await submit({"check_for_firmware": True})
@@ -171,7 +171,7 @@ async def test_same_version_is_not_taken(
 async def test_owner_goes_back(
     hass: HomeAssistant, vendor: Vendor, submit: Submit, hours: Hours
 ) -> None:
-    """An older file that the owner chose later stays until there is a newer one."""
+    """An older file chosen by the owner later stays until there is a newer one."""
     await submit({"check_for_firmware": True})
     await hass.async_block_till_done(wait_background_tasks=True)
     await submit({"check_for_firmware": True}, signed_image("1.0.13"))
@@ -191,7 +191,7 @@ async def test_last_meter_while_firmware_comes(
     vendor: Vendor,
     way: str,
 ) -> None:
-    """What comes after the last meter has gone is not kept for nobody."""
+    """An image that arrives after the last meter's removal is not kept."""
     asked, gone = asyncio.Event(), asyncio.Event()
 
     async def slow(request: web.Request) -> web.StreamResponse:
@@ -219,7 +219,7 @@ async def test_last_meter_while_firmware_comes(
 
 
 async def not_found(request: web.Request) -> web.StreamResponse:
-    """Answer that there is no such file."""
+    """Answer: no such file."""
     raise web.HTTPNotFound
 
 
@@ -290,7 +290,7 @@ async def test_failures(
     answer: Callable[[web.Request], Awaitable[web.StreamResponse]],
     words: str,
 ) -> None:
-    """A check that fails is one line in the log; another day it succeeds."""
+    """A failed check is one line in the log; another day it succeeds."""
     monkeypatch.setattr(vendor_module, "TIME_LIMIT", 0.5 if answer is silent else 30)
     caplog.set_level(logging.DEBUG, "custom_components.emu_professional")
     vendor.answer = answer

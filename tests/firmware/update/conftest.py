@@ -1,4 +1,4 @@
-"""A simulated module, and a house that updates it."""
+"""A simulated module, and Home Assistant with its meter."""
 
 from collections.abc import AsyncGenerator
 from http import HTTPStatus
@@ -57,7 +57,7 @@ async def updater(
 
 @pytest.fixture
 def quarter(hass: HomeAssistant, pass_time: Pass, clock: ManualClock) -> Quarter:
-    """Return a function that lets the quarter pass after which the status is read."""
+    """Return a function to let the quarter of an hour between two statuses pass."""
 
     async def quarter() -> None:
         # The time limit of a poll that is under way would be over.
@@ -70,7 +70,7 @@ def quarter(hass: HomeAssistant, pass_time: Pass, clock: ManualClock) -> Quarter
 
 @pytest.fixture
 async def given(hass: HomeAssistant, loaded: MockConfigEntry) -> MockConfigEntry:
-    """Return the entry of the meter, with a newer firmware that was given."""
+    """Return the entry of the meter, with a newer kept firmware."""
     await firmware_store(hass).async_keep(read_firmware(NEW), Source.UPLOAD)
     await hass.async_block_till_done(wait_background_tasks=True)
     return loaded
@@ -78,7 +78,7 @@ async def given(hass: HomeAssistant, loaded: MockConfigEntry) -> MockConfigEntry
 
 @pytest.fixture
 async def fix(hass: HomeAssistant, hass_client: ClientSessionGenerator) -> Fix:
-    """Return a function that goes through the dialog of an issue."""
+    """Return a function for the dialog of an issue."""
     # What registers pages comes before the server begins to serve them.
     for component in ("repairs", "file_upload"):
         assert await async_setup_component(hass, component, {})

@@ -55,7 +55,7 @@ async def press(hass: HomeAssistant, button: str) -> None:
 
 
 def issues(hass: HomeAssistant) -> set[str]:
-    """Return the keys of the issues that are there."""
+    """Return the keys of the present issues."""
     registry = ir.async_get(hass)
     return {
         issue.translation_key or ""
@@ -78,7 +78,7 @@ def interrupted(
 
 
 def keep(storage: dict[str, Any], image: bytes) -> None:
-    """Let a firmware have been given before Home Assistant starts."""
+    """Let a firmware be kept before Home Assistant starts."""
     key = f"{DOMAIN}.firmware"
     storage[key] = {
         "version": 1,
@@ -96,6 +96,6 @@ def keep(storage: dict[str, Any], image: bytes) -> None:
 
 
 async def set_up(hass: HomeAssistant, entry: MockConfigEntry) -> None:
-    """Set up a meter, and let what is left of an update be found."""
+    """Set up a meter, and let an unfinished update be found."""
     assert await hass.config_entries.async_setup(entry.entry_id)
     await hass.async_block_till_done(wait_background_tasks=True)

@@ -80,7 +80,7 @@ async def test_online_update_is_off(
     server: MeterServer,
     quarter: Quarter,
 ) -> None:
-    """The owner reads which box to tick, until it is ticked."""
+    """The owner reads the box to tick, until it is ticked."""
     server.meter.settings = replace(server.meter.settings, online_update=False)
     with pytest.raises(HomeAssistantError, match="tick “Enable online update”"):
         await install(hass)
@@ -104,7 +104,7 @@ async def test_meter_is_away(
 async def test_one_at_a_time(
     hass: HomeAssistant, given: MockConfigEntry, updater: UpdaterServer
 ) -> None:
-    """While an update goes on, nothing else is done to the firmware."""
+    """During an update nothing else is done to the firmware."""
     task = hass.async_create_task(install(hass))
     await updater.received(3)
     for work in (press(hass, RESTART), firmware_updater_of(hass, given).async_slots()):
@@ -131,7 +131,7 @@ async def test_reload_in_the_middle(
 async def test_caller_gives_up(
     hass: HomeAssistant, given: MockConfigEntry, updater: UpdaterServer
 ) -> None:
-    """An automation that is stopped does not stop an update."""
+    """The stop of an automation does not stop an update."""
     task = hass.async_create_task(install(hass))
     await updater.received(3)
     task.cancel()
@@ -162,7 +162,7 @@ async def test_network_dies(
     words: str,
     left: set[str],
 ) -> None:
-    """At every step the owner reads what is known, and what is not is found out."""
+    """At every step the owner reads the known, and the rest is found out."""
     firmware = firmware_updater_of(hass, given)
 
     @callback
@@ -187,9 +187,9 @@ async def test_network_dies(
 async def test_boot_loader_refuses_the_swap(
     hass: HomeAssistant, given: MockConfigEntry, updater: UpdaterServer, fix: Fix
 ) -> None:
-    """The owner reads what it is, can have it deleted, and can install another.
+    """The owner reads the reason, can have it deleted, and can install another.
 
-    Whoever has brought another image in by other means is offered the same.
+    The same is offered for a pending image from another tool.
     """
     updater.bootloader.refuses_swaps = True
     with pytest.raises(HomeAssistantError, match="boot loader does not start"):
@@ -225,7 +225,7 @@ async def test_meter_with_a_name(
     updater: UpdaterServer,
     names: dict[str, str],
 ) -> None:
-    """A name that only Home Assistant can find leads to the updater as well."""
+    """A name known to Home Assistant alone leads to the updater as well."""
     names["meter.local"] = updater.web.host
     data = {**entry.data, "host": "meter.local"}
     hass.config_entries.async_update_entry(entry, data=data)
@@ -243,7 +243,7 @@ async def test_meter_with_a_name(
 async def test_huge_number_in_the_middle(
     hass: HomeAssistant, given: MockConfigEntry, updater: UpdaterServer
 ) -> None:
-    """A forged answer of 1,800 bytes is an answer that does not count."""
+    """A forged answer of 1,800 bytes does not count."""
     firmware = firmware_updater_of(hass, given)
     datagrams = updater.datagrams.answers
     carry = datagrams.send
@@ -261,8 +261,8 @@ async def test_huge_number_in_the_middle(
     assert issues(hass) == {"firmware_on_trial"}
 
 
-def test_nothing_is_imported_in_vain() -> None:
-    """What an update needs is imported when one begins."""
+def test_cbor_is_imported_late() -> None:
+    """The library of an update is imported at its beginning."""
     for path in Path(updater_module.__file__).parent.parent.rglob("*.py"):
         imported = {
             name.name if isinstance(statement, ast.Import) else statement.module

@@ -1,4 +1,4 @@
-"""Updates that Home Assistant's stop has interrupted, and their dialogs."""
+"""Updates interrupted by Home Assistant's stop, and their dialogs."""
 
 from typing import Any
 
@@ -53,7 +53,7 @@ async def test_killed_at_the_beginning_of_another_update(
     fix: Fix,
     key: str,
 ) -> None:
-    """An update that is not over is offered, though another one is noted."""
+    """The unfinished update is offered, though another one is noted."""
     interrupted(hass_storage, entry, signed_image("1.0.18"))
     updater.bootloader.write(0, NEW)
     updater.bootloader.mark_pending()
@@ -95,7 +95,7 @@ async def test_interrupted_on_trial_without_web_page(
     hass_storage: dict[str, Any],
     fix: Fix,
 ) -> None:
-    """A firmware on trial that keeps a meter from being set up can be taken back."""
+    """A firmware on trial can be taken back, also if it prevents the set-up."""
     image = signed_image("1.0.17", trait=Trait.NO_WEB_PAGE)
     interrupted(hass_storage, entry, image)
     put_on_trial(updater, image)
@@ -120,7 +120,7 @@ async def test_interrupted_before_the_restart(
     hass_storage: dict[str, Any],
     fix: Fix,
 ) -> None:
-    """A firmware that waits for the restart can be brought in from the issue."""
+    """A pending firmware can be brought in from the issue."""
     interrupted(hass_storage, entry)
     updater.bootloader.write(0, NEW)
     updater.bootloader.mark_pending()
@@ -143,7 +143,7 @@ async def test_interrupted_during_the_upload(
     hass_storage: dict[str, Any],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Where nothing is on trial, a line in the log says what runs."""
+    """With nothing on trial, a line in the log names the running firmware."""
     interrupted(hass_storage, entry)
     await set_up(hass, entry)
     assert not issues(hass)
@@ -158,7 +158,7 @@ async def test_interrupted_and_silent(
     updater: UpdaterServer,
     hass_storage: dict[str, Any],
 ) -> None:
-    """A meter whose updater does not answer yet is asked until it does."""
+    """A silent updater is asked until it answers."""
     interrupted(hass_storage, entry)
     updater.datagrams.requests.loss = 1
     assert await hass.config_entries.async_setup(entry.entry_id)
@@ -169,7 +169,7 @@ async def test_interrupted_and_silent(
 
 
 @pytest.mark.parametrize("way", ["async_unload", "async_remove"])
-async def test_interrupted_and_no_longer_wanted(
+async def test_interrupted_and_no_longer_in_use(
     hass: HomeAssistant,
     world_time: None,
     entry: MockConfigEntry,
@@ -177,7 +177,7 @@ async def test_interrupted_and_no_longer_wanted(
     hass_storage: dict[str, Any],
     way: str,
 ) -> None:
-    """A meter that was disabled or removed is not asked any more."""
+    """A disabled or removed meter is not asked any more."""
     interrupted(hass_storage, entry)
     updater.datagrams.requests.loss = 1
     assert await hass.config_entries.async_setup(entry.entry_id)
@@ -238,10 +238,10 @@ async def test_repair_that_fails(
     assert issues(hass) == {"firmware_pending"}
 
 
-async def test_raw_error_is_looked_back_on(
+async def test_unexpected_error(
     hass: HomeAssistant, given: MockConfigEntry, updater: UpdaterServer
 ) -> None:
-    """Whatever ends an update that has begun, its owner hears what became of it."""
+    """Any end of a begun update leads to a look at its outcome."""
     firmware = firmware_updater_of(hass, given)
 
     @callback

@@ -19,7 +19,7 @@ async def test_delete_previous_firmware(
     updater: UpdaterServer,
     fix: Fix,
 ) -> None:
-    """It is deleted once the owner has confirmed that."""
+    """It is deleted after the owner's confirmation."""
     updater.bootloader.write(0, NEW)
     await press(hass, DELETE)
     assert len(updater.bootloader.slots) == 2
@@ -43,7 +43,7 @@ async def test_restart(
 async def test_firmware_slots(
     hass: HomeAssistant, loaded: MockConfigEntry, updater: UpdaterServer
 ) -> None:
-    """The action returns what the manual's tool shows."""
+    """The action returns the same as the manual's tool shows."""
     updater.bootloader.write(0, NEW)
     updater.bootloader.mark_pending()
     answer = await hass.services.async_call(

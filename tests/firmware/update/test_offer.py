@@ -1,4 +1,4 @@
-"""The firmware that is offered, by its number and its hash."""
+"""The offered firmware, by its number and its hash."""
 
 from dataclasses import replace
 from typing import Any, Final
@@ -35,7 +35,7 @@ async def test_nothing_given(hass: HomeAssistant, loaded: MockConfigEntry) -> No
 async def test_release_notes(
     hass: HomeAssistant, given: MockConfigEntry, hass_ws_client: WebSocketGenerator
 ) -> None:
-    """The owner reads which image it is and what will be done."""
+    """The owner reads about the image and the coming steps."""
     client = await hass_ws_client(hass)
     await client.send_json_auto_id(
         {"type": "update/release_notes", "entity_id": FIRMWARE}
@@ -80,14 +80,14 @@ SPELLINGS: Final = (
 )
 
 
-async def test_spellings_of_what_runs(
+async def test_spellings_of_the_running_version(
     hass: HomeAssistant,
     given: MockConfigEntry,
     updater: UpdaterServer,
     server: MeterServer,
     quarter: Quarter,
 ) -> None:
-    """However the meter writes it, what runs is not offered, nor asked for."""
+    """In any spelling, the running version is not offered, and no hash is needed."""
     asked = len(updater.requests)
     for shown in SPELLINGS:
         server.meter.status_override["softwareversion"] = shown
@@ -101,7 +101,7 @@ async def test_spellings_of_what_runs(
 
 
 @pytest.mark.parametrize("shown", ["1.0.16", "1.0", "build 5", 9, "9" * 10_000])
-async def test_what_runs_is_known_by_its_hash(
+async def test_running_image_is_known_by_its_hash(
     hass: HomeAssistant,
     world_time: None,
     entry: MockConfigEntry,
@@ -111,9 +111,9 @@ async def test_what_runs_is_known_by_its_hash(
     hass_storage: dict[str, Any],
     shown: str,
 ) -> None:
-    """An image whose number was never raised on the web page is not offered again.
+    """The running image is not offered again, though the web page shows an old number.
 
-    One look at the slots a quarter of an hour says so; at no moment is it offered.
+    One look at the slots each quarter of an hour is enough; it is offered at no moment.
     """
     put_on_trial(updater, NEW)
     updater.bootloader.confirm()
@@ -153,7 +153,7 @@ async def test_forgotten_number(
     server: MeterServer,
     quarter: Quarter,
 ) -> None:
-    """An automation that installs what is offered flashes the module once."""
+    """An automation with every offered update flashes the module once."""
     server.meter.status_override["softwareversion"] = "1.0.16"
     installed = 0
     for _ in range(3):
@@ -180,7 +180,7 @@ async def test_unfit_firmware_is_not_offered_again(
     quarter: Quarter,
     trait: Trait,
 ) -> None:
-    """What the meter has tried in vain comes again only if its owner gives it again."""
+    """An unfit firmware is offered again only if its owner gives it again."""
     image = read_firmware(signed_image("1.0.17", size=6 * 1024, trait=trait))
     for _ in range(2):
         await firmware_store(hass).async_keep(image, Source.UPLOAD)
@@ -201,7 +201,7 @@ async def test_nothing_is_asked_without_a_firmware(
     updater: UpdaterServer,
     quarter: Quarter,
 ) -> None:
-    """Who keeps no firmware is asked for nothing over UDP, ever."""
+    """Without a kept firmware no datagram is ever sent."""
     await quarter()
     assert updater.datagrams.requests.count == 0
 
@@ -213,7 +213,7 @@ async def test_offered_by_its_number_where_nobody_answers(
     server: MeterServer,
     quarter: Quarter,
 ) -> None:
-    """Its owner reads what to do when trying to install it."""
+    """Its owner reads the remedy at the attempt."""
     updater.datagrams.requests.loss = 1
     await firmware_store(hass).async_keep(read_firmware(NEW), Source.UPLOAD)
     assert state_of(hass, FIRMWARE).state == STATE_OFF

@@ -1,4 +1,4 @@
-"""A meter that is removed, also in the middle of its update."""
+"""The removal of a meter, also in the middle of its update."""
 
 import asyncio
 from typing import Any
@@ -82,7 +82,7 @@ async def test_dialog_that_outlives_its_meter(
     fix: Fix,
     all_enabled: None,
 ) -> None:
-    """What is submitted after the meter was removed is not done."""
+    """A dialog has no effect after the removal of its meter."""
     updater.bootloader.write(0, NEW)
     firmware = firmware_updater_of(hass, loaded)
     firmware.async_offer_erase()

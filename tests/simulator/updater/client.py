@@ -58,7 +58,7 @@ class Asking:
     """A client without repetitions, of `smp`'s messages."""
 
     def __init__(self, port: int, host: str = "127.0.0.1") -> None:
-        """Connect, so that refusals are heard."""
+        """Connect, so that refusals of the network arrive."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.socket = socket.socket(family, socket.SOCK_DGRAM)
         self.socket.setblocking(False)
@@ -82,7 +82,7 @@ class Asking:
         return False
 
     async def ask[R: Response](self, request: Request, response: type[R]) -> R:
-        """Send a request and read the answer as that of a kind."""
+        """Send a request and read the answer as one of a kind."""
         self.send(request.BYTES)
         answer = response.loads(await self.receive())
         assert answer.header.sequence == request.header.sequence
@@ -117,7 +117,7 @@ class Asking:
     async def set_state(
         self, wanted: bytes | None, confirm: bool
     ) -> list[tuple[str, str]]:
-        """Test or confirm; return what is listed then."""
+        """Test or confirm; return the list afterwards."""
         request = ImageStatesWriteRequest(hash=wanted, confirm=confirm, version=V1)
         return flags_of(await self.ask(request, ImageStatesWriteResponse))
 
@@ -126,7 +126,7 @@ class Asking:
         await self.ask(ResetWriteRequest(version=V1), ResetWriteResponse)
 
     async def refused(self, request: Request) -> int:
-        """Return the error of version 1 that a request is answered with."""
+        """Return the error of version 1 in the answer to a request."""
         group = request.header.group_id
         kind: type[ErrorV1] = (
             ImageManagementErrorV1 if group == 1 else OSManagementErrorV1
@@ -166,7 +166,7 @@ def to_set(wanted: bytes, *, confirm: bool = False) -> ImageStatesWriteRequest:
 
 
 def echo(text: str = "hello", sequence: int | None = None) -> EchoWriteRequest:
-    """Return a request that changes nothing."""
+    """Return a harmless request."""
     if sequence is None:
         return EchoWriteRequest(d=text, version=V1)
     return EchoWriteRequest(d=text, version=V1, sequence=sequence)
@@ -186,7 +186,7 @@ async def serving(
 
 
 async def software_version(web: MeterServer) -> str:
-    """Return the version that the web server shows."""
+    """Return the version on the web page."""
     async with (
         aiohttp.ClientSession() as session,
         session.get(web.url + "status.json") as response,

@@ -82,7 +82,7 @@ async def test_legacy_answers(web: MeterServer) -> None:
 
 
 async def test_modern_answers(web: MeterServer) -> None:
-    """Modern: no `rc: 0`, flags that are set, maps of definite length."""
+    """Modern: no `rc: 0`, set flags only, maps of definite length."""
     async with serving(web, replace(QUICK, age=Age.MODERN)) as (_, client):
         listed = await raw(client, ImageStatesReadRequest(version=V1))
         assert cbor2.loads(listed) == {
@@ -194,7 +194,7 @@ async def test_echo_and_parameters(web: MeterServer) -> None:
     ],
 )
 async def test_strange_datagrams(web: MeterServer, age: Age, datagram: bytes) -> None:
-    """A datagram that is no request is answered with an error or not at all."""
+    """Datagrams without a request are answered with an error or not at all."""
     async with serving(web, replace(QUICK, age=age)) as (_, client):
         client.send(datagram)
         client.send(echo(sequence=77).BYTES)
@@ -205,7 +205,7 @@ async def test_strange_datagrams(web: MeterServer, age: Age, datagram: bytes) ->
 
 
 async def test_random_datagrams_do_no_harm(web: MeterServer, age: Age) -> None:
-    """Whatever arrives, the server goes on."""
+    """The server survives any datagram."""
     chance = random.Random(4)
     templates = [chunk().BYTES, echo().BYTES, to_set(NEW_HASH).BYTES]
     async with serving(web, replace(QUICK, age=age)) as (_, client):
@@ -221,7 +221,7 @@ async def test_random_datagrams_do_no_harm(web: MeterServer, age: Age) -> None:
 
 
 async def test_errors_that_pass(web: MeterServer, age: Age) -> None:
-    """Errors on demand, each for one request that is not carried out."""
+    """Errors on demand, each instead of one request."""
     async with serving(web, replace(QUICK, age=age)) as (updater, client):
         updater.refusals = [Rc.NO_MEMORY, Rc.BUSY]
         assert await client.refused(chunk()) == 2
@@ -230,7 +230,7 @@ async def test_errors_that_pass(web: MeterServer, age: Age) -> None:
 
 
 async def test_requests_are_recorded(web: MeterServer) -> None:
-    """What arrived is recorded, with the version of its header."""
+    """Requests are recorded, with the version of their header."""
     async with serving(web) as (updater, client):
         client.send(EchoWriteRequest(d="x", version=V2, sequence=200).BYTES)
         await updater.received(1)

@@ -47,7 +47,7 @@ async def test_silence(web: MeterServer) -> None:
 
 
 async def passed(line: Line, count: int) -> list[bytes]:
-    """Return what comes out of a line, when everything has."""
+    """Return the datagrams at the end of a line, once all have passed."""
     arrived: list[bytes] = []
     for number in range(count):
         line.send(number.to_bytes(2), arrived.append)
@@ -57,7 +57,7 @@ async def passed(line: Line, count: int) -> list[bytes]:
 
 
 def sent(count: int) -> list[bytes]:
-    """Return what goes into a line."""
+    """Return datagrams for a line."""
     return [number.to_bytes(2) for number in range(count)]
 
 
@@ -102,14 +102,14 @@ async def test_lines_delay() -> None:
 
 
 async def test_held_datagram_arrives_alone() -> None:
-    """A datagram that is held back arrives even if no other follows."""
+    """A delayed datagram arrives even if no other follows."""
     line = Line(1)
     line.reordering = 1.0
     assert await passed(line, 1) == sent(1)
 
 
 async def test_held_datagram_follows_the_next_one() -> None:
-    """A datagram that is held back arrives right after the next one."""
+    """A delayed datagram arrives right after the next one."""
     line = Line(1)
     line.hold = 60.0
     arrived: list[bytes] = []
@@ -120,8 +120,8 @@ async def test_held_datagram_follows_the_next_one() -> None:
     assert not line._under_way
 
 
-async def test_what_is_under_way_can_be_cut() -> None:
-    """What is under way when a line is cut never arrives."""
+async def test_datagrams_under_way_can_be_cut() -> None:
+    """Datagrams under way at the cut of a line never arrive."""
     datagrams = Datagrams()
     arrived: list[bytes] = []
     datagrams.requests.delay = 0.01

@@ -120,7 +120,7 @@ async def test_updater_at_an_ipv6_address(web: MeterServer, closed: Closed) -> N
 
 
 async def test_flash_outlives_the_server(web: MeterServer) -> None:
-    """Another server goes on with the flash, also in the middle of a swap."""
+    """Another server continues with the flash, also in the middle of a swap."""
     async with serving(web, replace(QUICK, boot_seconds=1.0)) as (updater, client):
         await client.upload()
         await client.set_state(NEW_HASH, confirm=False)

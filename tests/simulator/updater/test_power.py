@@ -22,7 +22,7 @@ SIGNATURE_SIZE = 64
 
 @pytest.mark.parametrize("byte", [1, 511, 512, 513, 2000, 3999, 4000])
 async def test_power_loss_at_any_byte(web: MeterServer, byte: int) -> None:
-    """What was written before the power loss stays, and nobody answers."""
+    """Bytes written before the power loss stay, and nobody answers."""
     async with serving(web) as (updater, client):
         updater.cut_power_at_byte = byte
         with pytest.raises(TimeoutError):
@@ -38,7 +38,7 @@ async def test_power_loss_at_any_byte(web: MeterServer, byte: int) -> None:
 
 
 async def test_power_loss_while_erasing(web: MeterServer) -> None:
-    """A slot that is half erased lists nothing."""
+    """A half-erased slot lists nothing."""
     async with serving(web, replace(QUICK, erase_seconds=5.0)) as (updater, client):
         updater.bootloader.write(0, NEW)
         assert len(await client.states()) == 2
@@ -60,7 +60,7 @@ STEPS = ["upload", "test", "reset", "confirm", "erase"]
 async def test_power_loss_at_every_step(
     web: MeterServer, step: str, moment: Moment
 ) -> None:
-    """A step that loses its power is done or not, and something always boots."""
+    """A step without power is done or not, and something always boots."""
     async with serving(web) as (updater, client):
         done = STEPS.index(step)
         await client.upload(end=3584 if done == 0 else None)
@@ -103,7 +103,7 @@ async def test_power_loss_at_every_step(
 
 
 async def test_power_is_cut_once_and_for_a_while(web: MeterServer) -> None:
-    """What cuts the power does it once, for as long as it shall."""
+    """The power is cut once, for the given time."""
 
     def when(request: UpdateRequest, moment: Moment) -> bool:
         return request.command == ImageCommand.UPLOAD and moment is Moment.DONE

@@ -49,7 +49,7 @@ async def test_pending_and_trial_refuse_upload_and_erase(
 async def test_old_image_answers_for_a_moment_and_a_second_reset_reverts(
     web: MeterServer,
 ) -> None:
-    """After the reset's answer the old image goes on; on trial a reset reverts."""
+    """After the reset's answer the old image still answers; on trial a reset reverts."""
     async with serving(web, replace(QUICK, old_answers=0.1)) as (updater, client):
         await client.upload()
         await client.set_state(NEW_HASH, confirm=False)
@@ -69,7 +69,7 @@ async def test_old_image_answers_for_a_moment_and_a_second_reset_reverts(
         assert await client.states() == [("1.0.16", "confirmed active"), ("1.0.17", "")]
 
 
-async def test_power_cut_reverts_what_is_not_confirmed(web: MeterServer) -> None:
+async def test_power_cut_reverts_a_trial(web: MeterServer) -> None:
     """Not confirmed is gone at the next power cut."""
     async with serving(web) as (updater, client):
         await client.upload()
@@ -168,7 +168,7 @@ async def test_versions_with_a_build_number(web: MeterServer) -> None:
 
 
 async def test_bricked_module_stays_dark(web: MeterServer) -> None:
-    """Without an image that boots there is nothing to talk to."""
+    """Without a bootable image nobody answers."""
     dead = Bootloader(b"\xff")
     async with UpdaterServer(web, QUICK, bootloader=dead) as updater:
         assert updater.running is None

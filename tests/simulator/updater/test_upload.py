@@ -67,7 +67,7 @@ async def test_offset_rules(web: MeterServer, age: Age) -> None:
 
 
 async def test_upload_is_resumed_by_its_hash(web: MeterServer, age: Age) -> None:
-    """With the same `sha` an upload goes on, without or with another it starts anew."""
+    """With the same `sha` an upload continues, without or with another it starts over."""
     async with serving(web, replace(QUICK, age=age)) as (updater, client):
         await client.upload(end=1024)
         assert (await client.ask(chunk(), ImageUploadWriteResponse)).off == 1024
@@ -108,7 +108,7 @@ async def test_half_a_file_is_not_listed_and_power_forgets_it(
 
 
 async def test_first_chunk_is_slow(web: MeterServer) -> None:
-    """A slot that is not blank is erased first, for some time; a blank one is not."""
+    """A slot with data is erased first, for some time; a blank one is not."""
     async with serving(web, replace(QUICK, erase_seconds=0.2)) as (_, client):
         loop = asyncio.get_running_loop()
         await client.upload()

@@ -100,7 +100,7 @@ async def test_update_as_the_manual_does_it(web: MeterServer, age: Age) -> None:
 
 
 async def test_bad_network_still_updates(web: MeterServer) -> None:
-    """Faults of all kinds at once, and a client that is patient."""
+    """Faults of all kinds at once, and a patient client."""
     async with serving(web) as (updater, client):
         for line in (updater.datagrams.requests, updater.datagrams.answers):
             line.loss = line.doubling = line.reordering = 0.2

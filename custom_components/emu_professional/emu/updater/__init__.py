@@ -12,12 +12,12 @@ image in slot 0 runs, an upload goes to slot 1.
     trial      trial             must serve its readings    new on trial old
     confirm    trial             keeps the new image        new          old
 
-The ways back: before *test* nothing has changed. From *test* to *confirm* any restart,
-also a power failure, ends with the old image: the boot loader refuses a bad image, and
-swaps an image on trial back. `way_back` only does the same at once, where the owner or
-a failed trial wants it. So no outcome leaves a meter without a confirmed image that
-boots; the only uncertain ones are those in which nobody answers any more, and each of
-them has its own `Reason` (`outcome`).
+The ways back: before *test* the next restart changes nothing. Between *test* and
+*confirm* the boot loader refuses a bad image, and swaps an image on trial back at the
+next restart, for instance after a power failure. `way_back` does the same at once, for
+the owner or after a failed trial. *Confirm* is only sent to an image that runs and
+serves readings, so an update can't brick a meter. Where nobody answers any more, the
+outcome is unknown, and has a `Reason` of its own (`outcome`).
 
 From the bottom up: `datagrams` (UDP, when to repeat), `messages` (SMP as bytes),
 `exchange` (one request), `session` (the commands), `slots` (reading their state),

@@ -62,7 +62,7 @@ class Endpoint(asyncio.DatagramProtocol):
             self._transport.sendto(data)
 
     def forget(self) -> None:
-        """Drop all datagrams that have arrived."""
+        """Drop all arrived datagrams."""
         self._inbox.clear()
 
     async def receive(self, seconds: float) -> bytes:

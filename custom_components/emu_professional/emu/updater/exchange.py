@@ -67,7 +67,7 @@ class Request[T]:
 
 @dataclass(slots=True)
 class Line:
-    """The things that all requests of a session share."""
+    """The things shared by all requests of a session."""
 
     endpoint: Endpoint = field(default_factory=Endpoint)
     timer: RetransmissionTimer = field(default_factory=RetransmissionTimer)

@@ -75,7 +75,7 @@ class Module:
         return slots
 
     async def ask[T](self, request: Callable[[UpdaterSession], Awaitable[T]]) -> T:
-        """Return the result of a function that is given a session of its own."""
+        """Return the result of a function, called with a session of its own."""
         # An old server crashes at more requests than it has buffers for.
         async with self._lock:
             access = self._find()

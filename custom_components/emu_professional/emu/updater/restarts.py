@@ -29,7 +29,7 @@ class RestartsInVain(Exception):
 async def restarts(
     module: Module, is_needed: Callable[[Sequence[Slot]], bool], no_restart: Reason
 ) -> AsyncIterator[tuple[Slot, ...]]:
-    """Yield the slots, and restart the module as long as that is needed.
+    """Yield the slots, and restart the module as long as it is needed.
 
     `no_restart` is the failure of a module that answers, but does not restart.
     Raises RestartsInVain if it restarts without any effect.

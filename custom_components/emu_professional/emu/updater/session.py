@@ -75,10 +75,9 @@ class UpdaterSession:
     async def upload(self, image: bytes, progress: Callable[[int], None]) -> None:
         """Write an image to slot 1; return when the server has all of its bytes.
 
-        A half-done upload of the same image is resumed; an upload that the server
-        has forgotten is started over, perhaps because only the answer to the
-        last chunk was lost. `progress` gets the number of bytes at the server, which
-        may decrease. Raises UpdaterRefused with `no_room` if slot 1 must be erased first.
+        A half-done upload of the same image is resumed; a forgotten one is started over,
+        perhaps because only the answer to the last chunk was lost. `progress` gets the
+        number of bytes at the server; it may decrease. Raises UpdaterRefused with `no_room` if slot 1 must be erased first.
         """
         try:
             async with asyncio.timeout(self.timeouts.upload):

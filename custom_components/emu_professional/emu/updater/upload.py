@@ -1,4 +1,4 @@
-"""The upload of an image to slot 1, with the erase that some modules want first."""
+"""The upload of an image to slot 1, preceded by an erase if the module wants it."""
 
 from collections.abc import Callable
 from typing import Final

@@ -1,7 +1,7 @@
 """The ways back to the old firmware: the end of a trial, and the erase of an image.
 
-Neither is needed for safety. A trial ends with any restart, and an image that the boot
-loader refuses never runs. They only make the meter fit for the next update at once.
+Neither is needed for safety: a trial ends with any restart, and a refused image never
+runs. They only make the meter fit for the next update at once.
 """
 
 from collections.abc import Sequence

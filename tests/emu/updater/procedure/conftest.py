@@ -1,4 +1,4 @@
-"""A simulated module, and an owner who updates it."""
+"""A simulated module, and its owner."""
 
 from collections.abc import AsyncGenerator
 
@@ -36,6 +36,6 @@ async def updater(
 
 @pytest.fixture
 async def owner(updater: UpdaterServer) -> AsyncGenerator[Owner]:
-    """Return somebody who updates the meter."""
+    """Return an owner of the meter."""
     async with aiohttp.ClientSession() as session:
         yield Owner(updater, session)

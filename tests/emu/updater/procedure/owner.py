@@ -1,4 +1,4 @@
-"""An owner who updates the meter, and the proof that it is safe afterwards."""
+"""An owner with updates of the meter, and the proof of its safety afterwards."""
 
 from collections.abc import Callable
 from typing import Final
@@ -55,7 +55,7 @@ OLD_RUNS: Final = frozenset(
 
 
 class Owner:
-    """Somebody who updates the meter, and something that happens meanwhile."""
+    """Updates the meter, with an event at some step."""
 
     def __init__(self, updater: UpdaterServer, session: aiohttp.ClientSession) -> None:
         """Let nothing happen."""
@@ -74,7 +74,7 @@ class Owner:
             self.happens.pop(step)()
 
     async def install(self, image: bytes = NEW) -> Reason | str | None:
-        """Install an image, and return why that failed."""
+        """Install an image, and return the reason of a failure."""
         try:
             await self.update.install(read_firmware(image))
         except UpdateFailed as err:
@@ -85,7 +85,7 @@ class Owner:
 
 
 async def assert_safe(updater: UpdaterServer, reason: Reason | str | None) -> None:
-    """Check that the owner was told the truth, and that the meter is safe."""
+    """Check that the reason is true, and that the meter is safe."""
     loader = updater.bootloader
     if reason is None:
         assert (updater.running, loader.swap) == ("1.0.17", Swap.NONE)

@@ -140,7 +140,7 @@ async def test_fault_at_step(
     step: Step,
     expected: Reason | str | None,
 ) -> None:
-    """Whatever sets in at whichever step, the meter is safe and its owner knows."""
+    """With any fault from any step on, the meter is safe and its owner knows."""
     owner.happens[step] = lambda: fault(updater)
     outcome = await owner.install()
     assert outcome == expected
@@ -151,7 +151,7 @@ async def test_fault_at_step(
 async def test_corrupted_requests(
     updater: UpdaterServer, owner: Owner, step: Step
 ) -> None:
-    """What UDP's own checksum would have to miss: the meter is safe all the same."""
+    """Requests with errors beyond UDP's checksum: the meter is safe all the same."""
 
     def corrupt() -> None:
         updater.datagrams.requests.corruption = 0.2
@@ -164,7 +164,7 @@ async def test_corrupted_requests(
 async def test_nobody_listens(
     updater: UpdaterServer, owner: Owner, closed: Closed
 ) -> None:
-    """A meter that says updates are on, but has nobody who answers, is left alone."""
+    """A meter is left alone if its updates are on, but its updater does not answer."""
     updater.config = replace(updater.config, closed=closed)
     updater.meter.settings = replace(updater.meter.settings, online_update=False)
     updater.meter.status_override["updateractive"] = True

@@ -69,7 +69,7 @@ async def test_serial_number_in_another_form(
 async def test_address_changes(
     server: MeterServer, updater_config: UpdaterConfig, quick: None
 ) -> None:
-    """A meter that comes back at another address is found there."""
+    """A meter is found at its new address."""
     async with (
         aiohttp.ClientSession() as session,
         UpdaterServer(server, updater_config) as before,

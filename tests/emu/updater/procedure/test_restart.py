@@ -11,10 +11,8 @@ from .owner import Owner
 
 
 @pytest.mark.parametrize("lost", [1, 2, 3])
-async def test_restart_that_is_lost(
-    updater: UpdaterServer, owner: Owner, lost: int
-) -> None:
-    """It is sent again; a module that does not restart is an error."""
+async def test_lost_restart(updater: UpdaterServer, owner: Owner, lost: int) -> None:
+    """It is sent again; without any restart it is an error."""
     boots, left = updater.boots, lost
 
     def lose_resets(request: UpdateRequest, moment: Moment) -> bool:
@@ -36,10 +34,8 @@ async def test_restart_that_is_lost(
     assert updater.boots == boots + (lost < 3)
 
 
-async def test_restart_whose_answer_is_lost(
-    updater: UpdaterServer, owner: Owner
-) -> None:
-    """A module that is away restarts; no other reset is sent."""
+async def test_lost_answer_to_restart(updater: UpdaterServer, owner: Owner) -> None:
+    """The module is away, so it restarts; no other reset is sent."""
     updater.config = replace(updater.config, boot_seconds=3)
 
     def lose_answer(request: UpdateRequest, moment: Moment) -> bool:

@@ -36,7 +36,7 @@ async def test_image(
     trait: Trait,
     expected: Reason | None,
 ) -> None:
-    """Whatever is wrong with an image, the old one is there or comes back."""
+    """With any bad image, the old one is there or comes back."""
     updater.config = replace(updater.config, age=age)
     reason = await owner.install(signed_image("1.0.17", size=6 * 1024, trait=trait))
     assert reason is expected
@@ -46,7 +46,7 @@ async def test_image(
 async def test_image_that_never_boots_with_a_watchdog(
     updater: UpdaterServer, owner: Owner
 ) -> None:
-    """A module that restarts itself runs its old firmware, and the owner is told."""
+    """The module restarts itself with its old firmware, and the owner reads so."""
     updater.config = replace(updater.config, watchdog_seconds=0.1)
     image = signed_image("1.0.17", size=6 * 1024, trait=Trait.NEVER_BOOTS)
     assert await owner.install(image) is Reason.NOT_STARTED
@@ -54,7 +54,7 @@ async def test_image_that_never_boots_with_a_watchdog(
 
 
 async def test_test_refused(updater: UpdaterServer, owner: Owner) -> None:
-    """What the meter does not want to try is not started."""
+    """An image that the meter refuses to try is not started."""
     owner.happens[Step.TEST] = lambda: updater.refusals.append(Rc.BAD_STATE)
     assert await owner.install() is Reason.TEST_REFUSED
     await assert_safe(updater, Reason.TEST_REFUSED)
@@ -64,7 +64,7 @@ async def test_test_refused(updater: UpdaterServer, owner: Owner) -> None:
 async def test_power_lost_with_the_answer_to_test(
     updater: UpdaterServer, owner: Owner, age: Age
 ) -> None:
-    """A module refuses the repeated test of what it runs already: no verdict on it."""
+    """A repeated test of the running image is refused: no verdict on the image."""
     updater.config = replace(updater.config, age=age)
 
     def is_tested(request: UpdateRequest, moment: Moment) -> bool:
@@ -79,7 +79,7 @@ async def test_power_lost_with_the_answer_to_test(
 async def test_power_lost_before_the_confirm(
     updater: UpdaterServer, owner: Owner, late: bool
 ) -> None:
-    """A confirm that meets the old image would let the new one stay without a trial."""
+    """A confirm at the old image would let the new one stay without a trial."""
 
     def is_confirm(request: UpdateRequest, moment: Moment) -> bool:
         return bool(request.body.get("confirm")) and moment is Moment.ARRIVED
@@ -117,7 +117,7 @@ async def test_nobody_knows_whether_a_refused_test_was_done(
 
 
 @pytest.mark.parametrize("starts", [False, True])
-async def test_update_that_was_interrupted_goes_on(
+async def test_interrupted_update_continues(
     updater: UpdaterServer, owner: Owner, starts: bool
 ) -> None:
     """Nothing is uploaded again, whether the module has restarted or not."""
@@ -131,23 +131,23 @@ async def test_update_that_was_interrupted_goes_on(
     assert not [r for r in updater.requests if (r.group, r.command) == (1, 1)]
 
 
-async def test_update_that_went_back_does_not_go_on(
+async def test_ended_trial_is_not_repeated(
     updater: UpdaterServer, owner: Owner
 ) -> None:
-    """A trial that is over is not begun again without being asked."""
+    """An ended trial is not begun again unless the owner wants it."""
     with pytest.raises(UpdateFailed) as caught:
         await owner.update.finish(read_firmware(NEW).hash)
     assert caught.value.reason is Reason.WENT_BACK
 
 
 async def test_lost_reset_is_sent_again(updater: UpdaterServer, owner: Owner) -> None:
-    """A module that still shows the image pending has not got it."""
+    """As long as the image is pending, the reset was lost."""
     owner.happens[Step.RESTART] = lambda: updater.datagrams.requests.lose(2)
     assert await owner.install() is SUCCESS
 
 
 async def test_lost_answer_to_reset(updater: UpdaterServer, owner: Owner) -> None:
-    """The reset is not sent to an image on trial: that would end the trial."""
+    """No reset is sent to an image on trial: it would end the trial."""
     owner.happens[Step.RESTART] = lambda: updater.datagrams.answers.lose(2)
     assert await owner.install() is SUCCESS
     assert len([r for r in updater.requests if (r.group, r.command) == (0, 5)]) == 1
@@ -168,10 +168,10 @@ async def test_module_that_never_restarts(updater: UpdaterServer, owner: Owner) 
 async def test_boot_loader_refuses_the_swap(
     updater: UpdaterServer, owner: Owner, age: Age, erases: bool, expected: Reason
 ) -> None:
-    """It is not mistaken for a module that does not restart, and is not left so.
+    """It is not mistaken for a missing restart, and the module is freed of the image.
 
-    Where the module allows that, the image is deleted and others can be installed.
-    Where it does not, its owner knows, and can have it deleted later.
+    If the module allows that, the image is deleted and others can be installed. If
+    not, its owner knows, and can have it deleted later.
     """
     updater.config = replace(updater.config, age=age, erases_pending=erases)
     updater.bootloader.refuses_swaps = True
@@ -197,10 +197,10 @@ async def test_boot_loader_refuses_the_swap(
     ("lost", "expected"),
     [("requests", Reason.STAYS_PENDING), ("answers", Reason.STAYS_PENDING)],
 )
-async def test_refused_image_whose_end_is_not_known(
+async def test_refused_image_with_an_unknown_fate(
     updater: UpdaterServer, owner: Owner, lost: str, expected: Reason
 ) -> None:
-    """Where nobody says that the image is deleted, the owner does not read that it is."""
+    """Without an answer the owner does not read that the image is deleted."""
     updater.config = replace(updater.config, erases_pending=True)
     updater.bootloader.refuses_swaps = True
 

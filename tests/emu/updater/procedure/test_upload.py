@@ -31,7 +31,7 @@ async def test_full_slot_is_erased(
 async def test_power_lost_in_the_signature(
     updater: UpdaterServer, owner: Owner, age: Age, *, full_slot_refuses: bool
 ) -> None:
-    """The slot shows the hash of an image whose end is missing: it is sent again."""
+    """The slot shows the hash of an image without its end: it is sent again."""
     updater.config = replace(
         updater.config, age=age, full_slot_refuses=full_slot_refuses
     )
@@ -44,7 +44,7 @@ async def test_power_lost_in_the_signature(
 async def test_answer_to_the_last_chunk_lost(
     updater: UpdaterServer, owner: Owner, *, full_slot_refuses: bool
 ) -> None:
-    """The module has forgotten an upload that is complete: it is sent again."""
+    """The module has forgotten a complete upload: it is sent again."""
     updater.config = replace(
         updater.config, age=Age.MODERN, full_slot_refuses=full_slot_refuses
     )
@@ -68,8 +68,8 @@ async def test_full_slot_is_no_hindrance(updater: UpdaterServer, owner: Owner) -
     assert not [r for r in updater.requests if (r.group, r.command) == (1, 5)]
 
 
-async def test_damaged_on_its_way(updater: UpdaterServer, owner: Owner) -> None:
-    """What the meter does not list as ours is not tried."""
+async def test_damaged_upload(updater: UpdaterServer, owner: Owner) -> None:
+    """An image that the meter lists with another hash is not tried."""
 
     def damage() -> None:
         updater.bootloader.write(0, bytes(4))
@@ -80,7 +80,7 @@ async def test_damaged_on_its_way(updater: UpdaterServer, owner: Owner) -> None:
 
 
 async def test_too_large(updater: UpdaterServer, owner: Owner) -> None:
-    """An image that is larger than the slot is refused by the meter."""
+    """An image larger than the slot is refused by the meter."""
     reason = await owner.install(signed_image("1.0.17", size=400 * 1024))
     assert reason is Reason.UPLOAD_REFUSED
     await assert_safe(updater, reason)

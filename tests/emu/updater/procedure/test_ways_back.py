@@ -12,8 +12,8 @@ from tests.conftest import put_on_trial
 from .owner import NEW, Owner, assert_safe, fill_slot
 
 
-async def test_erase_whose_answer_is_lost(updater: UpdaterServer, owner: Owner) -> None:
-    """The slots tell whether an image that waits for the restart is deleted."""
+async def test_lost_answer_to_erase(updater: UpdaterServer, owner: Owner) -> None:
+    """The slots tell whether a pending image is deleted."""
     updater.config = replace(updater.config, erases_pending=True)
     updater.bootloader.write(0, NEW)
     updater.bootloader.mark_pending()
@@ -30,7 +30,7 @@ async def test_erase_whose_answer_is_lost(updater: UpdaterServer, owner: Owner) 
 
 
 async def test_erase_refused(updater: UpdaterServer, owner: Owner) -> None:
-    """What was asked for is not done, and not said to be."""
+    """The image is still there, and the owner does not read otherwise."""
     fill_slot(updater)
 
     def refuse_the_next(request: UpdateRequest, moment: Moment) -> bool:
@@ -56,7 +56,7 @@ async def test_revert(updater: UpdaterServer, owner: Owner) -> None:
 
 
 async def test_revert_without_an_answer(updater: UpdaterServer, owner: Owner) -> None:
-    """The owner does not read that the meter went back."""
+    """The owner does not read that the old firmware runs."""
     put_on_trial(updater, NEW)
     updater.config = replace(updater.config, old_answers=60)
     with pytest.raises(UpdateFailed) as caught:
@@ -65,7 +65,7 @@ async def test_revert_without_an_answer(updater: UpdaterServer, owner: Owner) ->
 
 
 async def test_erase(updater: UpdaterServer, owner: Owner) -> None:
-    """The image that does not run is deleted."""
+    """The image in slot 1 is deleted."""
     fill_slot(updater)
     await owner.update.erase()
     assert len(updater.bootloader.slots) == 1

@@ -66,8 +66,8 @@ MODULES: Final = st.fixed_dictionaries(
 async def test_whatever_happens(server: MeterServer) -> None:
     """No network, no loss of power and no image leaves the meter without firmware.
 
-    Nor is a word of what the owner reads false, and the same update succeeds
-    afterwards on a network without faults. `UPDATES=500` searches long.
+    The owner reads no false word, and the same update succeeds afterwards on a
+    network without faults. `UPDATES=500` searches long.
     """
     loop = asyncio.get_running_loop()
 

@@ -15,7 +15,7 @@ from .scripted_server import QUICK, Flash, ScriptedServer
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten everything that a session waits for, see `QUICK`."""
+    """Shorten all waits of a session, see `QUICK`."""
     monkeypatch.setattr(RetransmissionTimer, "UNKNOWN", 0.05)
     monkeypatch.setattr(RetransmissionTimer, "BUSY", 0.05)
     monkeypatch.setattr(RetransmissionTimer, "SHORTEST", 0.02)
@@ -30,7 +30,7 @@ def flash() -> Flash:
 
 @pytest.fixture
 async def server(socket_enabled: None, flash: Flash) -> AsyncGenerator[ScriptedServer]:
-    """Return a server that does as real ones until a test changes it."""
+    """Return a server like real ones, until a test changes it."""
     async with ScriptedServer(flash.respond) as server:
         yield server
 

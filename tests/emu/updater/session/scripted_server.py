@@ -1,4 +1,4 @@
-"""A server whose answers a test writes, and one that follows the rules."""
+"""A server with answers by the test, or by the rules of real ones."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
@@ -49,7 +49,7 @@ type Address = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Request:
-    """A datagram that has reached the server."""
+    """A datagram at the server."""
 
     data: bytes
     source: Address
@@ -88,9 +88,6 @@ class Request:
 
 
 UPLOAD = (GroupId.IMAGE_MANAGEMENT, CommandId.ImageManagement.UPLOAD)
-
-
-STATE = (GroupId.IMAGE_MANAGEMENT, CommandId.ImageManagement.STATE)
 
 
 type Respond = Callable[[Request], Iterable[bytes]]
@@ -149,7 +146,7 @@ class ScriptedServer(asyncio.DatagramProtocol):
             await self.arrived.wait()
 
     async def has_read_everything(self) -> None:
-        """Wait until what was sent before has been read."""
+        """Wait until all datagrams from before have been read."""
         self.marked.clear()
         with socket.socket(type=socket.SOCK_DGRAM) as other:
             other.sendto(b"mark", (self.host, self.port))
@@ -162,7 +159,7 @@ class ScriptedServer(asyncio.DatagramProtocol):
 
 @dataclass
 class Flash:
-    """Slot 1, and what a server knows of the upload that is under way."""
+    """Slot 1, and the server's memory of the upload under way."""
 
     data: bytearray = field(default_factory=bytearray)
     size: int = 0
@@ -187,7 +184,7 @@ class Flash:
         yield request.answer(rc=0, off=accepted)
 
     def forget(self) -> None:
-        """Lose what only the memory knows, as in a power cut."""
+        """Lose the memory, as in a power cut."""
         self.sha = b""
         self.data = bytearray()
 

@@ -32,7 +32,7 @@ async def test_nobody_listens(server: ScriptedServer) -> None:
 async def test_module_that_restarts_during_the_upload(
     session: UpdaterSession, server: ScriptedServer, flash: Flash
 ) -> None:
-    """Refusals of the network are waited for, and the upload goes on."""
+    """The session waits out the refusals of the network, and the upload continues."""
     refused = asyncio.Event()
     endpoint = session._line.endpoint
     error_received = endpoint.error_received
@@ -55,7 +55,7 @@ async def test_module_that_restarts_during_the_upload(
 @pytest.mark.parametrize("host", ["a" * 64 + ".invalid", "x..y", ""])
 @pytest.mark.usefixtures("socket_enabled")
 async def test_impossible_host(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name that can't exist is out of reach."""
+    """An impossible name is out of reach."""
     monkeypatch.setattr(socket, "getaddrinfo", plugins._real_getaddrinfo)
     with pytest.raises(MeterUnreachable):
         async with UpdaterSession(host, 1):
@@ -64,7 +64,7 @@ async def test_impossible_host(host: str, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.usefixtures("socket_enabled")
 async def test_impossible_port() -> None:
-    """A port that can't exist is out of reach."""
+    """An impossible port is out of reach."""
     with pytest.raises(MeterUnreachable):
         async with UpdaterSession("127.0.0.1", 70_000):
             pytest.fail("There is no such port")
@@ -73,7 +73,7 @@ async def test_impossible_port() -> None:
 async def test_slow_lookup(
     server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name server that does not answer is not waited for."""
+    """A silent name server is given up."""
     monkeypatch.setattr(datagrams, "_LOOKUP_LIMIT", 0)
     with pytest.raises(MeterUnreachable, match="in time"):
         async with UpdaterSession("localhost", server.port):
@@ -82,7 +82,7 @@ async def test_slow_lookup(
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
 async def test_addresses_and_names(socket_enabled: None, host: str) -> None:
-    """IPv4, IPv6, and a name, of which IPv4 is taken."""
+    """IPv4, IPv6, and a name, by its IPv4 address."""
     socket_allow_hosts(["127.0.0.1", "::1"])
     here = "::1" if host == "::1" else "127.0.0.1"
     async with (

@@ -1,4 +1,4 @@
-"""Sessions that are cancelled, or whose caller fails."""
+"""Sessions after a cancellation, or an error of the caller."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from custom_components.emu_professional.emu.updater.session import UpdaterSessio
 from .scripted_server import IMAGE, SLOT_0, ScriptedServer, upload
 
 
-async def test_cancelled_upload_leaves_nothing_behind(
+async def test_cancelled_upload_is_cleaned_up(
     socket_enabled: None, server: ScriptedServer
 ) -> None:
     """The socket is closed, and no more is sent."""
@@ -36,7 +36,7 @@ async def test_cancelled_upload_leaves_nothing_behind(
 async def test_answer_to_a_cancelled_request_is_ignored(
     session: UpdaterSession, server: ScriptedServer
 ) -> None:
-    """The session goes on after it."""
+    """The session works afterwards."""
     server.respond = lambda request: []
     task = asyncio.create_task(session.slots())
     await server.reached(1)

@@ -92,7 +92,7 @@ async def test_garbage_counts_as_lost(
     server: ScriptedServer,
     payload: bytes,
 ) -> None:
-    """The right answer behind it is read."""
+    """The right answer after it is read."""
     server.respond = lambda request: [
         request.framed(payload),
         request.answer(images=[SLOT_0]),

@@ -1,4 +1,4 @@
-"""Lost, late and foreign datagrams, power cuts, and what becomes of an upload."""
+"""Lost, late and foreign datagrams and power cuts, and their effect on an upload."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -54,7 +54,7 @@ async def test_lost_answer(
 async def test_late_answer_to_an_earlier_datagram_of_the_same_request(
     session: UpdaterSession, server: ScriptedServer
 ) -> None:
-    """It answers the request; nothing depends on which repetition was heard."""
+    """It answers the request, as an answer to any repetition does."""
     late: list[bytes] = []
 
     def respond(request: Request) -> list[bytes]:
@@ -119,7 +119,7 @@ async def test_answer_to_something_else(
 async def test_foreign_sender(
     session: UpdaterSession, server: ScriptedServer, flash: Flash
 ) -> None:
-    """What comes from another address is not heard."""
+    """Datagrams from another address are ignored."""
     with socket.socket(type=socket.SOCK_DGRAM) as other:
         other.bind(("127.0.0.1", 0))
 
@@ -135,7 +135,7 @@ async def test_foreign_sender(
 async def test_half_done_upload_is_resumed(
     session: UpdaterSession, server: ScriptedServer, flash: Flash
 ) -> None:
-    """The server says where to go on."""
+    """The server names the offset to continue from."""
     flash.data, flash.size = bytearray(IMAGE[:1500]), len(IMAGE)
     flash.sha = sha256(IMAGE).digest()
     assert await upload(session) == [1500, 2012, 2524, len(IMAGE)]
@@ -166,7 +166,7 @@ async def test_power_cut_in_the_middle_starts_the_upload_over(
 async def test_repeated_last_chunk_is_answered_0(
     session: UpdaterSession, server: ScriptedServer, flash: Flash
 ) -> None:
-    """A module that lost power in the last chunk answers alike: all is sent again."""
+    """After a power cut in the last chunk the answer is the same: all is sent again."""
     server.respond = losing(flash.respond, 6)
     progress = await upload(session)
     assert progress[-1] == len(IMAGE)
@@ -193,7 +193,7 @@ async def test_power_cut_at_the_last_chunk(
 async def test_jump_forward_in_the_middle_is_not_believed(
     session: UpdaterSession, server: ScriptedServer, flash: Flash
 ) -> None:
-    """A server that claims bytes which nobody sent is asked from the beginning."""
+    """If the server claims bytes never sent, the upload starts over."""
 
     def respond(request: Request) -> Iterable[bytes]:
         if len(server.requests) == 3:
@@ -206,10 +206,10 @@ async def test_jump_forward_in_the_middle_is_not_believed(
 
 
 @pytest.mark.parametrize("offset", [0, 512])
-async def test_upload_that_does_not_get_on(
+async def test_upload_without_progress(
     session: UpdaterSession, server: ScriptedServer, offset: int
 ) -> None:
-    """A server that always says the same is given up."""
+    """A server with always the same answer is given up."""
     server.respond = lambda request: [request.answer(off=offset)]
     with pytest.raises(MeterUnexpectedAnswer, match="get on"):
         await upload(session)

@@ -20,10 +20,10 @@ from custom_components.emu_professional.emu.updater.session import UpdaterSessio
 from .scripted_server import HASH, SLOT_0, Flash, ScriptedServer, upload
 
 
-async def test_upload_is_what_the_manuals_tool_sends(
+async def test_upload_is_that_of_the_manuals_tool(
     session: UpdaterSession, server: ScriptedServer, flash: Flash
 ) -> None:
-    """Header, fields, chunks and datagrams are those that the meter is known to take."""
+    """Header, fields, chunks and datagrams are known to be accepted by the meter."""
     image = random.Random(2).randbytes(70_000)
     progress = await upload(session, image)
     assert progress == [*range(512, 70_000, 512), 70_000]
@@ -45,7 +45,7 @@ async def test_upload_is_what_the_manuals_tool_sends(
     assert all(a != b for a, b in itertools.pairwise(sequences))
 
 
-async def test_other_commands_are_what_the_manuals_tool_sends(
+async def test_other_commands_are_those_of_the_manuals_tool(
     session: UpdaterSession, server: ScriptedServer
 ) -> None:
     """List, test, confirm, erase and reset."""

@@ -32,7 +32,7 @@ async def test_reset_is_sent_exactly_once(
 async def test_reset_is_refused(
     session: UpdaterSession, server: ScriptedServer
 ) -> None:
-    """A server that is busy is not asked twice."""
+    """A busy server is not asked twice."""
     server.respond = lambda request: [request.answer(rc=10)]
     with pytest.raises(UpdaterRefused):
         await session.reset()

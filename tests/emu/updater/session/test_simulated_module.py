@@ -69,7 +69,7 @@ async def test_whole_update(module: UpdaterServer) -> None:
 @pytest.mark.parametrize("age", Age)
 @pytest.mark.usefixtures("quick")
 async def test_full_slot(module: UpdaterServer) -> None:
-    """A server that wants an erase first says so; after it, it takes the image."""
+    """The server asks for an erase first; after it, it takes the image."""
     module.config = replace(module.config, full_slot_refuses=True)
     async with UpdaterSession(module.host, module.port, QUICK) as session:
         await upload(session, NEW_IMAGE)

@@ -67,7 +67,7 @@ def test_timer_takes_silence_for_work_until_datagrams_get_lost() -> None:
     repetition=st.integers(0, 100_000),
 )
 def test_timer_has_bounds(trips: list[float], losses: int, repetition: int) -> None:
-    """Whatever was measured, each wait is longer than the one before, to a limit."""
+    """After any measurements, each wait is longer than the one before, to a limit."""
     timer = RetransmissionTimer()
     for seconds in trips:
         timer.answered(losses > 0, seconds)
