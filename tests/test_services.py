@@ -25,11 +25,12 @@ from pytest_homeassistant_custom_component.common import (
 )
 import voluptuous as vol
 
-from custom_components.emu_professional import services
+from custom_components.emu_professional import export
 from custom_components.emu_professional.backfill import pages
 from custom_components.emu_professional.backfill.report import Outcome
 from custom_components.emu_professional.const import DOMAIN
 from custom_components.emu_professional.emu.logs import COLUMNS
+from custom_components.emu_professional.services import ACTIONS, statistics
 from homeassistant.core import Context, HomeAssistant
 from homeassistant.exceptions import (
     HomeAssistantError,
@@ -924,14 +925,14 @@ async def test_export_ends_while_it_writes(
 ) -> None:
     """A thread that still writes is waited for; then nothing is left behind."""
     begun, go_on = asyncio.Event(), threading.Event()
-    done: Callable[..., None] = getattr(services, job)
+    done: Callable[..., None] = getattr(export, job)
 
     def slow(*arguments: Any) -> None:
         hass.loop.call_soon_threadsafe(begun.set)
         assert go_on.wait(10)
         done(*arguments)
 
-    monkeypatch.setattr(services, job, slow)
+    monkeypatch.setattr(export, job, slow)
     path = folder / "meter.csv"
     path.write_text("old")
     task = hass.async_create_task(call(hass, EXPORT, loaded, path=str(path)))
@@ -1002,20 +1003,11 @@ async def test_descriptions(
             hass.services.async_remove(domain, service)
     described = (await async_get_all_descriptions(hass))[DOMAIN]
     texts = await async_get_translations(hass, language, "services", {DOMAIN})
-    schemas = {
-        GET: services._GET_SCHEMA,
-        EXPORT: services._EXPORT_SCHEMA,
-        BACKFILL: services._BACKFILL_SCHEMA,
-        "fill_costs": services._COSTS_SCHEMA,
-        "get_consumption": services._CONSUMPTION_SCHEMA,
-        "get_logbook": services._LOGBOOK_SCHEMA,
-        "firmware_slots": services._SLOTS_SCHEMA,
-    }
     expected = set()
-    for action, schema in schemas.items():
-        fields = described[action]["fields"]
-        assert fields.keys() == {str(key) for key in schema.schema}
-        paths = [action, *(f"{action}.fields.{field}" for field in fields)]
+    for name, action in ACTIONS.items():
+        fields = described[name]["fields"]
+        assert fields.keys() == {str(key) for key in action.schema.schema}
+        paths = [name, *(f"{name}.fields.{field}" for field in fields)]
         for path in paths:
             expected |= {
                 f"component.{DOMAIN}.services.{path}.name",
@@ -1023,11 +1015,11 @@ async def test_descriptions(
             }
     assert texts.keys() == expected
     options = await async_get_translations(hass, language, "selector", {DOMAIN})
-    for action, field in (
+    for name, field in (
         *((GET, "columns"), (EXPORT, "columns"), (BACKFILL, "mode")),
         ("get_consumption", "per"),
     ):
-        select = described[action]["fields"][field]["selector"]["select"]
+        select = described[name]["fields"][field]["selector"]["select"]
         for option in select["options"]:
             key = f"{select['translation_key']}.options.{option}"
             assert options[f"component.{DOMAIN}.selector.{key}"]
@@ -1038,7 +1030,7 @@ async def test_descriptions(
 def test_energy_has_the_digits_of_the_meter() -> None:
     """What many small differences sum up to is shown without the computer's own digits."""
     outcome = Outcome("kWh", has_sum=True, more=0.1 + 0.2)
-    assert services._outcome(outcome)["energy_moved"] == 0.3
+    assert statistics._outcome(outcome)["energy_moved"] == 0.3
 
 
 async def test_example_of_the_document(

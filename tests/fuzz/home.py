@@ -20,11 +20,14 @@ from custom_components.emu_professional import (
     log_position,
     lost_hours,
     relocation,
-    services,
 )
 from custom_components.emu_professional.backfill import ledger_keeper
 from custom_components.emu_professional.backfill.ledger import Ledger, Seal
 from custom_components.emu_professional.const import DOMAIN
+from custom_components.emu_professional.data_logger import MARGIN
+from custom_components.emu_professional.export import PathRefused, real_path
+from custom_components.emu_professional.services import ACTIONS, consumption
+from custom_components.emu_professional.services.data_logger import selection
 from custom_components.emu_professional.demand import LoggedDemand
 from custom_components.emu_professional.emu.errors import FirmwareRefused
 from custom_components.emu_professional.emu.events import new_events
@@ -215,11 +218,11 @@ _DATES: Final = (
     *("2026-03-29T02:30:00", "2026-06-01T24:00:00", "2026-W01-1", "20260601", "now"),
 )
 _CALLS: Final[dict[str, dict[str, Any]]] = {
-    services.SERVICE_BACKFILL: {"mode": "fill", "dry_run": True},
-    services.SERVICE_GET: {"first_index": 1, "last_index": 9, "columns": ["frequency"]},
-    services.SERVICE_LOGBOOK: {},
-    services.SERVICE_CONSUMPTION: {"start": "2026-05-01", "per": "day"},
-    services.SERVICE_EXPORT: {"path": "www/meter.csv", "columns": "frequency"},
+    "backfill_statistics": {"mode": "fill", "dry_run": True},
+    "get_data_logger": {"first_index": 1, "last_index": 9, "columns": ["frequency"]},
+    "get_logbook": {},
+    "get_consumption": {"start": "2026-05-01", "per": "day"},
+    "export_data_logger": {"path": "www/meter.csv", "columns": "frequency"},
 }
 
 
@@ -234,7 +237,7 @@ def _call(random: Random) -> _Call:
     for key in ("start", "end"):
         if random.random() < 0.5:
             data[key] = random.choice((*_DATES, odd_value(random)))
-    if service == services.SERVICE_EXPORT and random.random() < 0.5:
+    if service == "export_data_logger" and random.random() < 0.5:
         path = damaged(random, (b"www/meter.csv", b"../secrets.yaml", b"/etc/passwd"))
         data["path"] = path[:5000].decode(errors="surrogateescape")
     for _ in range(random.choice((0, 0, 1, 2))):
@@ -251,24 +254,24 @@ async def calls() -> AsyncGenerator[Target[_Call]]:
         hass.config.allowlist_external_dirs = {str(Path(folder, "www").resolve())}
 
         async def read(given: _Call) -> int:
-            schema = services.ACTIONS[given.service].schema
+            schema = ACTIONS[given.service].schema
             data = schema(given.data)
             call = ServiceCall(hass, DOMAIN, given.service, data, Context())
-            if given.service == services.SERVICE_CONSUMPTION:
-                ends = services._borders(call, data["per"])
+            if given.service == "get_consumption":
+                ends = consumption.borders_of(call, data["per"])
                 assert ends == sorted(set(ends))
-                assert len(ends) <= services.MOST_PERIODS + 1
+                assert len(ends) <= consumption.MOST_PERIODS + 1
                 return 0
-            wanted = services._wanted(call)
+            wanted = selection(call)
             assert wanted.since < wanted.until
-            assert abs(wanted.since) + wanted.until + services._MARGIN < 2**63
+            assert abs(wanted.since) + wanted.until + MARGIN < 2**63
             if "path" in data:
-                path = services._real_path(hass, data["path"])
+                path = real_path(hass.config, data["path"])
                 assert path.is_relative_to(Path(folder, "www").resolve())
             return 0
 
         # Errors of the disk are reported to the caller unchanged.
-        errors = (vol.Invalid, ServiceValidationError, OSError)
+        errors = (vol.Invalid, ServiceValidationError, PathRefused, OSError)
         # Home Assistant's own error text for lists in thousands of lists takes 0.6 s.
         yield Target(_call, read, errors, Bounds(2, 0, 4, 0))
         await hass.async_stop(force=True)

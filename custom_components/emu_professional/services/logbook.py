@@ -1,0 +1,40 @@
+"""The action that returns records of the logbook."""
+
+from typing import Final
+
+import voluptuous as vol
+
+from homeassistant.const import Platform
+from homeassistant.core import ServiceCall, ServiceResponse
+from homeassistant.util.json import JsonObjectType
+
+from ..emu.serial_number import is_same_meter
+from ..record_data import described
+from .fields import METER, WINDOW, window
+from .meters import FOREIGN, async_in_turn, async_readable_entry, async_while_loaded
+
+LOGBOOK_SCHEMA: Final = vol.Schema({**METER, **WINDOW})
+
+_SENSORS_AND_EVENTS: Final = frozenset({Platform.SENSOR, Platform.EVENT})
+"""Domains of the entities with the values of a logbook record."""
+
+
+async def async_get_logbook(call: ServiceCall) -> ServiceResponse:
+    """Return the records of the logbook that were written in a window."""
+    entry = await async_readable_entry(call, _SENSORS_AND_EVENTS)
+    asked = window(call)
+    read = entry.runtime_data.logbook.async_read
+    logbook = await async_while_loaded(
+        call.hass, entry, async_in_turn(call, entry, read)
+    )
+    serial_number = entry.runtime_data.meter.serial_number
+    records = [r for r in logbook.records if asked.since < r.at <= asked.until]
+    own = [r for r in records if is_same_meter(r.serial_number, serial_number)]
+    refused: JsonObjectType = dict(logbook.refused)
+    if foreign := len(records) - len(own):
+        refused[FOREIGN] = foreign
+    return {
+        "serial_number": serial_number,
+        "records": [described(record) for record in own],
+        "refused": refused,
+    }
