@@ -15,15 +15,15 @@ class QueueFull(Exception):
 
 
 class ActionQueue:
-    """One reading action at a time, in the order of the calls.
+    """Runs one reading action of a meter at a time, in the order of the calls.
 
-    The number of waiting actions is limited for each caller, so that one who calls
-    too often keeps nobody else out. Callers are user IDs; None stands for Home
-    Assistant itself and its automations.
+    The number of waiting actions is limited for each caller: a caller with too many
+    keeps nobody else out. Callers are user IDs; None stands for Home Assistant itself
+    and its automations.
     """
 
     def __init__(self) -> None:
-        """Begin with nobody waiting."""
+        """Begin without a waiting action."""
         self._lock = asyncio.Lock()
         self._waiting: Counter[str | None] = Counter()
 
@@ -37,7 +37,7 @@ class ActionQueue:
             await self._lock.acquire()
         finally:
             self._waiting[caller] -= 1
-            # A user who never comes back must not stay here.
+            # Drop callers without a waiting action: the counter must not grow.
             self._waiting += Counter()
         try:
             yield

@@ -1,8 +1,8 @@
-"""What a meter counted in periods that follow each other, from registers.
+"""Consumption of a meter in successive periods, calculated from registers.
 
 Pure: no I/O, no clock. Times are seconds since 1970-01-01 UTC, energies the last
-digit of their registers (Wh, varh). The registers at the border of two periods end
-one and begin the next, so that periods add up:
+digit of their registers (Wh, varh). The registers at the border of two periods are
+the end of one and the begin of the next, so periods add up:
 
     border        1                  2                  3
     records   x   |x  x  x  x     (no power)  x  x  x   x
@@ -33,27 +33,27 @@ _USUAL: Final = {"hour": HOUR, "day": 24 * HOUR, "month": 730 * HOUR}
 
 
 class Per(StrEnum):
-    """How long a period is."""
+    """Length of a period."""
 
     PERIOD = "period"
-    """All of the time asked for is one."""
+    """One period: the whole time asked for."""
     MONTH = "month"
     DAY = "day"
     HOUR = "hour"
 
 
 class Source(StrEnum):
-    """Where the registers of a period come from."""
+    """Origin of the registers of a period."""
 
     LOGGER = "logger"
     STATISTICS = "statistics"
 
 
 class Known(NamedTuple):
-    """A register as it was last known at a time.
+    """The last known reading of a register at a time.
 
-    `at` is the stamp, `value` the register, `counted` what the register has counted
-    since some begin, restarts left out: only differences of it mean something.
+    `at` is its stamp, `value` the register. `counted` goes on over restarts of the
+    register; its zero is arbitrary, only differences are energies.
     """
 
     at: int
@@ -62,16 +62,16 @@ class Known(NamedTuple):
 
 
 type Registers = Mapping[str, Known]
-"""Registers by the key of their quantity, as far as they are known."""
+"""Known registers by the key of their quantity."""
 
 
 @dataclass(frozen=True, slots=True)
 class Consumption:
-    """What is known of a period.
+    """Consumption of a period, as far as it is known.
 
-    `source` is None where nothing knows its registers. What only the logger tells is
-    None from any other source: the highest demand, and how many records say that
-    power failed, or a transformer ratio was changed, and whole hours have none.
+    `source` is None if no source knows its registers. Only the logger has the highest
+    demand and the numbers of records with a power failure or a changed transformer
+    ratio, and of whole hours without a record; from another source they are None.
     """
 
     begin: int
@@ -85,15 +85,16 @@ class Consumption:
     hours_without_record: int | None = None
 
     def energy(self, key: str) -> float | None:
-        """Return what a register counted."""
+        """Return the energy that a register counted, or None if it is not known."""
         begin, end = self.at_begin.get(key), self.at_end.get(key)
         return end.counted - begin.counted if begin and end else None
 
 
 def borders(begin: int, end: int, per: Per, zone: tzinfo, most: int) -> list[int]:
-    """Return the borders of periods, in order, of at most so many periods.
+    """Return the borders of periods in ascending order, `begin` and `end` included.
 
-    Months and days are those of a time zone; the first and the last are cut off.
+    Months and days are those of a time zone; the first and last period may be shorter.
+    After `most` periods one more border follows, `end`.
     """
     found = [begin]
     for border in _borders_after(begin, per, zone):
@@ -104,7 +105,7 @@ def borders(begin: int, end: int, per: Per, zone: tzinfo, most: int) -> list[int
 
 
 def count(begin: int, end: int, per: Per) -> int:
-    """Return about how many periods there are."""
+    """Return the approximate number of periods."""
     return 1 if per is Per.PERIOD else -(-(end - begin) // _USUAL[per])
 
 
@@ -128,17 +129,17 @@ def _borders_after(begin: int, per: Per, zone: tzinfo) -> Iterator[int]:
 
 
 class LoadProfile:
-    """Collects what the records of a data logger say of periods.
+    """Collects the consumption of periods from records of a data logger.
 
     The records must begin with one before the first border, and some more around
-    both ends, so that it is clear which of them can be believed.
+    both ends: a damaged record is recognized by its neighbours.
     """
 
     def __init__(self, borders: Sequence[int], serial_number: str, latest: int) -> None:
-        """Begin without a record; no stamp can be later than `latest`."""
+        """Begin without a record. A stamp later than `latest` is damaged."""
         self.filter = RecordFilter(serial_number, latest)
         self.newest: int | None = None
-        """Stamp of the newest record that can be believed."""
+        """Stamp of the newest plausible record."""
         self._borders = borders
         self._intervals = LoggedIntervals()
         self._known: list[Believed | None] = [None] * len(borders)
@@ -149,13 +150,13 @@ class LoadProfile:
         self._hours: set[int] = set()
 
     def feed(self, records: Iterable[Record]) -> None:
-        """Take records, in the order of their index."""
+        """Add records in the order of their index."""
         for record in records:
             for believed in self.filter.feed(record):
                 self._take(believed)
 
     def close(self) -> None:
-        """Take what still waits for records that do not come."""
+        """Add the last records, which were waiting for the neighbours after them."""
         for believed in self.filter.close():
             self._take(believed)
 
@@ -163,8 +164,8 @@ class LoadProfile:
         record = believed.record
         self._first = self._first or believed
         self.newest = max(record.at, self.newest or 0)
-        # A record at a border is the end of the period before it. Where the clock was
-        # set back, the last one counts.
+        # A record at a border ends the period before it. Where the clock was set back,
+        # several records have its stamp; the last one has the highest registers.
         number = bisect_left(self._borders, record.at)
         if number < len(self._borders):
             self._known[number] = believed
@@ -176,7 +177,7 @@ class LoadProfile:
             self._look_at(interval)
 
     def _look_at(self, interval: Interval) -> None:
-        """Note the highest interval of the period in which it begins."""
+        """Keep the highest interval of each period, the one in which it begins."""
         number = bisect_left(self._borders, interval.begin + 1)
         if not 0 < number < len(self._borders) or interval.end > self._borders[-1]:
             return
@@ -185,7 +186,10 @@ class LoadProfile:
             self._peaks[number] = interval
 
     def periods(self, now: int) -> Iterator[Consumption]:
-        """Yield the periods, of which the source may be None, after `close`."""
+        """Yield all periods, after `close`; those without registers have no source.
+
+        `now` is the meter's time: hours that are not over can have no record yet.
+        """
         known: Believed | None = None
         registers: list[Registers] = []
         for believed in self._known:
@@ -194,7 +198,8 @@ class LoadProfile:
         for number, (begin, end) in enumerate(pairwise(self._borders), 1):
             at_begin, at_end = registers[number - 1 : number + 1]
             if not at_begin and at_end and self._first:
-                # The logger begins in this period.
+                # The logger begins in this period: its first record is the earliest
+                # known register.
                 at_begin = _registers(self._first)
             if not at_end or (self.newest or 0) <= begin:
                 yield Consumption(begin, end)
@@ -227,12 +232,12 @@ def _registers(believed: Believed) -> Registers:
 
 
 def known_since(period: Consumption) -> float:
-    """Return since when all registers that are known of a period are."""
+    """Return the earliest time at which all known registers of a period are known."""
     if period.source is None:
         return inf
     return max(known.at for known in period.at_begin.values())
 
 
 def reaches_back(period: Consumption) -> bool:
-    """Return whether the registers are known where a period begins, or before."""
+    """Return whether the registers are known at the begin of a period, or earlier."""
     return known_since(period) <= period.begin

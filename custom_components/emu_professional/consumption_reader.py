@@ -1,4 +1,9 @@
-"""Reads what a meter counted in periods: from its logger, else from the statistics."""
+"""Reads the consumption of periods: from the data logger, else from the statistics.
+
+The logger knows registers to the Wh, but only as far back as it reaches. The sensors'
+statistics reach further and know full hours only. Each period has the source with the
+registers closest to its begin.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -35,29 +40,31 @@ from .emu.request_queue import Priority
 from .runtime import EmuConfigEntry
 
 _MARGIN: Final = 2 * HOUR
-"""Read around the periods: it may take some records to know which are damaged."""
+"""Seconds read around the periods: neighbours show which records are damaged."""
 _BEFORE: Final = 2
-"""Records read before that, in case that none was logged for long."""
+"""Records read before that: the last known register may be older after an outage."""
 _TOLERANCE: Final = 60
+"""Seconds by which a stamp may be later than the meter's clock as we know it."""
 
 
 @dataclass(slots=True)
 class Reading:
-    """What is known of some periods."""
+    """Consumption and costs of successive periods."""
 
     periods: list[Consumption]
     refused: Counter[str] = field(default_factory=Counter)
-    """Lines and records of the logger, by the reason against them."""
+    """Numbers of refused lines and records of the logger, by reason."""
     costs: Mapping[Direction, list[float | None]] = field(default_factory=dict)
-    """Cost of import and compensation of export of each, if the dashboard has any."""
+    """Cost of import and compensation of export of each period, in Home Assistant's
+    currency; a direction without a price in the energy dashboard is missing."""
 
 
 async def async_read(
     hass: HomeAssistant, entry: EmuConfigEntry, borders: Sequence[int]
 ) -> Reading:
-    """Return what is known of the periods between borders.
+    """Return the consumption of the periods between borders.
 
-    Raises what the meter's client raises, and HomeAssistantError if the database
+    `borders` are ascending, in seconds since 1970-01-01 UTC. Raises what the meter's client raises, and HomeAssistantError if the database
     does not answer.
     """
     has_recorder = "recorder" in hass.config.components
@@ -78,7 +85,7 @@ async def async_read(
 
 
 def _better(logged: Consumption, counted: Consumption) -> Consumption:
-    """Return what reaches further back, up to the begin of a period."""
+    """Return the source that reaches further back; at equal reach, the logger's."""
     since = max(known_since(counted), counted.begin)
     return counted if since < known_since(logged) else logged
 
@@ -108,7 +115,7 @@ async def _async_read_logger(
 async def _async_read_statistics(
     hass: HomeAssistant, statistics: Mapping[str, Statistic], borders: Sequence[int]
 ) -> list[Consumption]:
-    """Return what the statistics of the registers say."""
+    """Return the periods from the statistics of the registers, in last digits."""
     ids = [statistic.statistic_id for statistic in statistics.values()]
     found = await async_totals(hass, ids, borders)
     known: list[dict[str, Known]] = [{} for _ in borders]
@@ -119,7 +126,7 @@ async def _async_read_statistics(
         try:
             per_unit = last_digits_per(of_statistic.unit, statistic)
         except UnitNotConvertible:
-            # An older sensor's; the meter's own have other units.
+            # Left by an older sensor with this entity ID, in a unit of another kind.
             continue
         for registers, total in zip(
             (*known, first), (*of_statistic.totals, of_statistic.first), strict=True
@@ -139,7 +146,7 @@ async def _async_read_statistics(
 def _counted(
     begin: int, end: int, at_begin: Registers, at_end: Registers, first: Registers
 ) -> Consumption:
-    """Return a period; a statistic that begins in it counts from its first row on."""
+    """Return a period; a statistic that begins in it counts from its first row."""
     if not any(known.at > begin for known in at_end.values()):
         return Consumption(begin, end)
     at_begin = {key: at_begin.get(key, first[key]) for key in at_end}
@@ -173,7 +180,7 @@ async def _async_costs(
 
 
 def _cost(begin: int, totals: list[list[Total | None]]) -> float | None:
-    """Return what statistics of costs have counted in a period, with those that have."""
+    """Return the sum of the costs of a period, or None if no statistic has any."""
     counted = [
         after.sum - (before.sum if before else 0)
         for before, after in totals
