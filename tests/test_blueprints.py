@@ -1,7 +1,7 @@
 """Each blueprint is one, and does what it says."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -39,15 +39,17 @@ POWER: Final = f"sensor.emu_professional_ii_{SERIAL_NUMBER}_active_power"
 type July = Callable[[timedelta], Coroutine[Any, Any, None]]
 
 
+@pytest.fixture
+def hass_config_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return a folder of its own, because other tests may use blueprints meanwhile."""
+    return str(tmp_path_factory.mktemp("config"))
+
+
 @pytest.fixture(autouse=True)
-def imported(hass: HomeAssistant, impatient: None) -> Iterator[None]:
+def imported(hass: HomeAssistant, impatient: None) -> None:
     """Import the blueprints."""
     folder = Path(hass.config.path("blueprints", "automation"))
-    shutil.copytree(
-        BLUEPRINTS / "emu_professional", folder / "emu_professional", dirs_exist_ok=True
-    )
-    yield
-    shutil.rmtree(folder / "emu_professional")
+    shutil.copytree(BLUEPRINTS / "emu_professional", folder / "emu_professional")
 
 
 async def use(hass: HomeAssistant, name: str, **inputs: Any) -> None:
@@ -205,7 +207,10 @@ class House:
         self._freezer.tick(timedelta(hours=1))
         self.power = power or self.power
         self.hass = await self._running.enter_async_context(
-            async_test_home_assistant(initial_state=CoreState.not_running)
+            async_test_home_assistant(
+                initial_state=CoreState.not_running,
+                config_dir=self.hass.config.config_dir,
+            )
         )
         await restore(self.hass, self._storage)
         await self.set_up()
