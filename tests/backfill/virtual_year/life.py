@@ -33,7 +33,7 @@ from simulator.tables import TableConfig
 from .automatic import Automatic
 from .contract import EXACT, Contract, told_of
 from .log import Log, read_log, register_of
-from .priced import CURRENCY, CostEntity, check_costs, price_at
+from .priced import CURRENCY, CostEntity, check_costs
 from .steps import (
     DAY,
     PERIOD,
@@ -110,13 +110,15 @@ class Life:
         latency: float = 0,
         has_clock: bool = True,
         jumps: bool = False,
+        fixed_price: float | None = None,
     ) -> None:
         """Install a meter some days before Home Assistant hears of it.
 
         `rounds` says that it rounds a total and its tariffs each, `delay` after how
         many seconds at most a record can be read, `latency` how many seconds each
         request takes, `has_clock` whether its readings have its clock; `jumps` is what
-        the cost entity does after a time off.
+        the cost entity does after a time off, `fixed_price` its price per kWh, if that
+        does not change hourly.
         """
         self.world = world
         self.name = f"life_{next(world.lives)}"
@@ -160,7 +162,11 @@ class Life:
         """When the registers began at 0 again, and what they were just before."""
         self.restart_stamps: list[int] = []
         """The same times by the meter's clock."""
-        self.cost = CostEntity(world.hass, f"sensor.{self.name}_cost", jumps=jumps)
+        self.cost = CostEntity(
+            *(world.hass, f"sensor.{self.name}_cost"),
+            jumps=jumps,
+            fixed_price=fixed_price,
+        )
         self.automatic = Automatic(
             world.hass, SERIAL_NUMBER, self.targets, self.statistic_of, self.cost.source
         )
@@ -709,9 +715,13 @@ class Life:
             if any(start <= at <= start + HOUR for at, _ in self.restarts):
                 continue
             energies = self.live_energy(target, start)
-            least, most = sorted(1000 * price_at(start) * each for each in energies)
+            least, most = sorted(
+                1000 * self.cost.price_at(start) * each for each in energies
+            )
             # The last poll before the hour counts at the price of this one.
-            poll = 1000 * abs(price_at(start)) * sum(self._lag_of(target, start))
+            poll = (
+                1000 * abs(self.cost.price_at(start)) * sum(self._lag_of(target, start))
+            )
             assert least - poll <= costs[start] <= most + poll, told_of(target, start)
 
     def _lag_of(self, target: Target, at: int) -> tuple[float, ...]:

@@ -509,5 +509,6 @@ LIVES = st.fixed_dictionaries(
         "latency": st.sampled_from([0, 0, 12]),
         "has_clock": st.booleans(),
         "jumps": st.booleans(),
+        "fixed_price": st.sampled_from([None, 0.31, -0.05]),
     }
 )

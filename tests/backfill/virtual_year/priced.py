@@ -30,16 +30,29 @@ class CostEntity:
 
     With `jumps` a restart counts the energy of the time off at once, as Home Assistant
     2026.11 does after it was stopped; else not at all, as 2026.10 and after a crash.
+    The price is a fixed one per kWh, or that of an entity.
     """
 
-    def __init__(self, hass: HomeAssistant, entity_id: str, *, jumps: bool) -> None:
+    def __init__(
+        self,
+        hass: HomeAssistant,
+        entity_id: str,
+        *,
+        jumps: bool,
+        fixed_price: float | None = None,
+    ) -> None:
         """Begin at 0."""
+        self._fixed_price = fixed_price
         self.entity_id = entity_id
         self._hass = hass
         self._jumps = jumps
         self._value = 0.0
         self._last_reset = 0
         self._last: int | None = None
+
+    def price_at(self, at: float) -> float:
+        """Return the price per kWh at a time."""
+        return price_at(at) if self._fixed_price is None else self._fixed_price
 
     def restart(self, at: int) -> None:
         """Begin at 0 again, as with each start of Home Assistant."""
@@ -56,7 +69,7 @@ class CostEntity:
         if register < 0.9 * self._last:
             # A new cycle of the meter is one of the cost.
             self._value, self._last_reset, self._last = 0.0, at, 0
-        self._value += (register - self._last) / 1000 * price_at(at)
+        self._value += (register - self._last) / 1000 * self.price_at(at)
         self._last = register
         self._show(at)
 
@@ -81,7 +94,9 @@ class CostEntity:
     def source(self) -> CostSource:
         """Return how the energy dashboard prices it."""
         statistic = Statistic(self.entity_id, CURRENCY, 6, has_sum=True)
-        return CostSource(statistic, Price(entity_id=PRICE))
+        if self._fixed_price is None:
+            return CostSource(statistic, Price(entity_id=PRICE))
+        return CostSource(statistic, Price(number=self._fixed_price))
 
 
 async def async_hourly_means(
@@ -112,7 +127,7 @@ def check_costs(
             assert start not in new, told_of(target, start, "a cost before the first")
             continue
         energy = new_energy[start][0] if start in new_energy else 0
-        cost = energy / 1000 * price_at(start) * 1e6
+        cost = energy / 1000 * life.cost.price_at(start) * 1e6
         is_cost = abs(new.get(start, 0) - cost) <= EXACT
         is_kept = abs(new.get(start, 0) - old.get(start, 0)) <= EXACT
         is_same = start in old_energy and is_like(old_energy[start], new_energy[start])
