@@ -17,6 +17,7 @@ IMPORT_PRICES = {"T1": 0.31, "T2": 0.24}
 EXPORT_PRICE = 0.11
 
 _ENTRIES = "/api/config/config_entries"
+_AUTOMATIONS = "/api/config/automation/config"
 _TRIES = 5
 
 
@@ -140,6 +141,26 @@ class Owner:
         """
         data = {"entity_id": entity_id, "version": version}
         await self.post("/api/services/update/install", json=data)
+
+    async def add_automation(self, key: str, blueprint: str, **inputs: str) -> None:
+        """Make an automation of a blueprint; its entity is `automation.` and the key."""
+        used = {"path": f"{DOMAIN}/{blueprint}.yaml", "input": inputs}
+        await self.post(
+            f"{_AUTOMATIONS}/{key}", json={"alias": key, "use_blueprint": used}
+        )
+
+    async def remove_automation(self, key: str) -> None:
+        """Remove an automation."""
+        await self.delete(f"{_AUTOMATIONS}/{key}")
+
+    async def run_automation(self, key: str) -> None:
+        """Run the actions of an automation, to their end."""
+        data = {"entity_id": f"automation.{key}"}
+        await self.post("/api/services/automation/trigger", json=data)
+
+    async def dismiss_notifications(self) -> None:
+        """Dismiss all notifications."""
+        await self.post("/api/services/persistent_notification/dismiss_all")
 
     async def reload_meter(self, entry_id: str) -> None:
         """Reload a meter's config entry."""

@@ -142,12 +142,17 @@ async def install(
     async with AsyncExitStack() as stack:
 
         async def install(
-            *, password: str | None = None, host: str = "", port: int = 0
+            *,
+            password: str | None = None,
+            host: str = "",
+            port: int = 0,
+            installed_at: datetime | None = None,
         ) -> UpdaterServer:
+            usual = PICTURED_SINCE if pictured else datetime.now(UTC) - HISTORY
             config = MeterConfig(
                 serial_number=PICTURED if pictured else str(next(_serial_numbers)),
                 password=password,
-                installed=PICTURED_SINCE if pictured else datetime.now(UTC) - HISTORY,
+                installed=installed_at or usual,
             )
             web = MeterServer(Meter(config, RunningClock()), port=port)
             web.host = host or _own_address()

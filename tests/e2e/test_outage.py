@@ -141,13 +141,17 @@ def _missed() -> list[datetime]:
     return [hour for hour in _hours() if hour > OFF]
 
 
+def _cost(tariff: str) -> str:
+    """Return the entity id of Home Assistant's cost of a tariff."""
+    prefix = f"sensor.emu_professional_ii_{SERIAL_NUMBER}_energy_import"
+    return f"{prefix}_{tariff.lower()}_cost"
+
+
 async def _costs(owner: Owner) -> list[float]:
     """Return what each hour of the outage costs on the energy dashboard."""
     found = dict.fromkeys(_missed(), 0.0)
-    prefix = f"sensor.emu_professional_ii_{SERIAL_NUMBER}_energy_import"
     for tariff in IMPORT_PRICES:
-        cost = f"{prefix}_{tariff.lower()}_cost"
-        for one in await owner.rows(cost, OFF, BACK):
+        for one in await owner.rows(_cost(tariff), OFF, BACK):
             hour = datetime.fromtimestamp(one["start"] / 1000, UTC)
             if hour in found:
                 found[hour] += one["change"]
@@ -169,14 +173,21 @@ async def _periods(owner: Owner, statistic_id: str) -> dict[int, float]:
 
 
 async def _add_graphs(owner: Owner, power: str) -> None:
-    """Add a dashboard with the hours of a measurement."""
-    card = {
-        "type": "statistics-graph",
+    """Add a dashboard with the hours of a measurement, and with those of costs."""
+    day = {"type": "statistics-graph", "period": "hour", "days_to_show": 1}
+    measurement = {
         "title": "Statistics of a day",
         "entities": [{"entity": power, "name": "Active power"}],
         "stat_types": ["min", "mean", "max"],
-        "period": "hour",
-        "days_to_show": 1,
+    }
+    costs = {
+        "title": "Cost of each hour",
+        "entities": [
+            {"entity": _cost(tariff), "name": f"Cost {tariff}"}
+            for tariff in IMPORT_PRICES
+        ],
+        "stat_types": ["change"],
+        "chart_type": "bar",
     }
     await owner.ask(
         "lovelace/dashboards/create", url_path=GRAPHS, title="Graphs", mode="storage"
@@ -184,18 +195,19 @@ async def _add_graphs(owner: Owner, power: str) -> None:
     await owner.ask(
         "lovelace/config/save",
         url_path=GRAPHS,
-        config={"views": [{"cards": [card]}]},
+        config={"views": [{"cards": [day | measurement, day | costs]}]},
     )
 
 
 async def _picture(page: Page, shot: Shot, when: str) -> None:
-    """Show bars, power and a statistics graph."""
-    for name, path, card in (
-        ("hole", "/energy/electricity", "hui-energy-usage-graph-card"),
-        ("power", "/energy/now", "hui-power-sources-graph-card"),
-        ("graph", f"/{GRAPHS}", "hui-statistics-graph-card"),
+    """Show bars, power, a statistics graph and costs."""
+    for name, path, card, number in (
+        ("hole", "/energy/electricity", "hui-energy-usage-graph-card", 0),
+        ("power", "/energy/now", "hui-power-sources-graph-card", 0),
+        ("graph", f"/{GRAPHS}", "hui-statistics-graph-card", 0),
+        ("cost", f"/{GRAPHS}", "hui-statistics-graph-card", 1),
     ):
         await page.goto(path)
-        chart = page.locator(card)
+        chart = page.locator(card).nth(number)
         await expect(chart.locator("canvas").first).to_be_visible()
         await shot(f"{name}_{when}", chart, page=page)
