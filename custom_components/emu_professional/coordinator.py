@@ -18,7 +18,7 @@ from homeassistant.util import dt as dt_util
 from .const import DOMAIN, LOGGER, POLL_INTERVAL, STATUS_INTERVAL
 from .emu.client import MeterClient
 from .emu.errors import MeterDifferent, MeterError, MeterUnauthorized
-from .emu.readings import HOLD, Continuity, Readings, Status, clock_offset
+from .emu.readings import HOLD, PlausibilityFilter, Readings, Status, clock_offset
 from .emu.registers import Tariff
 from .emu.serial_number import is_same_meter
 from .emu.tariff import TariffWatch
@@ -94,7 +94,7 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
         )
         self._password_watch = password_watch_of(hass, entry)
         self._password_watch.async_set_up()
-        self._continuity = Continuity()
+        self._filter = PlausibilityFilter()
         self._tariffs = TariffWatch()
         self._rejected: set[str] = set()
         self._answered: datetime | None = None
@@ -135,7 +135,7 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
         """Load the registers of the last run, so that none runs backwards."""
         if stored := await self._store.async_load():
             registers, self._observed = _parse_registers(stored)
-            self._continuity = Continuity(registers, self._observed)
+            self._filter = PlausibilityFilter(registers, self._observed)
 
     @override
     async def async_shutdown(self) -> None:
@@ -191,7 +191,7 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
         self._answered = dt_util.utcnow()
         self._interrupted = False
         self._store_registers()
-        if not data.readings.rejected.keys() & self._continuity.registers.keys():
+        if not data.readings.rejected.keys() & self._filter.registers.keys():
             self._note_observation(self._answered)
         return data
 
@@ -237,7 +237,7 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
         status = await self._async_status()
         answer = await self.client.readings()
         now = dt_util.utcnow()
-        readings = self._continuity.accept(answer, now)
+        readings = self._filter.accept(answer, now)
         self._warn_of_rejected(readings.rejected)
         shown = self.data.clock_offset if self.data else None
         return MeterData(
@@ -296,7 +296,7 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
     def _registers_to_store(self) -> dict[str, Any]:
         assert self._answered
         self._store_pending = False
-        registers = self._continuity.registers
+        registers = self._filter.registers
         return {
             "registers": {key: str(value) for key, value in registers.items()},
             "at": self._answered.isoformat(),

@@ -18,7 +18,7 @@ from custom_components.emu_professional.emu.readings import (
     CLOCK_RESOLUTION,
     HOLD,
     RESTART,
-    Continuity,
+    PlausibilityFilter,
     Readings,
     clock_offset,
     parse_readings,
@@ -262,66 +262,66 @@ def test_any_status_is_read_or_refused(document: dict[str, Any]) -> None:
 
 def test_register_does_not_run_backwards() -> None:
     """A lower register is held for a while, then unknown, and recovers."""
-    continuity = Continuity()
-    continuity.accept(imported("306.722"), NOON)
+    judge = PlausibilityFilter()
+    judge.accept(imported("306.722"), NOON)
 
-    held = continuity.accept(imported("0.000"), NOON + timedelta(seconds=5))
+    held = judge.accept(imported("0.000"), NOON + timedelta(seconds=5))
     assert held.values["energy_import"] == Decimal("306.722")
     assert held.rejected == {"energy_import": "0.000 after 306.722"}
 
     later = NOON + timedelta(seconds=10) + HOLD
-    gone = continuity.accept(imported("0.000"), later)
+    gone = judge.accept(imported("0.000"), later)
     assert gone.values["energy_import"] is None
 
-    back = continuity.accept(imported("306.723"), later + timedelta(seconds=5))
+    back = judge.accept(imported("306.723"), later + timedelta(seconds=5))
     assert back.values["energy_import"] == Decimal("306.723")
     assert not back.rejected
 
 
 def test_register_does_not_leap() -> None:
     """A gain that no installation can deliver in the time is held back."""
-    continuity = Continuity()
-    continuity.accept(imported("306.722"), NOON)
-    leap = continuity.accept(imported("999999.000"), NOON + timedelta(seconds=5))
+    judge = PlausibilityFilter()
+    judge.accept(imported("306.722"), NOON)
+    leap = judge.accept(imported("999999.000"), NOON + timedelta(seconds=5))
     assert leap.values["energy_import"] == Decimal("306.722")
-    back = continuity.accept(imported("306.730"), NOON + timedelta(seconds=10))
+    back = judge.accept(imported("306.730"), NOON + timedelta(seconds=10))
     assert back.values["energy_import"] == Decimal("306.730")
 
 
 def test_register_may_grow_a_lot_in_a_long_time() -> None:
     """After a month away a large gain is what it looks like."""
-    continuity = Continuity({"energy_import": Decimal("306.722")}, NOON)
-    readings = continuity.accept(imported("90000.000"), NOON + timedelta(days=30))
+    judge = PlausibilityFilter({"energy_import": Decimal("306.722")}, NOON)
+    readings = judge.accept(imported("90000.000"), NOON + timedelta(days=30))
     assert not readings.rejected
 
 
 def test_register_that_insists_is_believed() -> None:
     """After an hour a lower register is the meter's word."""
-    continuity = Continuity()
-    continuity.accept(imported("306.722"), NOON)
-    continuity.accept(imported("5.000"), NOON + timedelta(seconds=5))
+    judge = PlausibilityFilter()
+    judge.accept(imported("306.722"), NOON)
+    judge.accept(imported("5.000"), NOON + timedelta(seconds=5))
     later = NOON + timedelta(seconds=5) + RESTART
-    assert continuity.accept(imported("5.100"), later).values == {
+    assert judge.accept(imported("5.100"), later).values == {
         "energy_import": Decimal("5.100")
     }
-    assert continuity.registers == {"energy_import": Decimal("5.100")}
+    assert judge.registers == {"energy_import": Decimal("5.100")}
 
 
 def test_recalled_registers_guard_the_first_reading() -> None:
     """A module that starts with 0 together with Home Assistant is not believed."""
-    continuity = Continuity({"energy_import": Decimal("306.722")}, NOON)
-    readings = continuity.accept(imported("0.000"), NOON + timedelta(minutes=5))
+    judge = PlausibilityFilter({"energy_import": Decimal("306.722")}, NOON)
+    readings = judge.accept(imported("0.000"), NOON + timedelta(minutes=5))
     assert readings.values["energy_import"] is None
     assert readings.rejected
 
 
 def test_momentary_value_is_held_only_for_a_while() -> None:
     """An unreadable power does not stay on show for long."""
-    continuity = Continuity()
-    continuity.accept(parse_readings({"p_L123_act_e": "1.000"}), NOON)
+    judge = PlausibilityFilter()
+    judge.accept(parse_readings({"p_L123_act_e": "1.000"}), NOON)
     bad = parse_readings({"p_L123_act_e": "#", "u_L1_act_e": "230.0"})
     values = [
-        continuity.accept(bad, NOON + timedelta(seconds=s)).values["active_power"]
+        judge.accept(bad, NOON + timedelta(seconds=s)).values["active_power"]
         for s in range(5, 50, 5)
     ]
     assert values[:7] == [Decimal("1.000")] * 7
@@ -341,13 +341,13 @@ def test_shown_register_never_falls_within_an_hour(
     steps: list[tuple[int, int | None]],
 ) -> None:
     """Whatever comes, a fall is shown only after an hour of insistence."""
-    continuity = Continuity()
+    judge = PlausibilityFilter()
     at = NOON
     shown: list[tuple[datetime, Decimal]] = []
     for seconds, watt_hours in steps:
         at += timedelta(seconds=seconds)
         raw = None if watt_hours is None else f"{watt_hours / 1000:.3f}"
-        value = continuity.accept(imported(raw), at).values["energy_import"]  # type: ignore[arg-type]
+        value = judge.accept(imported(raw), at).values["energy_import"]  # type: ignore[arg-type]
         if isinstance(value, Decimal):
             if shown and value < shown[-1][1]:
                 assert at - shown[-1][0] >= RESTART - HOLD

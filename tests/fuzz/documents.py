@@ -23,7 +23,7 @@ from custom_components.emu_professional.emu.errors import (
 )
 from custom_components.emu_professional.emu.fingerprint import Fingerprint
 from custom_components.emu_professional.emu.readings import (
-    Continuity,
+    PlausibilityFilter,
     Readings,
     clock_offset,
     parse_readings,
@@ -82,14 +82,14 @@ class _Reading:
 
     def __init__(self) -> None:
         self._previous: Readings | None = None
-        self._continuity = Continuity()
+        self._filter = PlausibilityFilter()
         self._at = samples.NOW
 
     def read(self, body: bytes) -> None:
         document = parse_object("/meterdata.json", body)
         self._previous = parse_readings(document, self._previous)
         self._at += timedelta(seconds=5)
-        accepted = self._continuity.accept(self._previous, self._at)
+        accepted = self._filter.accept(self._previous, self._at)
         clock_offset(accepted.clock, self._at, None)
         for text in accepted.rejected.values():
             assert len(diagnostics.form(text)) < 200

@@ -31,7 +31,7 @@ from custom_components.emu_professional.emu.events import new_events
 from custom_components.emu_professional.emu.fingerprint import Fingerprint
 from custom_components.emu_professional.emu.logs import LogbookReader, RecordReader
 from custom_components.emu_professional.emu.readings import (
-    Continuity,
+    PlausibilityFilter,
     Readings,
     parse_readings,
 )
@@ -67,7 +67,7 @@ def _readings() -> Readings:
 
 def _use_registers(stored: Any) -> None:
     registers, at = coordinator._parse_registers(stored)
-    Continuity(registers, at).accept(_readings(), samples.NOW)
+    PlausibilityFilter(registers, at).accept(_readings(), samples.NOW)
 
 
 def _use_ledger(stored: Any) -> None:

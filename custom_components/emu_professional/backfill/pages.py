@@ -20,7 +20,7 @@ from typing import Final
 
 from ..emu.client import MeterClient
 from ..emu.errors import MeterUnexpectedAnswer, MeterUnreachable, MeterUnreadable
-from ..emu.logs import CUT_OFF, LogbookRecord, Page, Record, Refusal, Timing
+from ..emu.logs import CUT_OFF, LogbookRecord, Page, Record, RejectedLine, Timing
 from ..emu.pace import FIRST_PAGE, MOST_RECORDS, SHORT
 from ..emu.page_order import followed, newest_of
 from ..emu.request_queue import Priority
@@ -84,7 +84,7 @@ class TablePages[R: Record | LogbookRecord]:
         self._holes: list[range] = []
         """Indices that have no records."""
         self._newest: R | None = None
-        self.refused_at_end: tuple[Refusal, ...] = ()
+        self.refused_at_end: tuple[RejectedLine, ...] = ()
         """Lines after the newest readable record, as `newest` found them."""
 
     async def newest(self) -> R | None:
@@ -139,7 +139,7 @@ class TablePages[R: Record | LogbookRecord]:
                 first = await self._after_past(first, last, latest - _REACH)
                 if first > following:
                     reason = f"{first - following} records after {following - 1}"
-                    yield Page((), (Refusal(reason, FAR_IN_THE_PAST),), whole=True)
+                    yield Page((), (RejectedLine(reason, FAR_IN_THE_PAST),), whole=True)
             latest = max(page_latest, latest or page_latest)
 
     def _first_size(self, first: int, until: int) -> int:
@@ -165,7 +165,7 @@ class TablePages[R: Record | LogbookRecord]:
             page = await self._timed(first, last)
             if _is_nothing(page) and not page.whole:
                 # Cut off twice in its first line: a third request would be, too.
-                page = Page((), (Refusal(f"{first}", CUT_OFF),), whole=False)
+                page = Page((), (RejectedLine(f"{first}", CUT_OFF),), whole=False)
         self._keep(page.records[:_EDGE])
         if page.records and not page.refusals and len(page.records) < MOST_RECORDS:
             if (begin := page.records[0].index) > first:
@@ -299,7 +299,7 @@ def _is_doubtful[R: Record | LogbookRecord](page: Page[R]) -> bool:
 
 def _refused_after[R: Record | LogbookRecord](
     newest: R | None, page: Page[R]
-) -> tuple[Refusal, ...]:
+) -> tuple[RejectedLine, ...]:
     """Return the rejected lines after a record; others fill gaps between indices."""
     if newest is None:
         return page.refusals

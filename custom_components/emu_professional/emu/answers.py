@@ -24,7 +24,7 @@ from .logs import (
     LogbookRecord,
     Page,
     Record,
-    Refusal,
+    RejectedLine,
     TableReader,
     Timing,
 )
@@ -118,9 +118,9 @@ def parse_page[R: Record | LogbookRecord](
         # Some meters answer with the nearest records when they have none of these:
         # this counts as an empty page, not as a damaged one.
         if records:
-            refusals += [Refusal(f"{r.index}", NOT_ASKED_FOR) for r in strange]
+            refusals += [RejectedLine(f"{r.index}", NOT_ASKED_FOR) for r in strange]
     records, damaged = in_order(records)
-    refusals += [Refusal(f"{record.index}", DAMAGED_INDEX) for record in damaged]
+    refusals += [RejectedLine(f"{record.index}", DAMAGED_INDEX) for record in damaged]
     timing = Timing(answer.first or answer.seconds, answer.seconds)
     return Page(tuple(records), tuple(refusals), whole, answer.has_length, timing)
 

@@ -155,7 +155,7 @@ class LogbookRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class RejectedLine:
     """A rejected line of a table, and the reason; its content is never guessed."""
 
     line: str
@@ -182,7 +182,7 @@ class Page[R: Record | LogbookRecord = Record]:
     """
 
     records: tuple[R, ...]
-    refusals: tuple[Refusal, ...]
+    refusals: tuple[RejectedLine, ...]
     whole: bool
     has_length: bool = True
     timing: Timing | None = None
@@ -206,7 +206,7 @@ class TableReader[R]:
         record of a time and the line's fields, or raises ValueError with the reject
         reason.
         """
-        self.refusals: list[Refusal] = []
+        self.refusals: list[RejectedLine] = []
         self._columns = columns
         self._pattern = pattern
         self._make = record
@@ -283,7 +283,7 @@ class TableReader[R]:
         return "a field is no number"
 
     def _refuse(self, text: str, reason: str) -> None:
-        self.refusals.append(Refusal(text[:80], reason))
+        self.refusals.append(RejectedLine(text[:80], reason))
 
 
 class RecordReader(TableReader[Record]):

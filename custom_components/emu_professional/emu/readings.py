@@ -155,7 +155,7 @@ def parse_status(document: Mapping[str, Any]) -> Status:
     )
 
 
-class Continuity:
+class PlausibilityFilter:
     """Replaces implausible values in the readings of one meter.
 
     A rejected value is replaced by the last good one for `HOLD`, then by None. A
