@@ -1,0 +1,1 @@
+"""Firmware files: images and zips, judged by MCUboot's own tool."""

@@ -1,0 +1,1 @@
+"""Each simulated fault has the effect of its description."""
