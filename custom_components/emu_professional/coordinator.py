@@ -62,8 +62,8 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
     Several meters are polled at different moments of the 5 s (`phase_offset`). A short
     interruption changes nothing: the last readings remain valid for `HOLD`. After it
     the serial number is read first, because another meter may have this address by
-    then. `async_watch_outages` reports longer interruptions, including the time during
-    which Home Assistant was off.
+    then. `async_watch_outages` reports longer interruptions, also those of Home
+    Assistant itself.
     """
 
     config_entry: ConfigEntry
@@ -132,7 +132,7 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
 
     @override
     async def _async_setup(self) -> None:
-        """Load the registers of the last run, so that none runs backwards."""
+        """Load the registers of the last run: none must run backwards."""
         if stored := await self._store.async_load():
             registers, self._observed = _parse_registers(stored)
             self._filter = PlausibilityFilter(registers, self._observed)
@@ -149,7 +149,7 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
     def _schedule_refresh(self) -> None:
         """Poll again after the interval, or a little earlier to reach the phase offset.
 
-        Only a little earlier each time, so that a slow meter has its rest.
+        Only a little earlier each time: a slow meter needs its rest.
         """
         now = self.hass.loop.time()
         late = seconds_since_phase(
@@ -209,11 +209,10 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
 
     @callback
     def async_watch_outages(self, report: Callable[[Outage], None]) -> CALLBACK_TYPE:
-        """Report each outage at its end, and at once those that ended before.
+        """Report each outage at its end, and earlier ones at once.
 
-        The first poll after a start ends the time during which Home Assistant was off,
-        and comes before the back-fill is set up. Returns a function that stops the
-        reports.
+        The first poll after a start ends an outage, and comes before the back-fill is
+        set up. Returns a function to stop the reports.
         """
         for outage in self._unreported:
             report(outage)
@@ -227,7 +226,7 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
         return stop
 
     def _note_observation(self, now: datetime) -> None:
-        """Note that all registers were read, and report the outage before, if any."""
+        """Note an observation of all registers, and report the outage before, if any."""
         if outage := outage_between(self._observed, now):
             self._report_outage(outage)
         self._observed = now

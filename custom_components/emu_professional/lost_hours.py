@@ -31,7 +31,7 @@ class LostHours:
         self._times: dict[int, int] = {}
 
     async def async_start(self) -> None:
-        """Raise the issues that the owner has not confirmed."""
+        """Raise the issues without the owner's confirmation."""
         if stored := await self._store.async_load():
             self._times = dict(stored["times"])
         if inherited := self._persistent():
@@ -56,7 +56,7 @@ class LostHours:
                 issues.async_delete(self._hass, self._entry, _KEY, begin)
 
     def _persistent(self) -> list[tuple[int, int]]:
-        """Return the times of issues that Home Assistant has stored for version 0.1.0."""
+        """Return the times of the issues of version 0.1.0, stored by Home Assistant."""
         found = []
         numbered = issues.async_numbered(self._hass, self._entry, _KEY)
         for since, issue in numbered.items():
@@ -85,7 +85,7 @@ class LostHours:
 
 @callback
 def lost_hours_store(hass: HomeAssistant, entry: ConfigEntry) -> EntryStore:
-    """Return the store of lost hours that are not confirmed."""
+    """Return the store of the lost hours without confirmation."""
     return entry_store(
         hass, entry, _KEY, shape(times=[vol.ExactSequence([TIME, TIME])])
     )

@@ -20,20 +20,20 @@ _SHORTEST: Final = timedelta(seconds=60)
 
 
 class Outage(NamedTuple):
-    """A time in which Home Assistant did not observe the meter."""
+    """A time without observation of the meter by Home Assistant."""
 
     since: int
     until: int
 
     @property
     def is_long(self) -> bool:
-        """Whether it contains a whole hour: no live row of that hour has any data."""
+        """Whether it contains a whole hour: its live row has no data at all."""
         hours = self.until // _HOUR - self.since // _HOUR
         return hours > 1
 
 
 class Outages:
-    """Outages in order, those that overlap or touch merged into one."""
+    """Outages in order, overlapping and adjacent ones merged."""
 
     def __init__(self, times: Iterable[tuple[int, int]]) -> None:
         """Merge times, each a pair of begin and end."""

@@ -131,23 +131,27 @@ def test_hours_have_their_costs(
 
 
 @given(recorders(), COSTS, st.floats(0, 5e4))
-def test_unseen_cost_counts_once(
-    before: Recorder, costs: dict[int, float], unseen: float
+def test_unpolled_cost_counts_once(
+    before: Recorder, costs: dict[int, float], unpolled: float
 ) -> None:
     """What the cost entity will count of the newest hour is taken from what follows."""
     newest = max(before.hours)
     costs = {start: cost for start, cost in costs.items() if start < newest}
-    costs[newest] = before.counts()[newest] + unseen + 2
+    costs[newest] = before.counts()[newest] + unpolled + 2
     end = before.hours[newest].sum
     before.short_term = Row(newest + HOUR - PERIOD, 4321.0, end, RESET)
     after = before.copy()
     for plan in plan_costs(
-        costs, [*after.hours.values()], after.short_term, is_newest=True, unseen=unseen
+        costs,
+        [*after.hours.values()],
+        after.short_term,
+        is_newest=True,
+        unpolled=unpolled,
     ):
         list(after.carry_out(plan, 5))
     assert_contract(before, after, costs)
     assert after.short_term
-    seen = after.short_term.sum + unseen
+    seen = after.short_term.sum + unpolled
     assert seen == pytest.approx(after.hours[newest].sum, abs=EXACT)
 
 

@@ -21,7 +21,7 @@ from custom_components.emu_professional.backfill.rows import (
     Plan,
     Row,
     changed,
-    unseen_energy,
+    unpolled_energy,
 )
 from custom_components.emu_professional.backfill.series import reconcile
 from custom_components.emu_professional.backfill.times import HOUR
@@ -651,9 +651,9 @@ def test_energy_that_only_the_next_hour_has_seen() -> None:
     """The last poll is some seconds before the full hour; more is an outage's."""
     rows = [Row(0, 100, 100), Row(HOUR, 598, 598)]
     written = Plan(rows=(Row(HOUR, 600, 600),))
-    assert unseen_energy(rows, written) == (2 * HOUR, 2)
-    assert unseen_energy(rows, Plan()) is None
-    assert unseen_energy(rows, Plan(rows=(Row(HOUR, 900, 900),))) is None
-    assert unseen_energy(rows, Plan(rows=(Row(2 * HOUR, 600, 600),))) is None
-    assert unseen_energy([Row(0, None, 100)], Plan()) is None
-    assert unseen_energy([], Plan()) is None
+    assert unpolled_energy(rows, written) == (2 * HOUR, 2)
+    assert unpolled_energy(rows, Plan()) is None
+    assert unpolled_energy(rows, Plan(rows=(Row(HOUR, 900, 900),))) is None
+    assert unpolled_energy(rows, Plan(rows=(Row(2 * HOUR, 600, 600),))) is None
+    assert unpolled_energy([Row(0, None, 100)], Plan()) is None
+    assert unpolled_energy([], Plan()) is None

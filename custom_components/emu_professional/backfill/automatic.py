@@ -1,4 +1,4 @@
-"""Compares the statistics of one meter with its data logger, whenever that is due."""
+"""Compares the statistics of one meter with its data logger when it is due."""
 
 import asyncio
 from collections.abc import Sequence
@@ -40,8 +40,8 @@ _SLOTS: Final[HassKey[asyncio.Semaphore]] = HassKey(f"{DOMAIN}.backfill_slots")
 class AutomaticBackfill:
     """Compares the statistics of one meter with its logger, and fills the differences.
 
-    `schedule` decides when. Only hours that are not settled, and settled months whose
-    rows have changed, are read from the logger again.
+    `schedule` decides when. Only hours not settled yet, and settled months with changed
+    rows, are read from the logger again.
     """
 
     def __init__(
@@ -108,6 +108,7 @@ class AutomaticBackfill:
     def _compare_soon(self, targets: Sequence[Target]) -> None:
         is_started = self._hass.state is CoreState.running
         is_busy = self.is_comparing or self._runner.is_running
+        # During an update of its firmware the meter must not be asked for records.
         is_busy |= self._meter.is_being_updated
         if self.is_enabled and is_started and not is_busy:
             self.is_comparing = True
@@ -119,6 +120,7 @@ class AutomaticBackfill:
 
     async def _async_compare_in_slot(self, targets: Sequence[Target]) -> None:
         try:
+            # After a start all meters of the house are due at the same moment.
             async with _slots(self._hass):
                 if await self._async_recorder_is_ready():
                     await self._async_compare(targets)
@@ -126,10 +128,7 @@ class AutomaticBackfill:
             self.is_comparing = False
 
     async def _async_recorder_is_ready(self) -> bool:
-        """Wait for the recorder to compile the time that Home Assistant was off.
-
-        Returns whether it has done so within the limit.
-        """
+        """Wait until the recorder has caught up; return whether it has in time."""
         end = self._hass.loop.time() + _CATCH_UP_LIMIT
         while not await async_caught_up(self._hass):
             if self._hass.loop.time() > end:
@@ -138,7 +137,7 @@ class AutomaticBackfill:
         return True
 
     async def _async_compare(self, targets: Sequence[Target]) -> None:
-        """Fill what is not settled, and log the first failure in a row."""
+        """Fill all unsettled hours, and log the first failure in a row."""
         schedule = self.schedule
         is_all = len(targets) == len(self._statistics.targets)
         schedule.compared = dt_util.utcnow()
@@ -170,7 +169,7 @@ class AutomaticBackfill:
         return self._runner.progress.state is BackfillState.NOT_SUPPORTED
 
     async def async_fill_unsettled(self, targets: Sequence[Target]) -> None:
-        """Fill what is not settled, newest first; raise the first error at the end."""
+        """Fill all unsettled hours, newest first; raise the first error at the end."""
         error: HomeAssistantError | None = None
         is_daily = self.schedule.is_verification_due(dt_util.utcnow())
         verified_since = 0 if is_daily else self._keeper.open_months(targets)

@@ -1,11 +1,11 @@
-"""The costs that an owner chooses to fill, and their prices."""
+"""The choice of costs to fill, and their prices."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from homeassistant.core import HomeAssistant
 
-from .errors import refused
+from .errors import invalid
 from .prices import CostSource, Price, async_cost_sources
 from .recorder import Statistic
 
@@ -38,7 +38,7 @@ async def async_chosen_costs(
     ]
     known = {source.statistic.statistic_id for _, source in priced}
     if unknown := sorted(set(choice.cost_ids) - known):
-        raise refused("not_a_cost", meter=meter, entity_id=unknown[0])
+        raise invalid("not_a_cost", meter=meter, entity_id=unknown[0])
     if choice.cost_ids:
         priced = [
             (energy, source)
@@ -50,7 +50,7 @@ async def async_chosen_costs(
         # energy: a compensation must be named.
         priced = [each for each in priced if not each[1].is_compensation]
     if not priced:
-        raise refused("no_costs", meter=meter)
+        raise invalid("no_costs", meter=meter)
     if choice.price is None:
         return priced
     price = Price(choice.price)

@@ -21,7 +21,7 @@ class Continuation:
     """The continuation of a series.
 
     `unchanged` are the rows after the window without any new energy, as they must be.
-    `first` is the first row that has observed the register at the end of the window.
+    `first` is the first row with the register at the end of the window, or a later one.
     All sums from `shift_from` on need the `shift` (None: no sum does). Afterwards the
     sums from `first` on differ from the level by `offset`.
     """
@@ -68,6 +68,7 @@ def continued(
     # Rows before it with the same shift are moved as well, instead of written.
     for row in reversed((*planned, *unchanged)):
         if row.start >= shift_from:
+            # After a shift from a short-term row these are moved already.
             continue
         stored = series.rows.get(row.start)
         if stored is None or abs(row.sum - stored.sum - shift) > EQUAL:
@@ -85,7 +86,7 @@ def anchor_row(
 ) -> Row | None:
     """Return the newest short-term row as it must be, or None if it is right.
 
-    `is_live` says that the sensor has a value now.
+    `is_live`: the sensor has a value now.
     """
     newest = max((*series.rows, series.last.start))
     if short_term is None or short_term.start < newest:
@@ -102,8 +103,8 @@ def _new_anchor(
 ) -> Row | None:
     """Return a short-term row for the last five minutes of the newest row.
 
-    Its state must not be above the value that the sensor had then, or Home Assistant
-    warns of a decreasing total.
+    Its state must not be above the value of the sensor then, or Home Assistant warns of
+    a decreasing total.
     """
     start = newest + HOUR - PERIOD
     stored = series.rows.get(newest)
@@ -123,7 +124,7 @@ def _new_anchor(
 
 
 def _lowest_level(series: WindowSeries) -> float:
-    """Return the lowest level that a row before the window can have."""
+    """Return the lowest possible level of a row before the window."""
     state = None
     for row in series.rows.values():
         if row.start >= series.profile.since:
@@ -144,13 +145,13 @@ class _After:
 
     @property
     def most_lacking(self) -> float:
-        """The most energy that the live row of the last hour can lack."""
+        """The most energy missing from the live row of the last hour."""
         hours = self._series.hours
         previous = hours[-2].level if len(hours) > 1 else self._series.initial
         return 2 * poll_lag(self._last.level - previous)
 
     def split_rows(self) -> tuple[tuple[Row, ...], Row | None]:
-        """Return the rows after the window until the first that continues it.
+        """Return the rows between the window and its continuation, and the first of that.
 
         The former have not observed the end of the window, and must repeat it.
         """
@@ -170,8 +171,8 @@ class _After:
     def continued_sum(self, row: Row) -> float:
         """Return the sum of the first row after the window.
 
-        It keeps its change if that is the energy since the window, apart from the lag
-        of live rows. Else its change becomes that energy.
+        It keeps its change if this is the energy since the window, apart from the lag
+        of live rows. Else its change becomes this energy.
         """
         kept = self._kept_sum(row)
         if row.state is None or self._has_restarted(row.start, row.state):
@@ -182,7 +183,7 @@ class _After:
         return kept if abs(kept - total) <= poll_lag(total - self.end.sum) else total
 
     def sum_at(self, start: int, state: float, offset: float) -> float:
-        """Return the sum that continues the series with a state."""
+        """Return the sum for a state in the series."""
         level = state + self._series.lift_at(start)
         if abs(level - self._last.level) <= self._rounding:
             # A total differs by its rounding, which is no energy.
@@ -190,7 +191,7 @@ class _After:
         return level + offset
 
     def anchor_at(self, short_term: Row, offset: float, *, is_live: bool) -> Row:
-        """Return a short-term row that continues the series."""
+        """Return a short-term row with the sum of the series."""
         start, state = short_term.start, short_term.state
         assert state is not None
         last = self._last
@@ -224,7 +225,7 @@ class _After:
         return level < self._lowest - self._rounding
 
     def _kept_sum(self, row: Row) -> float | None:
-        """Return the sum with which a row after the window keeps its change."""
+        """Return the sum for a row after the window to keep its change."""
         rows = self._series.rows
         previous = max((at for at in rows if at < row.start), default=None)
         if previous is None:

@@ -60,7 +60,7 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
 
     @property
     def foreign_serial_number(self) -> str | None:
-        """The serial number of another meter, if that has logged all the records."""
+        """The serial number of another meter, if it has logged all the records."""
         return self.runner.foreign_serial_number
 
     async def async_start(self) -> None:
@@ -119,7 +119,7 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
 
     @callback
     def register_statistics(self) -> dict[str, Statistic]:
-        """Return the statistics of registers that exist now, by quantity."""
+        """Return the existing statistics of registers, by quantity."""
         return self.statistics.registers()
 
     async def async_diagnostics(self) -> dict[str, Any]:

@@ -21,12 +21,12 @@ may be missing, the energy is missing as well, and the next run finds the same h
 Until then only these hours may have a wrong change, or it would be kept for good.
 Therefore
 
-1. the shift of all later rows begins with the first hour that gets a cost; if that has
-   no row, one with a change of 0 is written before;
+1. the shift of all later rows begins with the first hour to get a cost; if it has no
+   row, one with a change of 0 is written before;
 2. the newest row is written first: after the shift, the sums after it are right already;
 3. the logger knows the energy after the last poll of the newest hour, but the cost
-   entity counts it in the next hour: the shift of the rows after it is less by that;
-4. a row that keeps its change is written together with the row before (`Plan.bound`).
+   entity counts it in the next hour: the shift of the rows after it is smaller;
+4. a row with an unchanged change is written together with the row before (`Plan.bound`).
    Long stretches of such rows are shifted instead: the hours between two of them make
    a plan of their own.
 """
@@ -81,14 +81,14 @@ def plan_costs(
     short_term: Row | None,
     *,
     is_newest: bool,
-    unseen: float = 0,
+    unpolled: float = 0,
 ) -> tuple[Plan, ...]:
-    """Return the plans that give hours their costs, in the order to carry them out.
+    """Return the plans to give hours their costs, in the order to carry them out.
 
     `stored` has the rows from the last one before the first of the hours on, at least
-    to the last of them. `is_newest` says that there are no later rows: then Home
-    Assistant continues from `short_term`, the newest short-term row. `unseen` is the
-    cost of energy in the newest hour that the cost entity will count in the next one.
+    to the last of them. `is_newest`: there are no later rows, so Home Assistant
+    continues from `short_term`, the newest short-term row. `unpolled` is the cost of
+    the newest hour's last seconds; the cost entity will count it in the next hour.
     """
     rows = {row.start: row for row in stored}
     plans: list[Plan] = []
@@ -96,7 +96,7 @@ def plan_costs(
         is_first = not plans
         is_last = is_newest and hours[-1] == max(rows, default=None)
         plans += _plans(
-            {start: costs[start] for start in hours}, rows, unseen if is_last else 0
+            {start: costs[start] for start in hours}, rows, unpolled if is_last else 0
         )
         if is_first and is_newest:
             anchor = _anchor(plans[-1], rows, short_term)
@@ -140,12 +140,14 @@ def _groups(hours: Sequence[int]) -> Iterator[list[int]]:
 
 
 def _plans(
-    costs: Mapping[int, float], rows: Mapping[int, Row], unseen: float
+    costs: Mapping[int, float], rows: Mapping[int, Row], unpolled: float
 ) -> Iterator[Plan]:
-    """Yield the plans that give a group of hours their costs."""
+    """Yield the plans to give a group of hours their costs."""
     first, last = min(costs), max(costs)
     counted = changes(rows)
-    shift = sum(cost - counted.get(start, 0) for start, cost in costs.items()) - unseen
+    shift = (
+        sum(cost - counted.get(start, 0) for start, cost in costs.items()) - unpolled
+    )
     before = max((start for start in rows if start < first), default=None)
     # Before its first row the cost is 0.
     row = Row(first, 0.0, 0.0) if before is None else rows[before]
@@ -172,9 +174,9 @@ def _plans(
 
 
 def _anchor(plan: Plan, rows: Mapping[int, Row], short_term: Row | None) -> Row | None:
-    """Return the short-term row from which Home Assistant must continue after a plan.
+    """Return the short-term row for Home Assistant to continue from after a plan.
 
-    None if there is one in the newest hour: that is shifted like all rows.
+    None if there is one in the newest hour: it is shifted like all rows.
     """
     after = carried_out(list(rows.values()), plan)
     newest = after[max(after)]

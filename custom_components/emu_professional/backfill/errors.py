@@ -5,8 +5,8 @@ from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from ..const import DOMAIN
 
 
-def refused(key: str, **placeholders: str) -> ServiceValidationError:
-    """Return the error of a run that can't begin now, or of wrong input."""
+def invalid(key: str, **placeholders: str) -> ServiceValidationError:
+    """Return the error of an invalid request, or of one at the wrong time."""
     return ServiceValidationError(
         translation_domain=DOMAIN,
         translation_key=key,
@@ -15,7 +15,7 @@ def refused(key: str, **placeholders: str) -> ServiceValidationError:
 
 
 def failed(key: str, **placeholders: str) -> HomeAssistantError:
-    """Return the error of a run that failed."""
+    """Return the error of a failed run."""
     return HomeAssistantError(
         translation_domain=DOMAIN,
         translation_key=key,

@@ -1,4 +1,4 @@
-"""Lets the costs of the energy dashboard follow the energy that a run writes."""
+"""Makes the costs of the energy dashboard follow the energy of a run."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from .recorder import (
     async_stored,
 )
 from .report import CostOutcome, Report, Window
-from .rows import Plan, Row, Unseen, carried_out, changed, changes, unseen_energy
+from .rows import Plan, Row, Unpolled, carried_out, changed, changes, unpolled_energy
 from .times import HOUR
 
 type FindSources = Callable[[], Awaitable[Mapping[str, Sequence[CostSource]]]]
@@ -28,10 +28,10 @@ type FindSources = Callable[[], Awaitable[Mapping[str, Sequence[CostSource]]]]
 
 @dataclass(frozen=True, slots=True)
 class EnergyChange:
-    """What a run changes in an energy statistic.
+    """The change of an energy statistic in a run.
 
-    `stored` are its rows, `plan` the change. `logged` has the hours that were read from
-    the logger, `outages` are the times without observation.
+    `stored` are its rows, `plan` the change. `logged` are the starts of the hours read
+    from the logger, `outages` the times without observation.
     """
 
     energy: Statistic
@@ -40,12 +40,11 @@ class EnergyChange:
     logged: Sequence[int]
     outages: Outages
 
-    def energies(self) -> tuple[dict[int, float], Unseen | None]:
-        """Return the energies of the hours to price, and the energy not seen yet.
+    def energies(self) -> tuple[dict[int, float], Unpolled | None]:
+        """Return the energies of the hours to price, and the energy not polled yet.
 
-        To price are the hours that the plan writes or corrects, and logged ones that
-        touch an outage. The hour in which an outage ends has the cost of all of it, or
-        none, even if its energy is right.
+        To price are all changed hours, and logged ones in an outage: the last hour of
+        an outage has the cost of all of it, or none, even if its energy is right.
         """
         rows, plan = self.stored.rows, self.plan
         hours = set(changed(rows, plan))
@@ -53,8 +52,8 @@ class EnergyChange:
             at for at in self.logged if self.outages.seconds_within(at, at + HOUR)
         )
         counted = changes(carried_out(rows, plan))
-        unseen = unseen_energy(rows, plan) if self.stored.is_newest else None
-        return {at: counted[at] for at in hours if at in counted}, unseen
+        unpolled = unpolled_energy(rows, plan) if self.stored.is_newest else None
+        return {at: counted[at] for at in hours if at in counted}, unpolled
 
 
 class CostFollower:
@@ -91,14 +90,15 @@ class CostFollower:
         found = await self._find_sources()
         if not (sources := found.get(energy.statistic_id)):
             return
-        energies, unseen = await self._hass.async_add_executor_job(change.energies)
+        energies, unpolled = await self._hass.async_add_executor_job(change.energies)
         for source in sources:
             began = await async_began(self._hass, source.statistic)
             if began is None:
+                # Home Assistant has not compiled any of it yet: there is nothing to continue.
                 continue
             since = {at: counts for at, counts in energies.items() if at >= began}
             try:
-                await self.async_price(energy, since, source, counted_until, unseen)
+                await self.async_price(energy, since, source, counted_until, unpolled)
             except UnitNotConvertible as err:
                 # Home Assistant itself reports to the owner that the currency changed.
                 LOGGER.debug("%s", err)
@@ -108,9 +108,9 @@ class CostFollower:
     async def async_fill(
         self, energy: Statistic, source: CostSource, window: Window
     ) -> None:
-        """Give all hours of a window that have energy their costs.
+        """Give all hours of a window with energy their costs.
 
-        Raises what `async_price` raises.
+        Raises the errors of `async_price`.
         """
         since, until = window.since, window.until
         stored = await async_stored(self._hass, energy, since, until, register=None)
@@ -128,28 +128,30 @@ class CostFollower:
         energies: Mapping[int, float],
         source: CostSource,
         counted_until: float = inf,
-        unseen: Unseen | None = None,
+        unpolled: Unpolled | None = None,
     ) -> None:
         """Give hours their costs; energies are in the last digit of their quantity.
 
-        The cost entity will count `unseen` by itself, although an hour has its cost.
-        Raises UnitNotConvertible for a cost in another currency, and what
-        `async_follow` raises.
+        The cost entity will count `unpolled` by itself, although an hour has its cost.
+        Raises UnitNotConvertible for a cost in another currency, and the errors
+        of `async_follow`.
         """
         if not energies:
             return
         hass, statistic = self._hass, source.statistic
         since, until = min(energies), max(energies) + HOUR
         stored = await async_stored(hass, statistic, since, until, register=None)
-        hours = {*energies, unseen.start} if unseen else {*energies}
+        hours = {*energies, unpolled.start} if unpolled else {*energies}
         prices = await async_prices(hass, source.price, hours)
         costs = hourly_costs(energies, prices, energy.decimals)
-        again = hourly_costs(dict([unseen]) if unseen else {}, prices, energy.decimals)
+        again = hourly_costs(
+            dict([unpolled]) if unpolled else {}, prices, energy.decimals
+        )
         plans = await hass.async_add_executor_job(
             lambda: plan_costs(
                 *(costs, stored.rows, stored.short_term),
                 is_newest=stored.is_newest,
-                unseen=sum(again.values()),
+                unpolled=sum(again.values()),
             )
         )
         outcome = self._outcome(statistic)
@@ -163,6 +165,7 @@ class CostFollower:
             self._report.failed[statistic.statistic_id] = err
             self._report.unpriced.add(energy.statistic_id)
             now = await async_stored(hass, statistic, since, until, register=None)
+            # If no cost was written at all, the energy need not wait for it.
             if _counts(now.rows) != _counts(stored.rows):
                 raise
 

@@ -30,11 +30,11 @@ from .targets import Target
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """The statistics that a run fills, and what Home Assistant knows of them.
+    """The statistics to fill, and their outages.
 
     `statistic_of` returns the statistic of a quantity, or None if it has none now.
-    `find_costs` returns the cost entities of the energy dashboard. `outages` are the
-    times in which Home Assistant did not observe the meter.
+    `find_costs` returns the cost entities of the energy dashboard. During `outages`
+    Home Assistant did not observe the meter.
     """
 
     statistic_of: Callable[[Target], Statistic | None]
@@ -45,7 +45,7 @@ class Destination:
 class PartFollower:
     """Makes statistics follow the logger, part by part, and counts in the report.
 
-    A statistic that can't be filled is reported and stops no other.
+    The error of one statistic is reported, and stops no other.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class PartFollower:
         """
         for hour in part.hours:
             self._report.status |= hour.status
-        # Registers come first, and tell of which hours the means are wrong as well.
+        # Registers come first: the means of their wrong hours are wrong as well.
         wrong: set[int] = set()
         for number, target in enumerate(self._targets):
             on_share(number / len(self._targets))
@@ -114,7 +114,7 @@ class PartFollower:
     async def _async_follow_register(
         self, part: Part, target: Target, statistic: Statistic
     ) -> frozenset[int]:
-        """Make a register's statistic follow, and return the hours that were wrong."""
+        """Make a register's statistic follow, and return its wrong hours."""
         stored, plan = await self._async_plan(part, target, statistic)
         counted_until = self._counted_until(part, statistic, plan)
         logged = [hour.start for hour in part.complete]
@@ -145,7 +145,7 @@ class PartFollower:
     def _counted_until(self, part: Part, statistic: Statistic, plan: Plan) -> float:
         """Return until when the hours of a plan are counted in the report.
 
-        Rows after the window are counted once, with the first part that has any effect.
+        Rows after the window are counted once, with the first part of any effect.
         """
         is_counted = statistic.statistic_id in self._counted
         if part.hours or plan.rows or plan.shift_from is not None:
@@ -162,6 +162,7 @@ class PartFollower:
         )
         profile = part.profile(target, rebuild=self._rebuild)
         if part.previous is None:
+            # To judge whether the rows before the logger are of the same meter.
             rise = await async_last_rise(self._hass, statistic, part.since)
             profile = replace(profile, last_rise=rise)
         state = self._hass.states.get(statistic.statistic_id)

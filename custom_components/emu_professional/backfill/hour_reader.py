@@ -26,7 +26,7 @@ restarts at its end is recognized only some records later."""
 class MeterLogger:
     """The data logger of a meter.
 
-    `latest` is the latest stamp that can be right, in seconds since 1970-01-01 UTC.
+    `latest` is the latest plausible stamp, in seconds since 1970-01-01 UTC.
     """
 
     client: MeterClient
@@ -44,7 +44,7 @@ class HourReader:
     def __init__(
         self, hass: HomeAssistant, logger: MeterLogger, report: Report
     ) -> None:
-        """Initialize a reader that has read nothing."""
+        """Initialize a reader at the newest record."""
         self._hass = hass
         self._logger = logger
         self._report = report
@@ -94,14 +94,16 @@ class HourReader:
         async for page in self._pages.pages(first, counted_from - 1, end):
             hours += await self._async_fold(folding, page)
             self._count(page)
-        refused = folding.filter.refused.copy()
+        rejected = folding.filter.refused.copy()
         # These were counted with a newer part, and overlap with this one.
         again = max(first, counted_from)
         async for page in self._pages.pages(again, newest.index, end):
             hours += await self._async_fold(folding, page)
         hours += folding.close()
+        # The filter rejects its last records only when it is closed. In an older part these
+        # were reported with the newer one.
         is_newest = counted_from > newest.index
-        self._report.refused += folding.filter.refused if is_newest else refused
+        self._report.refused += folding.filter.refused if is_newest else rejected
         self._counted_from = min(first, counted_from)
         return LoggedHours(
             sorted(hours, key=lambda hour: hour.start),

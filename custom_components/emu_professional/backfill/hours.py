@@ -3,7 +3,7 @@
 Pure: no I/O, no clock. All times are seconds since 1970-01-01 UTC.
 
 The stamp of a record marks the end of its interval. (The chapter "Read-Out Data Logger"
-leaves that open; in any case the registers are a snapshot at the stamp.) So the last
+does not say so; in any case the registers are a snapshot at the stamp.) So the last
 record of an hour usually ends with the hour, and has its registers:
 
     records      | 08:15 | 08:30 | 08:45 | 09:00 | 09:15 ...
@@ -27,7 +27,7 @@ _UNEVEN: Final = int(LoggerStatus.POWER_FAILURE | LoggerStatus.TIME_CHANGED)
 
 
 class Piece(NamedTuple):
-    """The part of a record's interval that lies in one hour.
+    """The part of a record's interval within one hour.
 
     `values` are the measurements, in the order of the columns, without registers.
     """
@@ -41,11 +41,11 @@ class Piece(NamedTuple):
 class Hour:
     """One hour of the load profile.
 
-    `registers` are those of its last record, with the stamp `known`. If that is the end
-    of the hour, they are exact for its border. `means` are weighted with time, `minima`
+    `registers` are those of its last record, with the stamp `known`. If `known` is the
+    end of the hour, they are exact. `means` are weighted with time, `minima`
     and `maxima` those of the records; all in the last digit of their columns. `status`
-    has the status bits of all records. `lift` is the total that each register has lost
-    by restarts from the first hour on until `known`. `pieces` are those of the records,
+    has the status bits of all records. `lift` is the total loss of each register by
+    restarts, from the first hour on until `known`. `pieces` are those of the records,
     in the order of logging, if they are kept.
     """
 
@@ -61,12 +61,12 @@ class Hour:
 
     @property
     def end(self) -> int:
-        """The time at which it ends."""
+        """The time of its end."""
         return self.start + HOUR
 
 
 class _OpenHour:
-    """An hour that may still get records."""
+    """An hour with records still to come."""
 
     __slots__ = ("ends", "known", "lift", "registers", "seconds", "status", "values")
 
@@ -131,7 +131,7 @@ class Folding:
         self._interval = _USUAL_INTERVAL
 
     def feed(self, records: Iterable[Record]) -> Iterator[Hour]:
-        """Yield the hours that get no more records."""
+        """Yield the hours without any more records to come."""
         for record in records:
             for believed in self.filter.feed(record):
                 yield from self._fold(believed)
@@ -157,6 +157,7 @@ class Folding:
         last.known = record.at
         last.status |= record.status
         self._before = record
+        # No record comes for older hours, however the clock is set.
         if len(self._open) > REACH // HOUR:
             yield from self._closed(
                 [start for start in self._open if start < record.at - REACH]
@@ -190,6 +191,7 @@ class Folding:
         if passed <= 0:
             return min(self._interval, record.at - _hour_that_ends_with(record.at))
         is_next = record.index == self._before.index + 1
+        # After a gap the interval is unknown: the last known one is the best guess.
         if is_next and passed <= HOUR and not record.status & _UNEVEN:
             self._interval = passed
         return min(self._interval, passed)

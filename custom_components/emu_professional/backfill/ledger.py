@@ -1,4 +1,4 @@
-"""Which statistics of a meter are settled, and until when.
+"""The ledger of a meter: until when each statistic is settled.
 
 Pure: no I/O, no clock. Times are seconds since 1970-01-01 UTC by Home Assistant's
 clock.
@@ -39,8 +39,8 @@ class Seal(NamedTuple):
     """The seal of the hourly rows of a month, in last digits of their quantity.
 
     `total` is the sum of their states or means. `lowest` and `highest` are those of the
-    difference between sum and state, 0 for a measurement. Rows that are deleted, changed
-    or shifted have another seal.
+    difference between sum and state, 0 for a measurement. Deleted, changed or shifted
+    rows have another seal.
     """
 
     rows: int
@@ -59,7 +59,7 @@ class Seal(NamedTuple):
 class Ledger:
     """The settled statistics of one meter, by the key of their quantity.
 
-    `settled` is the time until which each statistic follows the logger.
+    Until its time in `settled`, each statistic follows the logger.
     """
 
     def __init__(self) -> None:
@@ -101,17 +101,16 @@ class Ledger:
         self.outages += outages
 
     def settle(self, keys: Iterable[str], until: int) -> None:
-        """Note the time until which statistics follow the logger."""
+        """Note until when statistics follow the logger."""
         for key in keys:
             self.settled[key] = max(self.settled.get(key, 0), until)
 
     def prune(self, active: Collection[str], now: int) -> None:
-        """Drop settled outages, and merge those that overlap.
+        """Drop settled outages, and merge overlapping ones.
 
         `active` are the keys of the quantities with a statistic now: others may never
         be settled further. Times in the future are cut: Home Assistant's clock may have
-        been ahead. If there are very many outages, those that nearly touch are merged
-        as well.
+        been ahead. Of very many outages, nearby ones are merged as well.
         """
         self.settled = {key: min(at, now) for key, at in self.settled.items()}
         settled = min((self.settled.get(key, 0) for key in active), default=now)
@@ -137,7 +136,7 @@ class Ledger:
     def seal(
         self, key: str, seals: Mapping[int, Seal], since: int = 0, until: int = 1 << 40
     ) -> None:
-        """Replace the seals of the months that overlap with a time."""
+        """Replace the seals of all months around a time."""
         own = self.seals.setdefault(key, {})
         for bucket in own.keys() | seals.keys():
             if not since < (bucket + 1) * SEALED or not bucket * SEALED < until:
@@ -163,6 +162,7 @@ class Ledger:
         if not buckets:
             return
         begin = buckets[0]
+        # Months in a row are one time, and so one run.
         for bucket, following in pairwise([*buckets, buckets[-1] + 2]):
             if following != bucket + 1:
                 yield begin * SEALED, (bucket + 1) * SEALED
@@ -178,6 +178,7 @@ class Ledger:
         """
         times = list(self.broken(key, stored, since))
         settled = self.settled.get(key, 0)
+        # The last broken month continues into the open time: one run does both.
         if times and times[-1][1] >= settled:
             settled = min(times.pop()[0], settled)
         return [*times, (settled, end)]

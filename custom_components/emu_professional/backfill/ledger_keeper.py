@@ -23,7 +23,7 @@ _STORE_DELAY = 60
 
 
 class LedgerKeeper:
-    """Keeps what is settled of one meter's statistics.
+    """Keeps the ledger of one meter's statistics.
 
     The ledger spares reading the logger again. It proves nothing about the rows, so
     they are compared with their seals before it is trusted.
@@ -46,7 +46,7 @@ class LedgerKeeper:
         return self.ledger.is_open(self._statistics.existing().keys())
 
     async def async_start(self) -> None:
-        """Load the ledger, and raise the issues that were not confirmed."""
+        """Load the ledger, and raise the issues without confirmation."""
         await self.lost_hours.async_start()
         if (stored := await self._store.async_load()) is not None:
             self.ledger = Ledger.from_dict(stored)
@@ -68,9 +68,9 @@ class LedgerKeeper:
         self._prune_and_save()
 
     def open_months(self, targets: Sequence[Target]) -> int:
-        """Return the begin of the oldest month that is not settled to its end.
+        """Return the begin of the oldest month not settled to its end.
 
-        Its seal changes with every hour that is settled, so it is always verified.
+        Its seal changes with every settled hour, so it is always verified.
         """
         settled = self.ledger.settled
         times = [settled[t.key] for t in targets if t.key in settled]
@@ -79,7 +79,7 @@ class LedgerKeeper:
     async def async_unsettled(
         self, targets: Sequence[Target], verified_since: int
     ) -> list[Request]:
-        """Return what must be compared with the logger, newest first.
+        """Return requests for all hours to compare with the logger, newest first.
 
         The rows of the months from `verified_since` on are compared with their seals.
         """
@@ -102,21 +102,22 @@ class LedgerKeeper:
     async def async_seal(
         self, targets: Sequence[Target], since: int, until: int = EVERYTHING.until
     ) -> None:
-        """Seal the rows as they are now, in all months that overlap with a time."""
+        """Seal the rows as they are now, in all months around a time."""
         for key, seals in (await self._async_seals(targets, since)).items():
             self.ledger.seal(key, seals, since, until)
 
     async def async_settle(
         self, request: Request, report: Report, *, is_verified: bool
     ) -> None:
-        """Note that the statistics of a run follow the logger now.
+        """Settle the statistics of a run.
 
-        `is_verified` says that the rows around the window were compared with their
-        seals before. Only then a month is sealed of which the window is just a part.
+        `is_verified`: the rows around the window were compared with their seals before.
+        Only then a month with just a part in the window gets a new seal.
         """
         if report.until is None:
             return
         window = request.window
+        # Hours with a failed cost must be found again, so their energy is not settled.
         unsettled = report.failed.keys() | report.unpriced
         done = [
             target
@@ -138,7 +139,7 @@ class LedgerKeeper:
     async def _async_is_another(self, target: Target, statistic: Statistic) -> bool:
         """Return whether a statistic was settled before there were seals, and replaced.
 
-        Without seals, rows that are gone are the only sign of that.
+        Without seals, missing rows are the only sign.
         """
         settled = self.ledger.settled.get(target.key, 0)
         if not settled or target.key in self.ledger.seals:
@@ -193,7 +194,7 @@ def _months_around(window: Window) -> Window:
 
 
 def _months_within(window: Window) -> Window:
-    """Return the months that lie in a window as a whole."""
+    """Return the whole months within a window."""
     first = -(-window.since // SEALED) * SEALED
     return Window(first, window.until // SEALED * SEALED)
 

@@ -18,8 +18,8 @@ TOTAL_ROUNDING: Final = 1.5
 class Reading(NamedTuple):
     """The last logged register of an hour.
 
-    `is_exact` says that it was logged at the end of the hour. `lift` is the total that
-    the register has lost by restarts until then: another module or meter, a rollover.
+    `is_exact`: it was logged at the end of the hour. `lift` is the total loss of the
+    register by restarts until then: another module or meter, a rollover.
     """
 
     register: float
@@ -39,9 +39,9 @@ class LoadProfile:
     `hours` has the readings by the start of their hour, in order. Those from `since` to
     `until` are in the window; later ones show how the register continues. `initial` is
     the last reading before the window, or None if the logger begins in it. A state and
-    a reading are the same if they differ by no more than `rounding`. Since the row that
-    starts at `last_rise`, the stored state may have risen to the one of the last row
-    before the window; None if there is no such row.
+    a reading are the same if they differ by no more than `rounding`. `last_rise` is the
+    start of the last stored row before the window with another state than the newest
+    one there: 0 if there is none, None without any row.
     """
 
     since: int

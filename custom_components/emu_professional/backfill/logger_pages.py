@@ -24,9 +24,9 @@ class LoggerReader(TablePages[Record]):
         """The oldest record, known as soon as a search has found nothing before it."""
 
     async def first_after(self, at: int, newest: Record) -> int:
-        """Return the index of the first record that ends after a time.
+        """Return the index of the first record with a stamp after a time.
 
-        If all end before, it is the index after the newest one.
+        Without such a record, it is the index after the newest one.
         """
         if newest.at <= at:
             return newest.index + 1
@@ -58,6 +58,7 @@ class LoggerReader(TablePages[Record]):
         found = next((record for record in records if record.index >= index), None)
         if found is None:
             found = await self._after_hole(index, last)
+        # Perhaps nothing is older: then no later guess before it needs a request.
         if found and found.index > index and self._oldest is None:
             await self._look_below(index, found)
         return found

@@ -8,7 +8,7 @@ How it works
 Home Assistant observes a measurement every few seconds and compiles a row for every
 period of five minutes, and a row for every hour from those. The logger has one value
 for every interval of usually 15 minutes. For an outage Home Assistant has no rows, or
-flat ones, which its catch-up has made of the last value before:
+flat ones: its catch-up repeats the last value before:
 
     records     |     R1      |     R2      |     R3      |     R4      |
     periods     | o | o | o | o | p | m | m | m | m | p | o | o |
@@ -71,7 +71,7 @@ class StoredMeans:
     """The stored rows of a measurement's statistic, by their start, and its unit.
 
     `periods` are its five-minute rows, stored since `periods_since` (None: there are
-    none). Rows that end after `compiled` must not be written: the recorder is still to
+    none). Later rows than `compiled` must not be written: the recorder is still to
     compile them.
     """
 
@@ -92,7 +92,7 @@ class MeansPlan:
 
 @dataclass(frozen=True, slots=True)
 class MeanProfile:
-    """What the logger knows of a measurement around a window.
+    """The logged hours of a measurement around a window.
 
     `column` is the position of the measurement in the means of its `hours`. Of hours
     from `until` on only periods are filled: they are not over, or not logged to their
@@ -109,7 +109,7 @@ class Unobserved:
     """When Home Assistant did not observe the meter.
 
     `outages` are the noted ones. `wrong` has the starts of hours with the wrong energy
-    in the statistics of registers, so that an outage must have been missed.
+    in the statistics of registers: nobody noted their outage.
     """
 
     outages: Outages
@@ -123,7 +123,7 @@ def plan_means(
     *,
     rebuild: bool = False,
 ) -> MeansPlan:
-    """Return the rows that complete a measurement's statistic.
+    """Return the rows to complete a measurement's statistic.
 
     In rebuild mode the mean of every hour follows the logger.
     """
@@ -149,8 +149,8 @@ def plan_means(
 class _Period(NamedTuple):
     """A period of an hour as it will be, `row` None if there is no data at all.
 
-    A row counts for its whole period, even if only a part of that was logged. Home
-    Assistant counts its own rows like that, and these as soon as they are stored.
+    A row counts for its whole period, even if only a part of it was logged. Home
+    Assistant counts its own rows like this, and ours as soon as they are stored.
     """
 
     row: Mean | None
@@ -264,7 +264,7 @@ def _hour_alone(logged: Mean, row: Mean | None, is_replaced: bool) -> Mean:
 
 
 def _unexplained(row: Mean | None, periods: Mapping[int, Mean]) -> Iterator[Mean]:
-    """Yield the row of an hour with each extreme that no stored period explains.
+    """Yield the row of an hour with each extreme missing in its stored periods.
 
     Such an extreme was observed in a period without a row by now.
     """

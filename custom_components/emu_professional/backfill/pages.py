@@ -9,7 +9,7 @@ may contain less than was requested, so reading continues after its last record:
     answered   | 100 ....... 163 |
     next                       | 164 ................ 263 |
 
-An empty answer that may have been cut off is requested again. Where it is really empty,
+An empty answer, perhaps cut off, is requested again. Where it is really empty,
 bisecting finds the first record after the hole, however many indices were skipped.
 """
 
@@ -63,8 +63,8 @@ type _Ask[R: Record | LogbookRecord] = Callable[
 class TablePages[R: Record | LogbookRecord]:
     """Reads a table of one meter, page by page.
 
-    The pause after each page is nearly as long as the page took, at most 1 s, so that
-    the owner's browser gets through. Raises the errors of the client, but a lost
+    The pause after each page is nearly as long as the page took, at most 1 s: thus
+    the browser of the owner gets through. Raises the errors of the client, but a lost
     connection only after several attempts.
     """
 
@@ -75,7 +75,7 @@ class TablePages[R: Record | LogbookRecord]:
         ask: _Ask[R],
         priority: Priority,
     ) -> None:
-        """Initialize with the pace that the client has learned."""
+        """Initialize with the pace of the client."""
         self._pace = client.pace
         self._ask_newest = newest
         self._ask = ask
@@ -121,6 +121,7 @@ class TablePages[R: Record | LogbookRecord]:
                 pause = page.timing.whole * _PAUSE if page.timing else 0
                 await asyncio.sleep(min(pause, _LONGEST_PAUSE))
             page, following = followed(page, first)
+            # Nothing came, although the index is not after the newest one: a hole.
             if following == first:
                 record = await self._next(first, last)
                 first = last + 1 if record is None else record.index
@@ -135,6 +136,7 @@ class TablePages[R: Record | LogbookRecord]:
             size = _count_until(until, page.records)
             if (page_latest := self._latest(page.records)) is None:
                 continue
+            # Reading them would cost time, and the record filter would reject them all.
             if latest is not None and page_latest < latest - _REACH:
                 first = await self._after_past(first, last, latest - _REACH)
                 if first > following:
@@ -152,6 +154,7 @@ class TablePages[R: Record | LogbookRecord]:
     async def _newest_page(self, count: int) -> Page[R]:
         ask = partial(self._ask_newest, count, self._priority)
         page = await self._patiently(ask)
+        # An empty table must be sure: it means that the meter has logged nothing.
         if _is_doubtful(page):
             page = await self._patiently(ask)
         if page.timing:
@@ -159,7 +162,7 @@ class TablePages[R: Record | LogbookRecord]:
         return page
 
     async def _page(self, first: int, last: int) -> Page[R]:
-        """Return the page of an answer; one that may have been cut is requested again."""
+        """Return the page of an answer; a doubtful one is requested again."""
         page = await self._timed(first, last)
         if _is_doubtful(page):
             page = await self._timed(first, last)
@@ -167,6 +170,7 @@ class TablePages[R: Record | LogbookRecord]:
                 # Cut off twice in its first line: a third request would be, too.
                 page = Page((), (RejectedLine(f"{first}", CUT_OFF),), whole=False)
         self._keep(page.records[:_EDGE])
+        # The answer is whole, so the indices before its first record have none.
         if page.records and not page.refusals and len(page.records) < MOST_RECORDS:
             if (begin := page.records[0].index) > first:
                 self._holes.append(range(first, begin))
@@ -181,6 +185,7 @@ class TablePages[R: Record | LogbookRecord]:
                 lambda: self._ask(first, last, self._priority), last - first + 1
             )
         except MeterUnreadable as err:
+            # Damaged lines are a page as well; any other document is not.
             if not err.is_table:
                 raise
             page = err.page
@@ -212,9 +217,8 @@ class TablePages[R: Record | LogbookRecord]:
     async def _after_hole(self, absent: int, last: int) -> R | None:
         """Return the first record after an index without one, or None.
 
-        By bisecting: an index that jumps by billions costs some thirty requests. The
-        meter may answer a range that begins in the hole with nothing, although it has
-        a part of it.
+        By bisecting: a jump by billions costs some thirty requests. If a range begins
+        in the hole, the meter may answer with nothing, although it has a part of it.
         """
         if last == absent or not (records := await self._kept_span(last, last)):
             return None
@@ -227,6 +231,8 @@ class TablePages[R: Record | LogbookRecord]:
                 absent = middle
                 continue
             found = records[0]
+            # The records begin inside of the span, and the answer was not cut to its maximum:
+            # this is the first record after the hole.
             if found.index > middle and len(records) < MOST_RECORDS:
                 break
         self._holes.append(range(begin, found.index))
@@ -241,10 +247,9 @@ class TablePages[R: Record | LogbookRecord]:
         return page.records
 
     async def _after_past(self, first: int, last: int, at: int) -> int:
-        """Return the index of the first record that ends after a time again.
+        """Return the index of the first record with a stamp after a time again.
 
-        After a failure of the clock, which then begins in 1970, its wrong stamps are
-        skipped.
+        A clock that has failed begins in 1970: its wrong stamps are skipped.
         """
         while first <= last:
             middle = (first + last) // 2
@@ -264,6 +269,7 @@ class TablePages[R: Record | LogbookRecord]:
     def _keep(self, records: Iterable[R]) -> None:
         for record in records:
             self._kept[record.index] = record
+        # Dropped are those kept first: a search has long passed them.
         while len(self._kept) > _KEPT:
             del self._kept[next(iter(self._kept))]
 

@@ -2,8 +2,8 @@
 
 Pure: no I/O, no clock. Times are seconds since 1970-01-01 UTC.
 
-A part needs the registers at its begin. So its border lies at the end of an hour with
-a record at that end, as near to the planned place as there is one:
+A part needs the registers at its begin. So its border lies where a record was
+logged at the end of an hour, as near to the planned place as possible:
 
     logged hours      ... | 08  | 09  | 10  | 11  | 12  | 13 ...
     record at the end       yes   yes   no    no    yes
@@ -26,11 +26,11 @@ _SEARCH: Final = 24 * HOUR
 
 @dataclass(frozen=True, slots=True)
 class LoggedHours:
-    """The hours that were read around a part, in order.
+    """The hours around a part, in order.
 
-    `undecided_since` is the stamp of the first record that only later records can
-    confirm, `clock_set_at` that of the first one after the clock was set for the first
-    time; None if there is no such record.
+    `undecided_since` is the stamp of the first record in need of later ones to confirm
+    it, `clock_set_at` the one of the first after the clock was set for the first time;
+    None without such a record.
     """
 
     hours: Sequence[Hour]
@@ -44,7 +44,7 @@ class Part:
 
     `hours` are the logged ones from `since` to `until`, `later` those after it.
     `previous` is the last logged hour before the part, or None if the logger begins in
-    it. `is_oldest` says that no older part follows.
+    it. `is_oldest`: no older part follows.
     """
 
     since: int
@@ -82,7 +82,7 @@ class Part:
 def cut_part(
     logged: LoggedHours, planned: int, until: int, *, is_oldest: bool
 ) -> Part | None:
-    """Return a part that begins where it is planned or near.
+    """Return a part with its begin at the planned time or near.
 
     None if no register is known there: the logger must be read from earlier on.
     """
@@ -96,6 +96,7 @@ def cut_part(
         return None
     earlier = [hour for hour in hours if hour.start < border]
     inside = [hour for hour in hours if border <= hour.start < until]
+    # The logger begins in this part: there is nothing to fill before its first hour.
     if not earlier:
         border = inside[0].start if inside else until
     return Part(

@@ -31,7 +31,7 @@ Home Assistant's cost entity, and its prices."""
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """A fixed price per kWh, or the entity that shows it."""
+    """A fixed price per kWh, or an entity with the price."""
 
     number: float | None = None
     entity_id: str | None = None
@@ -39,9 +39,9 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class CostSource:
-    """A cost entity that Home Assistant has made for an energy statistic.
+    """Home Assistant's cost entity of an energy statistic.
 
-    `is_compensation` says that the energy is exported.
+    `is_compensation`: the energy is exported.
     """
 
     statistic: Statistic
@@ -52,7 +52,7 @@ class CostSource:
 async def async_cost_sources(hass: HomeAssistant) -> dict[str, list[CostSource]]:
     """Return the cost entities of the energy dashboard, by the statistic of the energy.
 
-    Only cost entities that exist, are enabled and recorded.
+    Only existing ones, enabled and recorded.
     """
     if _ENERGY not in hass.config.components:
         return {}

@@ -1,11 +1,11 @@
-"""What the sensors of the back-fill show."""
+"""The state and progress of the back-fill, for its sensors."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class BackfillState(StrEnum):
-    """What the back-fill does, or how the last run ended."""
+    """The state of the current or the last run."""
 
     IDLE = "idle"
     RUNNING = "running"

@@ -8,7 +8,7 @@ A register only rises. If a record is lower than the one before it, there are th
 reasons: it is damaged, the ones before it are, or the register has restarted (another
 module or meter, a rollover). The next records decide, so a few of them wait:
 
-    passed on | recent (accepted)      | lower (undecided)
+    passed on | waiting (accepted)     | lower (undecided)
     ... 1000  | 1010   9999            |                   <- 1020: 9999 was damaged
     ... 1000  | 1010   1020   1030     | 7                 <- 1040: 7 was damaged
     ... 1000  | 1010   1020   1030     | 7     17          <- 27: the register restarted
@@ -32,7 +32,7 @@ REACH: Final = 26 * HOUR
 EARLIEST: Final = 1_420_070_400
 """2015-01-01: an earlier time is of a clock that was never set."""
 
-_RECENT: Final = 3
+_WAITING: Final = 3
 _CONFIRMED: Final = 3
 """So many records of a lower register are a restart, not damage."""
 
@@ -52,7 +52,7 @@ def clock_offset(newest: Sequence[Record], now: int) -> int | None:
 
     `newest` are the last records of the logger, in order. If the last one is not older
     than an interval, the clock is right. None if the records don't show it: with
-    intervals of an hour, a clock one hour late looks just like one that is right.
+    intervals of an hour, a clock one hour late looks just like a right one.
     """
     if not newest:
         return 0
@@ -64,7 +64,7 @@ def clock_offset(newest: Sequence[Record], now: int) -> int | None:
 
 
 class Believed(NamedTuple):
-    """A plausible record, and the total that each register has lost by restarts."""
+    """A plausible record, and the total loss of each register by restarts."""
 
     record: Record
     lift: tuple[int, ...]
@@ -74,7 +74,7 @@ class RecordFilter:
     """Passes on the plausible records of one meter, in the order of their index.
 
     `refused` counts all others by reason. After `close`, `undecided_since` is the stamp
-    of the first record that needs later ones: a register may have restarted, or one of
+    of the first record in need of later ones: a register may have restarted, or one of
     two stamps is wrong. `clock_set_at` is the stamp of the first record after the clock
     was set for the first time: all records before it have wrong stamps.
     """
@@ -87,14 +87,14 @@ class RecordFilter:
         self._serial_number = normalized(serial_number)
         self._latest = latest
         self._passed: Record | None = None
-        self._recent: deque[Record] = deque()
+        self._waiting: deque[Record] = deque()
         self._lower: list[Record] = []
         self._lift: tuple[int, ...] = (0,) * REGISTERS
 
     def feed(self, record: Record) -> Iterator[Believed]:
-        """Yield the records that another one has made plausible."""
-        recent = self._recent
-        before = self._lower[-1] if self._lower else recent[-1] if recent else None
+        """Take a record, and yield the ones it has made plausible."""
+        waiting = self._waiting
+        before = self._lower[-1] if self._lower else waiting[-1] if waiting else None
         before = before or self._passed
         if reason := self._reason_against(record, before):
             self.refused[reason] += 1
@@ -103,22 +103,24 @@ class RecordFilter:
             self._look_at_clock(before, record)
         if self._lower:
             yield from self._decide(record)
-        elif recent and _falls(recent[-1], record):
+        elif waiting and _falls(waiting[-1], record):
             self._refuse_or_wait(record)
         else:
             self._drop_out_of_order(record)
-            recent.append(record)
-        while len(recent) > _RECENT:
+            waiting.append(record)
+        while len(waiting) > _WAITING:
             yield self._pass_on()
 
     def close(self) -> Iterator[Believed]:
-        """Yield the waiting records, without those that may be of a restart."""
-        newest = [*self._recent][-2:]
+        """Yield the waiting records, without those of a possible restart."""
+        newest = [*self._waiting][-2:]
+        # The newest records of a logger may be the first ones after a restart: a later run
+        # decides.
         if self._lower:
             self.undecided_since = self._lower[0].at
         elif len(newest) > 1 and _runs_back(*newest):
             self.undecided_since = newest[1].at
-        while self._recent:
+        while self._waiting:
             yield self._pass_on()
         self.refused["register runs backwards"] += len(self._lower)
         self.refused += Counter()
@@ -152,40 +154,46 @@ class RecordFilter:
     def _drop_out_of_order(self, record: Record) -> None:
         """Drop one of the two last records if the later one has the earlier stamp.
 
-        Dropped is the one that does not lie between its neighbours in time; if both do,
-        the one that makes the steps of time less even.
+        Dropped is the one outside of its neighbours in time; if both lie between them,
+        the one with less even steps of time.
         """
-        recent = self._recent
-        before = recent[-3] if len(recent) > 2 else self._passed
-        if len(recent) < 2 or before is None or not _runs_back(recent[-2], recent[-1]):
+        waiting = self._waiting
+        before = waiting[-3] if len(waiting) > 2 else self._passed
+        if (
+            len(waiting) < 2
+            or before is None
+            or not _runs_back(waiting[-2], waiting[-1])
+        ):
             return
-        higher, lower = recent[-2], recent[-1]
+        higher, lower = waiting[-2], waiting[-1]
         right = [one for one in (lower, higher) if before.at <= one.at <= record.at]
         if not right:
             return
         kept = min(right, key=lambda one: _unevenness(before, one, record))
-        recent.remove(higher if kept is lower else lower)
+        waiting.remove(higher if kept is lower else lower)
         self.refused["time stamp out of order"] += 1
 
     def _refuse_or_wait(self, record: Record) -> None:
         """Let a record lower than the last one wait, or drop the last one."""
-        before = self._recent[-2] if len(self._recent) > 1 else self._passed
+        before = self._waiting[-2] if len(self._waiting) > 1 else self._passed
         if before is not None and _falls(before, record):
             self._lower.append(record)
             return
         # It fits the record before the last one: that one was too high.
-        self._recent.pop()
-        self._recent.append(record)
+        self._waiting.pop()
+        self._waiting.append(record)
         self.refused["register runs ahead"] += 1
 
     def _decide(self, record: Record) -> Iterator[Believed]:
-        """Yield records if the next one decides about a register that became lower."""
+        """Yield records if the next one decides about a lower register."""
         lower = self._lower
-        if not _falls(self._recent[-1], record):
+        # The register is where it was before the lower records: these were damaged.
+        if not _falls(self._waiting[-1], record):
             self.refused["register runs backwards"] += len(lower)
             lower.clear()
-            self._recent.append(record)
+            self._waiting.append(record)
             return
+        # Lower still: the one before was damaged, or the register restarted only now.
         if _falls(lower[-1], record):
             self.refused["register runs backwards"] += len(lower)
             lower[:] = [record]
@@ -193,27 +201,28 @@ class RecordFilter:
         lower.append(record)
         if len(lower) < _CONFIRMED:
             return
+        # If the lower records continue an older one, those in between were too high.
         if not self._drop_too_high(lower[0]):
-            last = self._recent[-1]
-            while self._recent:
+            last = self._waiting[-1]
+            while self._waiting:
                 yield self._pass_on()
             self._lift = _lifted(self._lift, last, lower[0])
-        self._recent.extend(lower)
+        self._waiting.extend(lower)
         lower.clear()
 
     def _drop_too_high(self, record: Record) -> bool:
         """Drop the records before if they were too high; return whether they were."""
-        known = [self._passed, *self._recent] if self._passed else [*self._recent]
+        known = [self._passed, *self._waiting] if self._passed else [*self._waiting]
         right = [r for r in known if not _falls(r, record)]
         if not right:
             return False
-        while self._recent and self._recent[-1] is not right[-1]:
-            self._recent.pop()
+        while self._waiting and self._waiting[-1] is not right[-1]:
+            self._waiting.pop()
             self.refused["register runs ahead"] += 1
         return True
 
     def _pass_on(self) -> Believed:
-        self._passed = record = self._recent.popleft()
+        self._passed = record = self._waiting.popleft()
         return Believed(record, self._lift)
 
 
@@ -225,8 +234,8 @@ def _falls(before: Record, after: Record) -> bool:
 def _lifted(lift: tuple[int, ...], before: Record, after: Record) -> tuple[int, ...]:
     """Return the lift after a restart, as if no energy had passed meanwhile.
 
-    A register that has not become lower continues if its rise fits the power: then it
-    was the rollover of another register.
+    A register without a fall continues if its rise fits the power: then it was the
+    rollover of another register.
     """
     power = max(abs(before.values[REGISTERS]), abs(after.values[REGISTERS]))
     hours = max(after.at - before.at, 0) / HOUR

@@ -20,7 +20,7 @@ _DIGITS: Final = 3
 
 
 class Mode(StrEnum):
-    """Which hours follow the logger: missed ones, or all."""
+    """The hours to follow the logger: missed ones, or all."""
 
     FILL = "fill"
     REBUILD = "rebuild"
@@ -69,7 +69,7 @@ class Outcome:
 
     @property
     def moved(self) -> float:
-        """The energy that counts in another hour than before, or did in none."""
+        """The energy moved to another hour, or added to one."""
         return max(self.more, self.less)
 
     def count_register(

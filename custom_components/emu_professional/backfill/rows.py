@@ -21,8 +21,7 @@ _POLL_SHARE: Final = 0.01
 class Row(NamedTuple):
     """A row of a statistic with a sum; `state` is None if none is stored.
 
-    `last_reset` is the time at which the state began at 0: None for a register, which
-    never does.
+    `last_reset` is the time of the state at 0; None for a register.
     """
 
     start: int
@@ -33,12 +32,12 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The changes that make a statistic right, in this order.
+    """The changes of a statistic, in this order.
 
     `shift` is added to the sums of all rows from `shift_from` on, short-term rows too.
     Then `rows` are written; they replace stored rows of their hours. Last comes
-    `anchor`, the short-term row that Home Assistant continues from. `wrong` has the
-    logged hours that were missing, or wrong by more than live rows can be. The row of
+    `anchor`, the short-term row for Home Assistant to continue from. `wrong` has the
+    logged hours with a missing row, or with one further off than live rows can be. The row of
     an hour in `bound` is written together with the row before it.
     """
 
@@ -50,15 +49,15 @@ class Plan:
     bound: frozenset[int] = frozenset()
 
 
-class Unseen(NamedTuple):
-    """Energy of an hour that only the live row of the next hour, `start`, counts."""
+class Unpolled(NamedTuple):
+    """Energy after the last poll of an hour, counted in the next hour, `start`."""
 
     start: int
     energy: float
 
 
 def changed(rows: Sequence[Row], plan: Plan, until: float = inf) -> dict[int, float]:
-    """Return the hours that a plan changes before a time, and their added energy.
+    """Return the changed hours of a plan before a time, and their added energy.
 
     An hour is changed if it has no row yet, or if its energy or state changes. One
     with nothing but a shifted sum is not. `rows` are the stored rows of the plan.
@@ -96,7 +95,7 @@ def changes(rows: Mapping[int, Row]) -> dict[int, float]:
     return counted
 
 
-def unseen_energy(rows: Sequence[Row], plan: Plan) -> Unseen | None:
+def unpolled_energy(rows: Sequence[Row], plan: Plan) -> Unpolled | None:
     """Return the energy between the last poll in the newest row and its end.
 
     None if there is none, or more than one poll interval's: then Home Assistant was not
@@ -110,12 +109,12 @@ def unseen_energy(rows: Sequence[Row], plan: Plan) -> Unseen | None:
         return None
     energy = state - rows[-1].state
     if EQUAL < energy <= poll_lag(changes(after)[start]):
-        return Unseen(start + HOUR, energy)
+        return Unpolled(start + HOUR, energy)
     return None
 
 
 def poll_lag(energy: float) -> float:
-    """Return the most energy that a live row of an hour with so much can lack.
+    """Return the most energy missing from a live row of an hour with so much.
 
     A live row ends with the last poll before the full hour.
     """

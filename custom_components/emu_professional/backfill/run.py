@@ -17,8 +17,8 @@ first. A part is read, folded into hours and written before the next one is read
                               <- third, second part ...       first part
      borders  since                                    border                 until
 
-Each part begins with a register that the logger knows: `parts.cut_part` looks for one
-near the planned border. The energy of the later rows stays as it is: `series.reconcile`
+Each part begins with a logged register: `parts.cut_part` looks for one near the planned
+border. The energy of the later rows stays as it is: `series.reconcile`
 shifts their sums by one constant.
 """
 
@@ -58,7 +58,7 @@ class Backfill:
         request: Request,
         on_progress: Callable[[float], None] = lambda share: None,
     ) -> None:
-        """Initialize a run that has read nothing."""
+        """Initialize a run before its begin."""
         self.report = Report()
         self._hass = hass
         self._destination = destination
@@ -71,7 +71,7 @@ class Backfill:
     async def async_run(self) -> None:
         """Fill the window of the request, newest part first.
 
-        A window that begins or ends in an outage is widened to the whole outage.
+        If it begins or ends in an outage, it is widened to the whole outage.
         Raises the errors of the meter's client. Errors of single statistics are in the
         report.
         """
@@ -93,6 +93,7 @@ class Backfill:
             planned = max(until - size, since)
             first = await self._reader.async_first(planned)
             logged = await self._reader.async_read(first, until)
+            # Only the newest records may be undecided: older ones have later ones after them.
             if is_newest:
                 until = self._decided(logged, until)
             if planned == since:
@@ -111,7 +112,7 @@ class Backfill:
     async def _async_widened(self) -> Window:
         """Return the window, widened to the whole of the outages at its ends.
 
-        Half an outage can't be made right: what one hour gets, another must give.
+        Half an outage can't be made right: one hour's energy is missing in another.
         """
         window, destination = self._request.window, self._destination
         registers = [
@@ -127,7 +128,7 @@ class Backfill:
         return await async_widened(self._hass, registers, Window(since, window.until))
 
     def _decided(self, logged: LoggedHours, until: int) -> int:
-        """Return the end of the last hour without a record that later ones decide on."""
+        """Return the end of the last hour without undecided records."""
         if (undecided := logged.undecided_since) is not None:
             until = min(until, whole_hour(undecided - 1))
             self.report.until = until
@@ -136,7 +137,7 @@ class Backfill:
     async def _async_follow(self, part: Part, running_until: int) -> None:
         """Make the statistics follow a part, and report the progress.
 
-        Hours after the part that start before a time are still running.
+        Hours after the part are still running if they start before a time.
         """
         running = [hour for hour in part.later if hour.start < running_until]
         await self._follower.async_follow(

@@ -14,7 +14,7 @@ from ..coordinator import EmuCoordinator
 from ..emu.errors import LoggerOfAnotherMeter, MeterError, MeterWithoutLogger
 from ..outages import Outages
 from .chosen_costs import CostChoice, async_chosen_costs
-from .errors import refused
+from .errors import invalid
 from .follow_costs import CostFollower, FindSources
 from .follow_part import Destination
 from .hour_reader import MeterLogger
@@ -51,7 +51,7 @@ class BackfillRunner:
         self.is_running = False
         self.report: Report | None = None
         self.foreign_serial_number: str | None = None
-        """The serial number of another meter, if that has logged all the records."""
+        """The serial number of another meter, if it has logged all the records."""
         self._hass = meter.hass
         self._meter = meter
         self._statistics = statistics
@@ -62,21 +62,21 @@ class BackfillRunner:
     def check_ready(self) -> None:
         """Raise ServiceValidationError if no run can begin now."""
         if not has_recorder(self._hass):
-            raise refused("no_recorder")
+            raise invalid("no_recorder")
         # Until then the recorder catches up, and a row of ours would end that.
         if self._hass.state is not CoreState.running:
-            raise refused("not_started")
+            raise invalid("not_started")
         self._check_idle()
 
     def _check_idle(self) -> None:
         if self.is_running:
-            raise refused("already_running", meter=self._meter.name)
+            raise invalid("already_running", meter=self._meter.name)
 
     async def async_run(self, request: Request, *, is_verified: bool = False) -> Report:
-        """Run a back-fill, settle what it has filled, and return its report.
+        """Run a back-fill, settle its hours, and return its report.
 
-        `is_verified` says that the rows around the window were compared with their
-        seals before. Raises ServiceValidationError during another run, and
+        `is_verified`: the rows around the window were compared with their seals before.
+        Raises ServiceValidationError during another run, and
         HomeAssistantError if the run fails; whatever was written until then is right.
         """
         self._check_idle()
@@ -144,6 +144,7 @@ class BackfillRunner:
         offset = await async_clock_offset(self._meter)
         await self._statistics.async_learn_names()
         begin = self._hass.loop.time()
+        # The sign does not matter: the limit just has to be generous.
         latest = dt_util.utcnow() + abs(offset) + _TOLERANCE
         logger = MeterLogger(
             self._meter.client, self._meter.serial_number, int(latest.timestamp())
@@ -191,6 +192,6 @@ class BackfillRunner:
 
 
 def _raise_first(report: Report) -> None:
-    """Raise the error of the first statistic that could not be filled."""
+    """Raise the error of the first failed statistic, if there is one."""
     for error in report.failed.values():
         raise error

@@ -32,9 +32,9 @@ _SPREAD: Final = 240
 class Schedule:
     """Decides when the statistics of one meter are compared with its logger.
 
-    `is_due` says that an outage is not settled yet. `compared` is the time of the last
+    `is_due`: an outage is not settled yet. `compared` is the time of the last
     comparison of any statistic, `reconciled` of the last complete one of all, and
-    `verified` of the last one that included all seals.
+    `verified` of the last one with all seals.
     """
 
     is_due: bool = True
@@ -59,7 +59,7 @@ class Schedule:
     ) -> bool:
         """Return whether the end of an outage is a reason to compare at once.
 
-        `is_polled` says that Home Assistant polls the meter. If an automation does so
+        `is_polled`: Home Assistant polls the meter. If an automation does so
         instead, each of its polls ends an outage, and the full hour is enough.
         """
         if outage.is_long:
@@ -73,7 +73,7 @@ class Schedule:
 
 
 def hourly_at(phase_offset: float) -> tuple[int, int]:
-    """Return the minute and second of each hour at which a meter is compared."""
+    """Return the minute and second of each hour for the comparison of a meter."""
     seconds = int(phase_offset * _SPREAD)
     return _FIRST_MINUTE + seconds // 60, seconds % 60
 

@@ -9,7 +9,7 @@ A row of a register's statistic has a `state`, the register at the end of its ho
 and a `sum`. The energy of an hour is its change: its sum less the sum of the row
 before. As long as Home Assistant does not restart the sum, `sum - state` is constant.
 This constant, the offset, carries everything: a row is made of a register and an
-offset, not of energies that are added up.
+offset, not of a total of energies.
 
     stored rows   before | since        window         until | after
     register(h)     1000 |  1010   1030   1030   1045   1060 | 1071   1080
@@ -23,16 +23,16 @@ offset, not of energies that are added up.
    else the state of the stored row, if it lies between the logged registers around it;
    else the register of the hour before.                       `window_series._hours`
 3. Rows are written if they differ from the stored ones.                 `reconcile`
-4. The first row after the window that has observed the register at the end of it must
-   continue the series. All sums from there on are shifted by one constant, so that
+4. The first row after the window with the register at the end of it, or a higher one,
+   must continue the series. All sums from there on are shifted by one constant: so
    every hour keeps its energy. Rows in between have observed nothing new: they repeat
    the register at the end of the window.                   `continuation.continued`
-5. Home Assistant makes its next row from the newest short-term row. That row must have
+5. Home Assistant makes its next row from the newest short-term row. This must have
    the offset as well; if there is none, it is written (`Plan.anchor`).
                                                             `continuation.anchor_row`
 
-When a register restarts, its readings have a `lift`: the total that it has lost by
-restarts until then. `register + lift`, the level, never falls. Steps 1 to 5 use the
+When a register restarts, its readings have a `lift`: its total loss by restarts until
+then. `register + lift`, the level, never falls. Steps 1 to 5 use the
 level; only the state of a row is the register itself:
 
     register   90   95  100 |   2    7        (100 was the last before the restart)
@@ -57,13 +57,13 @@ def reconcile(
     rebuild: bool = False,
     is_live: bool = True,
 ) -> Plan:
-    """Return the changes that make a register's statistic follow the logger.
+    """Return the changes to make a register's statistic follow the logger.
 
     `stored` has the rows from the last one before the window on, in order.
     `short_term` is the newest short-term row; None if there is none, or if `stored`
     ends before it. In rebuild mode the logger's register counts even if the end of an
-    hour was not logged. `is_live` says that the sensor has a value now, so that the
-    next short-term row will have observed the meter.
+    hour was not logged. `is_live`: the sensor has a value now, and the next short-term
+    row will have observed the meter.
     """
     rows = {row.start: row for row in stored}
     series = window_series(profile, rows, rebuild=rebuild)
@@ -94,7 +94,7 @@ def reconcile(
 
 
 def _wrong_hours(series: WindowSeries, planned: Sequence[Row]) -> Iterator[int]:
-    """Yield the logged hours that are missing, or wrong by more than live rows can be.
+    """Yield the logged hours without a row, or with one further off than live rows.
 
     A live row ends with the last poll before the full hour. So it lacks some energy of
     its hour, and has some of the hour before.

@@ -50,7 +50,7 @@ class MeterStatistics:
         )
 
     def existing(self) -> dict[str, Statistic]:
-        """Return the statistics that exist now, by the key of their quantity."""
+        """Return the existing statistics, by the key of their quantity."""
         return {
             target.key: statistic
             for target in self.targets
@@ -58,7 +58,7 @@ class MeterStatistics:
         }
 
     def registers(self) -> dict[str, Statistic]:
-        """Return the statistics of registers that exist now, by key."""
+        """Return the existing statistics of registers, by key."""
         return {
             target.key: statistic
             for target in self.targets

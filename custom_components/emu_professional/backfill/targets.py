@@ -12,7 +12,7 @@ from .load_profile import ROUNDING, TOTAL_ROUNDING, Reading
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A quantity with a statistic that follows the logger.
+    """A quantity of the logger with a statistic.
 
     `columns` are the positions of its values among the registers or the means of an
     `Hour`: a total is the sum of its tariffs. A quantity without a live value has an

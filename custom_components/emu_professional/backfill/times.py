@@ -8,5 +8,5 @@ PERIOD: Final = 300
 
 
 def whole_hour(at: int) -> int:
-    """Return the start of the hour in which a time lies."""
+    """Return the start of the hour of a time."""
     return at // HOUR * HOUR

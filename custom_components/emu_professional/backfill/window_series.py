@@ -153,8 +153,8 @@ def _is_same_meter(
 ) -> bool:
     """Return whether a row before the begin of the logger can be of the same meter.
 
-    Its register must not be higher, and not so much lower that no house could have used
-    the energy in between.
+    Its register must not be higher, nor lower by more than a house can have used in
+    between.
     """
     if previous.state is None:
         return False
@@ -180,6 +180,7 @@ def _hours(
         if reading is not None:
             level, lift = reading.level, reading.lift
         is_end_logged = reading is not None and (reading.is_exact or rebuild)
+        # Without a record at the end of the hour, Home Assistant may know more.
         if row is not None and row.state is not None and not is_end_logged:
             after = bisect_right(starts, start)
             highest = profile.hours[starts[after]].level if starts[after:] else inf

@@ -2,8 +2,8 @@
 
 Reads statistics as rows of `rows.py` and `means.py`, and writes them; reads prices. A
 statistic keeps its unit; rows are in the last digit of their quantity. Times are
-seconds since 1970-01-01 UTC. All calls need a Home Assistant that has started: until
-then the recorder catches up with the time it was off, and fails on rows of others.
+seconds since 1970-01-01 UTC. All calls need a started Home Assistant: until then the
+recorder catches up with the time it was off, and fails on rows of others.
 """
 
 from ..means import StoredMeans

@@ -1,4 +1,4 @@
-"""What the recorder records, keeps and has compiled."""
+"""The recorder's choice of entities, its keep time, and its progress."""
 
 from datetime import datetime, timedelta
 
@@ -35,7 +35,7 @@ def async_periods_kept_since(hass: HomeAssistant) -> int:
 
 
 async def async_compiled_until(hass: HomeAssistant) -> int | None:
-    """Return the time until which statistics are compiled, or None if none ever were.
+    """Return until when statistics are compiled, or None if none ever were.
 
     It is never later than now.
     """
@@ -44,7 +44,7 @@ async def async_compiled_until(hass: HomeAssistant) -> int | None:
 
 
 async def async_caught_up(hass: HomeAssistant) -> bool:
-    """Return whether the time that Home Assistant was off is compiled."""
+    """Return whether the recorder has compiled all the time until now."""
     if not get_instance(hass).async_recorder_ready.is_set():
         return False
     until = await async_compiled_until(hass)
@@ -53,10 +53,10 @@ async def async_caught_up(hass: HomeAssistant) -> bool:
 
 
 def compiled_until(session: Session, now: datetime) -> int | None:
-    """Return the time until which statistics are compiled, or None.
+    """Return until when statistics are compiled, or None.
 
-    An hour that ends later must not be written: the recorder could not insert its own
-    rows of that hour, and would lose the statistics of the whole house.
+    A later hour must not be written: the recorder could not insert its own rows of the
+    hour, and would lose the statistics of the whole house.
     """
     # A run in the future is from a clock that was ahead once.
     newest = select(func.max(StatisticsRuns.start)).where(

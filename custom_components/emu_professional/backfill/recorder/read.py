@@ -34,7 +34,7 @@ class Stored:
     """The stored rows of a statistic with a sum, and its unit.
 
     `rows` are the long-term rows for `series.reconcile`, `short_term` is the newest
-    short-term one. `is_newest` says that there are no later rows: then Home Assistant
+    short-term one. `is_newest`: there are no later rows, so Home Assistant
     continues from `short_term`.
     """
 
@@ -65,7 +65,7 @@ async def async_stored(
     """Return the rows of a window, the last one before it and some after it.
 
     The rows after it end with the second one with a state of at least `register`, the
-    register at the end of the window; with the second one at all, if that is None.
+    register at the end of the window; without a `register`, with the second one.
     Raises UnitNotConvertible.
     """
 
@@ -100,7 +100,7 @@ async def async_stored_means(
 async def async_stored_units(
     hass: HomeAssistant, statistic_ids: Collection[str]
 ) -> dict[str, str | None]:
-    """Return the units of those of the statistics that exist."""
+    """Return the units of the existing ones of the statistics."""
 
     def units(session: Session) -> dict[str, str | None]:
         manager = get_instance(hass).statistics_meta_manager

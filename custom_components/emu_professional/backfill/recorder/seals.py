@@ -19,8 +19,8 @@ async def async_seals(
 ) -> dict[str, dict[int, Seal]]:
     """Return the seals of statistics, by their ID and month, with one query.
 
-    Only rows that start from `since` on and before `until` count. A statistic without
-    rows, or with a unit that can't be converted, has no seals.
+    Only rows from `since` on and before `until` count. A statistic without rows, or
+    with an inconvertible unit, has no seals.
     """
     return await async_query(
         hass, lambda session: _seals(session, hass, statistics, (since, until))

@@ -18,7 +18,7 @@ _AT_ONCE: Final = 500
 
 
 class Total(NamedTuple):
-    """The row of the last hour that ended until a time: its end, state and sum."""
+    """The row of the last hour before a time: its end, state and sum."""
 
     at: int
     state: float | None
@@ -28,7 +28,7 @@ class Total(NamedTuple):
 class Totals(NamedTuple):
     """The totals of a statistic at given times, in its own unit.
 
-    `first` is its first row. A total before that is None.
+    `first` is its first row. Earlier totals are None.
     """
 
     unit: str | None
@@ -93,6 +93,7 @@ def _totals_of(
     totals: list[Total | None] = []
     for at in ats:
         total_at = exact.get(at)
+        # The hour has no row, as before the first one or in an outage.
         if total_at is None:
             before = rows.where(table.start_ts <= at - HOUR)
             newest = before.order_by(table.start_ts.desc()).limit(1)

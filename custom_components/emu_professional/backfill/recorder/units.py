@@ -27,7 +27,7 @@ class Statistic:
 
 
 class UnitNotConvertible(HomeAssistantError):
-    """A statistic is stored in a unit that can't be converted to its quantity's.
+    """A statistic is stored in a unit without a conversion to its quantity's.
 
     It may be of an older sensor with the same entity ID.
     """

@@ -1,7 +1,7 @@
 """Finds the outages at the ends of a window.
 
 In an outage the rows of a register are missing or repeat its last state. Half an
-outage can't be made right: the energy that one hour gets must be taken from another.
+outage can't be made right: the energy of one hour must be taken from another.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from .units import Statistic
 async def async_widened(
     hass: HomeAssistant, statistics: Sequence[Statistic], window: Window
 ) -> Window:
-    """Return a window widened to the whole outages in which it begins and ends.
+    """Return a window widened to the whole outages at its begin and end.
 
     In an outage the statistic of no register rises. `statistics` are those of the
     registers; without any the window stays as it is.
@@ -87,18 +87,20 @@ class _Rises:
         self._newest_first = rows.order_by(Statistics.start_ts.desc())
 
     def begin(self, since: int) -> int:
-        """Return the begin of the outage that includes a time, or the time itself."""
+        """Return the begin of the outage around a time, or the time itself."""
         before = self._last_before(since)
         if before is None:
             return since
+        # The window begins in an outage unless the hours on both sides of it have risen.
         has_risen = not self._has_row_from(since) or self._first_from(since) == since
         return since if before == since - HOUR and has_risen else before
 
     def end(self, until: int) -> int:
-        """Return the end of the outage that includes a time, or the time itself."""
+        """Return the end of the outage around a time, or the time itself."""
         if not self._has_row_from(until):
             return until
         after = self._first_from(until)
+        # The register has not risen since: the outage lasts until now.
         if after is None:
             return EVERYTHING.until
         if after == until and self._last_before(until) == until - HOUR:
@@ -110,7 +112,7 @@ class _Rises:
         """Return the start of the last row with another state than the one before a time.
 
         0 if there is none: the age of the first state is unknown. Rows before it may be
-        lost, for instance with a database that was put back.
+        lost, for instance with an older database put back.
         """
         if not self._has_row_before(at):
             return None
@@ -125,7 +127,7 @@ class _Rises:
         return self._first(before.where(Statistics.state != last[1]))
 
     def _last_before(self, at: int) -> int | None:
-        """Return the last hour before a time in which it has risen."""
+        """Return the last hour with a rise before a time."""
         same = self._oldest_first.where(Statistics.start_ts < at)
         if (lower := self._lower_before(at)) is not None:
             same = same.where(Statistics.start_ts > lower[0])
@@ -133,7 +135,7 @@ class _Rises:
         return first and first[0]
 
     def _first_from(self, at: int) -> int | None:
-        """Return the first hour from a time on in which it has risen."""
+        """Return the first hour with a rise from a time on."""
         after = self._oldest_first.where(Statistics.start_ts >= at)
         before = self._first(self._newest_first.where(Statistics.start_ts < at))
         if before is not None:

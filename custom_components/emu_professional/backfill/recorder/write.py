@@ -1,4 +1,4 @@
-"""Writes statistics, in batches that leave the recorder time for its own work."""
+"""Writes statistics, in batches small enough for the recorder's own work."""
 
 import asyncio
 from collections.abc import Callable, Container, Iterator, Sequence
@@ -57,7 +57,7 @@ async def async_apply_plan(
 ) -> None:
     """Shift and write the rows of a register's statistic, as planned.
 
-    The shift comes first: rows that are compiled in between continue from it. Raises
+    The shift comes first: rows compiled in between continue from it. Raises
     HomeAssistantError if the recorder did not write, for instance on a full disk.
     """
     per_unit = last_digits_per(stored.unit, statistic)
@@ -73,6 +73,7 @@ async def async_apply_plan(
     except HomeAssistantError:
         await _async_revert_shift(hass, statistic, stored, plan)
         raise
+    # An external statistic has no short-term rows.
     if statistic.name is None and stored.is_newest and plan.anchor:
         instance = get_instance(hass)
         data = _data(plan.anchor, per_unit)
@@ -116,13 +117,14 @@ async def _async_adjust(
 async def _async_revert_shift(
     hass: HomeAssistant, statistic: Statistic, stored: Stored, plan: Plan
 ) -> None:
-    """Revert a shift if nothing was written, so that no bar shows it.
+    """Revert a shift if nothing was written: a bar would show it.
 
     If something was written, or even this fails, the next run finds the same hours
     wrong and corrects them.
     """
     newest = max(plan.rows, key=lambda row: row.start)
     now = await async_stored(hass, statistic, newest.start, newest.start + HOUR)
+    # A shift alone may make the sums equal, so the states are compared as well.
     if not any(_is_like(row, newest) for row in now.rows):
         await _async_adjust(hass, statistic, stored, plan, sign=-1)
 
@@ -177,6 +179,7 @@ def _batches[R: Row | Mean](
     begin = 0
     while begin < len(rows):
         end = begin + throttle.size
+        # The rows are in descending order: the next one is the older row.
         while end < len(rows) and rows[end - 1].start in bound:
             end += 1
         yield rows[begin:end]
@@ -189,7 +192,7 @@ async def _async_check(
     table: Table,
     expected: StatisticData,
 ) -> None:
-    """Make sure that a row was written: the recorder itself only logs a failure."""
+    """Check a written row: the recorder itself only logs a failure."""
     statistic_id = metadata["statistic_id"]
     if not await async_is_written(hass, statistic_id, table, expected):
         raise failed("not_written", statistic_id=statistic_id)
