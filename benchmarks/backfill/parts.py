@@ -22,7 +22,7 @@ from custom_components.emu_professional.backfill.parts import cut_part
 from custom_components.emu_professional.backfill.recorder import read
 from custom_components.emu_professional.backfill.rows import changed
 from custom_components.emu_professional.backfill.series import reconcile
-from custom_components.emu_professional.emu.logs import TableReader
+from custom_components.emu_professional.emu.table_reader import TableReader
 
 from .gauges import GARBAGE
 

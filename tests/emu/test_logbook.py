@@ -27,9 +27,9 @@ from custom_components.emu_professional.emu.logs import (
     SETTINGS,
     Change,
     ChangeKind,
-    LogbookReader,
     LogbookRecord,
 )
+from custom_components.emu_professional.emu.table_reader import LogbookReader
 from simulator import faults, logbook as simulated
 from simulator.clock import ManualClock
 from simulator.history import (

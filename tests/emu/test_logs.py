@@ -6,13 +6,9 @@ from itertools import pairwise
 from hypothesis import given, strategies as st
 import pytest
 
-from custom_components.emu_professional.emu.logs import (
-    COLUMNS,
-    LoggerStatus,
-    Record,
-    RecordReader,
-    locate,
-)
+from custom_components.emu_professional.emu.locate import locate
+from custom_components.emu_professional.emu.logs import COLUMNS, LoggerStatus, Record
+from custom_components.emu_professional.emu.table_reader import RecordReader
 
 START = 1_664_361_000
 """2022-09-28T10:30:00Z, the manual's example."""

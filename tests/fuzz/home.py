@@ -29,11 +29,14 @@ from custom_components.emu_professional.demand import LoggedDemand
 from custom_components.emu_professional.emu.errors import FirmwareRefused
 from custom_components.emu_professional.emu.events import new_events
 from custom_components.emu_professional.emu.fingerprint import Fingerprint
-from custom_components.emu_professional.emu.logs import LogbookReader, RecordReader
 from custom_components.emu_professional.emu.readings import (
     PlausibilityFilter,
     Readings,
     parse_readings,
+)
+from custom_components.emu_professional.emu.table_reader import (
+    LogbookReader,
+    RecordReader,
 )
 from custom_components.emu_professional.export import PathRefused, real_path
 from custom_components.emu_professional.firmware import kept

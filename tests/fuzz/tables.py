@@ -16,11 +16,9 @@ from custom_components.emu_professional.emu.answers import PageBytes, Wanted, pa
 from custom_components.emu_professional.emu.client import MeterClient
 from custom_components.emu_professional.emu.errors import MeterUnexpectedAnswer
 from custom_components.emu_professional.emu.events import LogPosition, new_events
-from custom_components.emu_professional.emu.logs import (
+from custom_components.emu_professional.emu.logs import LogbookRecord, Page, Record
+from custom_components.emu_professional.emu.table_reader import (
     LogbookReader,
-    LogbookRecord,
-    Page,
-    Record,
     RecordReader,
 )
 from custom_components.emu_professional.record_data import described, shown

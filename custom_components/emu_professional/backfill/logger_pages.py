@@ -7,7 +7,8 @@ of the answers are kept for the next guesses.
 """
 
 from ..emu.client import MeterClient
-from ..emu.logs import Record, locate
+from ..emu.locate import locate
+from ..emu.logs import Record
 from ..emu.request_queue import Priority
 from .pages import FEW, USUAL_INTERVAL, TablePages
 

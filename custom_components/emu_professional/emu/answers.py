@@ -25,10 +25,10 @@ from .logs import (
     Page,
     Record,
     RejectedLine,
-    TableReader,
     Timing,
 )
 from .page_order import in_order
+from .table_reader import TableReader
 
 LOGGER_PATH: Final = "/data/"
 LOGBOOK_PATH: Final = "/logbook/"

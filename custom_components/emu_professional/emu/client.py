@@ -27,10 +27,11 @@ from .answers import (
 )
 from .errors import MeterError, MeterUnexpectedAnswer, MeterUnreachable, MeterUnreadable
 from .fingerprint import Fingerprint
-from .logs import LogbookReader, LogbookRecord, Page, Record, RecordReader, TableReader
+from .logs import LogbookRecord, Page, Record
 from .pace import MOST_RECORDS, Pace
 from .readings import Readings, Status, parse_readings, parse_status
 from .request_queue import Priority, RequestQueue
+from .table_reader import LogbookReader, RecordReader, TableReader
 
 TIME_LIMIT: Final = 4.0
 """Seconds for one document, a retry included: less than the poll interval."""

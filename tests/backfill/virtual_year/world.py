@@ -15,13 +15,9 @@ from custom_components.emu_professional.emu.errors import (
     MeterUnreachable,
     MeterWithoutLogger,
 )
-from custom_components.emu_professional.emu.logs import (
-    Page,
-    Record,
-    RecordReader,
-    Timing,
-)
+from custom_components.emu_professional.emu.logs import Page, Record, Timing
 from custom_components.emu_professional.emu.pace import Pace
+from custom_components.emu_professional.emu.table_reader import RecordReader
 from homeassistant.components.recorder.core import Recorder
 from homeassistant.components.recorder.db_schema import (
     StateAttributes,
