@@ -105,7 +105,7 @@ async def _async_read_logger(
         async for page in reader.pages(
             max(first - _BEFORE, 0), newest.index, borders[-1] + _MARGIN
         ):
-            refused.update(refusal.reason for refusal in page.refusals)
+            refused.update(line.reason for line in page.rejected)
             await hass.async_add_executor_job(profile.feed, page.records)
     profile.close()
     refused += profile.filter.refused

@@ -77,7 +77,7 @@ class SelectedRecords:
         selection = self._selection
         if selection.last > newest.index and selection.until > newest.at:
             at_end = self._reader.refused_at_end
-            self.refused.update(refusal.reason for refusal in at_end)
+            self.refused.update(line.reason for line in at_end)
         first = await self._async_first(newest)
         last = min(selection.last, newest.index)
         until = selection.until + MARGIN
@@ -87,7 +87,7 @@ class SelectedRecords:
             if records:
                 self.first = records[0].at if self.first is None else self.first
                 self.last = records[-1].at
-            self.refused.update(refusal.reason for refusal in page.refusals)
+            self.refused.update(line.reason for line in page.rejected)
             if most is not None and self.read > most:
                 raise TooManyRecords(await self._async_count(newest))
             yield records

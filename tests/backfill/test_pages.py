@@ -114,7 +114,7 @@ async def test_what_was_asked_for_is_not_taken_for_what_has_come(
         for record in page.records
     ]
     assert found == list(range(1, last + 1))
-    assert not [r async for page in reader.pages(1, 99) for r in page.refusals]
+    assert not [r async for page in reader.pages(1, 99) for r in page.rejected]
 
 
 @pytest.mark.parametrize(
@@ -174,8 +174,8 @@ async def test_damaged_lines_at_the_end_hide_nothing(
     server.faults.set(faults.BrokenLine(20, damaged), path="/data/")
     assert (await newest(reader)).index == last - 10
     read = [page async for page in reader.pages(last - 60, last)]
-    assert sum(len(page.refusals) for page in read) == len(damaged)
-    assert read[-1].refusals or read[0].refusals
+    assert sum(len(page.rejected) for page in read) == len(damaged)
+    assert read[-1].rejected or read[0].rejected
 
 
 async def test_index_that_jumps(reader: LoggerReader, server: MeterServer) -> None:
@@ -259,7 +259,7 @@ async def test_stamps_that_run_back_to_1970(
     came = [r.index for page in read for r in page.records if r.at > BEGIN - 900]
     assert {*range(1, 120), *range(400, record.index + 1)} <= set(came)
     assert sum(len(page.records) for page in read) < record.index - 50
-    assert pages.FAR_IN_THE_PAST in [r.reason for p in read for r in p.refusals]
+    assert pages.FAR_IN_THE_PAST in [r.reason for p in read for r in p.rejected]
     assert len(server.requests) < 25
 
 

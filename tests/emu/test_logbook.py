@@ -107,10 +107,10 @@ def expected(meter: Meter, first: int, last: int) -> tuple[LogbookRecord, ...]:
 def read(
     data: bytes, *, complete: bool = True
 ) -> tuple[list[LogbookRecord], list[str]]:
-    """Return records, and reasons of refusals, of a whole answer."""
+    """Return records, and reject reasons, of a whole answer."""
     reader = LogbookReader()
     records = reader.feed(data) + reader.close(complete=complete)
-    return records, [refusal.reason for refusal in reader.refusals]
+    return records, [line.reason for line in reader.rejected]
 
 
 def test_example_of_the_manual() -> None:
@@ -219,7 +219,7 @@ def test_line_that_was_cut_off() -> None:
 
 @given(st.binary(max_size=300))
 def test_garbage(data: bytes) -> None:
-    """Whatever comes, nothing but records and refusals comes out."""
+    """Whatever comes, nothing but records and rejected lines come out."""
     records, _ = read(MANUAL.encode() + b"\n" + data + b"\n" + MANUAL.encode() + b"\n")
     assert records[0].index == records[-1].index == 3
 
@@ -267,7 +267,7 @@ def test_what_the_meter_prints_is_read(
         found += reader.feed(data[begin : begin + piece])
     found += reader.close(complete=True)
     assert found == list(map(expected_record, records))
-    assert not reader.refusals
+    assert not reader.rejected
 
 
 FORMS = [
@@ -294,7 +294,7 @@ async def test_pages(
     page = await meter.logbook_records(5, 30)
     assert page.records == expected(server.meter, 5, 30)
     assert page.whole
-    assert not page.refusals
+    assert not page.rejected
     kinds = {change.kind for record in page.records for change in record.changes}
     assert kinds == set(ChangeKind)
     paths = [request.path for request in server.requests]
@@ -344,7 +344,7 @@ async def test_page_without_records(meter: MeterClient, server: MeterServer) -> 
     server.meter = Meter(MeterConfig(), server.meter.clock)
     page = await meter.newest_logbook_records(1)
     assert page.records == ()
-    assert page.refusals == ()
+    assert page.rejected == ()
 
 
 async def test_page_in_a_slow_line(meter: MeterClient, server: MeterServer) -> None:
@@ -352,7 +352,7 @@ async def test_page_in_a_slow_line(meter: MeterClient, server: MeterServer) -> N
     server.faults.set(faults.CutLine(records=25), path=BOOK)
     page = await meter.logbook_records(20, 40)
     assert page.records == expected(server.meter, 20, 24)
-    assert not page.refusals
+    assert not page.rejected
     assert not page.whole
     server.faults.clear()
     rest = await meter.logbook_records(page.records[-1].index + 1, 40)
@@ -390,7 +390,7 @@ async def test_line_that_is_refused(
     indices = [record.index for record in page.records]
     assert indices == [*range(20, 25), *range(26, 31)]
     # Garbage may have line ends.
-    assert reason in {re.sub(r"\d+ col", "20 col", r.reason) for r in page.refusals}
+    assert reason in {re.sub(r"\d+ col", "20 col", r.reason) for r in page.rejected}
 
 
 @pytest.mark.parametrize(
@@ -419,7 +419,7 @@ async def test_empty_logbook(
     server.faults.set(faults.Body(names), path=BOOK)
     page = await meter.newest_logbook_records(5)
     assert not page.records
-    assert not page.refusals
+    assert not page.rejected
 
 
 async def test_data_logger_is_no_logbook(
@@ -430,7 +430,7 @@ async def test_data_logger_is_no_logbook(
     server.faults.set(faults.Body(body or b""), path=BOOK)
     with pytest.raises(MeterUnreadable) as raised:
         await meter.newest_logbook_records(3)
-    reasons = {refusal.reason for refusal in raised.value.page.refusals}
+    reasons = {line.reason for line in raised.value.page.rejected}
     assert reasons == {"28 columns instead of 21"}
     assert raised.value.is_table
 

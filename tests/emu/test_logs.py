@@ -24,10 +24,10 @@ def line(record: Record, separator: str = ",") -> str:
 
 
 def read(data: bytes, *, complete: bool = True) -> tuple[list[Record], list[str]]:
-    """Return records, and reasons of refusals, of a whole answer."""
+    """Return records, and reject reasons, of a whole answer."""
     reader = RecordReader()
     records = reader.feed(data) + reader.close(complete=complete)
-    return records, [refusal.reason for refusal in reader.refusals]
+    return records, [line.reason for line in reader.rejected]
 
 
 RECORDS = st.builds(
@@ -87,7 +87,7 @@ def test_every_form_of_the_file(
         found += reader.feed(data[begin : begin + piece])
     found += reader.close(complete=True)
     assert found == records
-    assert not reader.refusals
+    assert not reader.rejected
 
 
 @pytest.mark.parametrize(
@@ -140,12 +140,12 @@ def test_line_without_end() -> None:
     for _ in range(1000):
         reader.feed(b"9" * 1000)
         assert len(reader._rest) <= 2048
-    assert reader.refusals
+    assert reader.rejected
 
 
 @given(st.binary(max_size=300))
 def test_garbage(data: bytes) -> None:
-    """Whatever comes, nothing but records and refusals comes out."""
+    """Whatever comes, nothing but records and rejected lines come out."""
     records, _ = read(MANUAL.encode() + b"\n" + data + b"\n" + MANUAL.encode() + b"\n")
     assert records[0].index == records[-1].index == 2
 

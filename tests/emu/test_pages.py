@@ -64,7 +64,7 @@ async def test_pages(
     page = await meter.records(5, 30)
     assert page.records == expected(server.meter, 5, 30)
     assert page.whole
-    assert not page.refusals
+    assert not page.rejected
 
 
 async def test_page_without_records(meter: MeterClient, server: MeterServer) -> None:
@@ -104,7 +104,7 @@ async def test_line_that_is_no_record(meter: MeterClient, server: MeterServer) -
     server.faults.set(faults.BrokenLine(columns=20, records=25), path="/data/")
     page = await meter.records(20, 30)
     assert [record.index for record in page.records] == [*range(20, 25), *range(26, 31)]
-    assert [refusal.reason for refusal in page.refusals] == ["20 columns instead of 28"]
+    assert [line.reason for line in page.rejected] == ["20 columns instead of 28"]
 
 
 @pytest.mark.parametrize(
@@ -214,12 +214,12 @@ async def test_records_that_were_not_asked_for(
     server.faults.set(faults.ReplacedField(2, "4000000000", records=7), path="/data/")
     page = await meter.records(5, 9)
     assert [record.index for record in page.records] == [5, 6, 8, 9]
-    assert [refusal.reason for refusal in page.refusals] == ["index not asked for"]
+    assert [line.reason for line in page.rejected] == ["index not asked for"]
     server.faults.clear()
     server.meter.tables = TableConfig(beyond=BeyondTheEnds.CLAMPED)
     page = await meter.records(100_000, 100_010)
     assert not page.records
-    assert not page.refusals
+    assert not page.rejected
 
 
 @pytest.mark.parametrize(
@@ -263,4 +263,4 @@ async def test_order_of_records(
     ]
     assert page_read.records == tuple(found)
     refused = len(came) - len(read) if damaged else 0
-    assert len(page_read.refusals) == refused
+    assert len(page_read.rejected) == refused

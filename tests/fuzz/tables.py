@@ -60,9 +60,9 @@ def _page(given: _Table, reader: Any) -> Page[Any]:
     wanted = Wanted(given.most, indices)
     page: Page[Any] = parse_page(reader, answer, wanted)
     # Each line may be followed by an empty one, and each CR by an LF.
-    lines = len(page.records) + len(page.refusals)
+    lines = len(page.records) + len(page.rejected)
     assert lines <= 4 * given.most + 40, f"{lines} lines of {given.most}"
-    assert all(len(refusal.line) <= 80 for refusal in page.refusals)
+    assert all(len(line.text) <= 80 for line in page.rejected)
     return page
 
 

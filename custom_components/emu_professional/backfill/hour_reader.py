@@ -134,7 +134,7 @@ class HourReader:
     def _count(self, page: Page[Record]) -> None:
         report = self._report
         report.records += len(page.records)
-        report.refused.update(line.reason for line in page.refusals)
+        report.refused.update(line.reason for line in page.rejected)
         if page.records and (
             self._oldest is None or page.records[0].index < self._oldest.index
         ):

@@ -171,7 +171,7 @@ class TablePages[R: Record | LogbookRecord]:
                 page = Page((), (RejectedLine(f"{first}", CUT_OFF),), whole=False)
         self._keep(page.records[:_EDGE])
         # The answer is whole, so the indices before its first record have none.
-        if page.records and not page.refusals and len(page.records) < MOST_RECORDS:
+        if page.records and not page.rejected and len(page.records) < MOST_RECORDS:
             if (begin := page.records[0].index) > first:
                 self._holes.append(range(first, begin))
         return page
@@ -295,7 +295,7 @@ class LogbookPages(TablePages[LogbookRecord]):
 
 
 def _is_nothing[R: Record | LogbookRecord](page: Page[R]) -> bool:
-    return not page.records and not page.refusals
+    return not page.records and not page.rejected
 
 
 def _is_doubtful[R: Record | LogbookRecord](page: Page[R]) -> bool:
@@ -308,11 +308,11 @@ def _refused_after[R: Record | LogbookRecord](
 ) -> tuple[RejectedLine, ...]:
     """Return the rejected lines after a record; others fill gaps between indices."""
     if newest is None:
-        return page.refusals
+        return page.rejected
     indices = [record.index for record in page.records if record.index <= newest.index]
     gaps = newest.index - indices[0] + 1 - len(indices)
     # An answer begins with its newest line.
-    return page.refusals[: max(len(page.refusals) - gaps, 0)]
+    return page.rejected[: max(len(page.rejected) - gaps, 0)]
 
 
 def _count_until[R: Record | LogbookRecord](until: int, records: Sequence[R]) -> int:

@@ -106,11 +106,11 @@ def parse_page[R: Record | LogbookRecord](
     records = [record for chunk in answer.chunks for record in reader.feed(chunk)]
     complete = answer.is_whole and answer.has_length
     records += reader.close(complete=complete)
-    refusals = reader.refusals
+    rejected = reader.rejected
     whole = answer.is_whole
-    if refusals and refusals[-1].reason == CUT_OFF:
+    if rejected and rejected[-1].reason == CUT_OFF:
         # The cut line is requested again.
-        refusals.pop()
+        rejected.pop()
         whole = False
     if (indices := wanted.indices) is not None:
         strange = [record for record in records if record.index not in indices]
@@ -118,11 +118,11 @@ def parse_page[R: Record | LogbookRecord](
         # Some meters answer with the nearest records when they have none of these:
         # this counts as an empty page, not as a damaged one.
         if records:
-            refusals += [RejectedLine(f"{r.index}", NOT_ASKED_FOR) for r in strange]
+            rejected += [RejectedLine(f"{r.index}", NOT_ASKED_FOR) for r in strange]
     records, damaged = in_order(records)
-    refusals += [RejectedLine(f"{record.index}", DAMAGED_INDEX) for record in damaged]
+    rejected += [RejectedLine(f"{record.index}", DAMAGED_INDEX) for record in damaged]
     timing = Timing(answer.first or answer.seconds, answer.seconds)
-    return Page(tuple(records), tuple(refusals), whole, answer.has_length, timing)
+    return Page(tuple(records), tuple(rejected), whole, answer.has_length, timing)
 
 
 async def collect(content: aiohttp.StreamReader, chunks: list[bytes]) -> None:

@@ -239,7 +239,7 @@ class MeterClient:
         # Records received before the connection was lost are not requested again.
         if lost and not page.records:
             raise MeterUnreachable(f"{path} does not answer") from lost
-        if page.refusals and not page.records:
+        if page.rejected and not page.records:
             raise MeterUnreadable(path, page)
         return page
 

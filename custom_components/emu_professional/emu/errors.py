@@ -39,10 +39,10 @@ class MeterUnreadable(MeterUnexpectedAnswer):
 
     def __init__(self, path: str, page: Page[Any]) -> None:
         """Initialize with the path of the table and the page of rejected lines."""
-        reason = page.refusals[0].reason
+        reason = page.rejected[0].reason
         super().__init__(f"no line of {path} is a record ({reason})")
         self.page = page
-        self.is_table = any(line_of_table(refusal.line) for refusal in page.refusals)
+        self.is_table = any(line_of_table(line.text) for line in page.rejected)
         """Whether a line looks like a damaged record, not like another document."""
 
 
@@ -96,7 +96,7 @@ class UpdaterRefused(MeterError):
         return self.rc in (2, 5, 6)
 
 
-class Refusal(StrEnum):
+class RejectReason(StrEnum):
     """Reason to reject a firmware file before a byte of it is sent."""
 
     TOO_LARGE = "too_large"
@@ -120,7 +120,7 @@ class Refusal(StrEnum):
 class FirmwareRefused(MeterError):
     """A firmware file must not be sent to a meter."""
 
-    def __init__(self, reason: Refusal) -> None:
+    def __init__(self, reason: RejectReason) -> None:
         """Initialize with the reason."""
         super().__init__(f"the firmware file is refused: {reason.replace('_', ' ')}")
         self.reason = reason

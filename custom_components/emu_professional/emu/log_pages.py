@@ -60,15 +60,15 @@ async def newest_record[R: Record | LogbookRecord](
         follows = newest and position is not None and _follows(position, newest.index)
         # A damaged index would look like a restarted log, and all of its records
         # would be reported once more: the records beside it decide.
-        if position is not None and not follows and (page.refusals or newest):
+        if position is not None and not follows and (page.rejected or newest):
             page = await _page_of(ask(_FEW))
             newest = newest_of(page.records)
-            if page.refusals and newest and newest.index < position:
+            if page.rejected and newest and newest.index < position:
                 # A log that really restarted has no damaged lines yet.
                 raise MeterUnexpectedAnswer("the newest records contradict each other")
     except MeterWithoutLogbook, MeterWithoutLogger:
         return None
-    if page.refusals and newest is None:
+    if page.rejected and newest is None:
         raise MeterUnexpectedAnswer("the newest records can't be read")
     return newest
 
@@ -101,11 +101,11 @@ async def read_span[R: Record | LogbookRecord](
         end = min(first + PAGE - 1, last)
         page = await _page_of(ask(first, end))
         # Damaged or missing lines may be a fault of the transmission: ask once more.
-        if page.whole and (page.refusals or not page.records):
+        if page.whole and (page.rejected or not page.records):
             page = min(await _page_of(ask(first, end)), page, key=_badness)
         page, following = followed(page, first)
         records += [record for record in page.records if first <= record.index <= end]
-        refused.update(refusal.reason for refusal in page.refusals)
+        refused.update(line.reason for line in page.rejected)
         if following > first:
             first = following
         elif page.whole:
@@ -123,14 +123,14 @@ async def read_logbook(client: MeterClient) -> LogbookAnswer:
     ask_newest = partial(client.newest_logbook_records, priority=Priority.ACTION)
     ask = partial(client.logbook_records, priority=Priority.ACTION)
     newest = await _page_of(ask_newest(PAGE))
-    if not newest.records and not newest.refusals:
+    if not newest.records and not newest.rejected:
         # A busy meter may answer with an empty page.
         newest = await _page_of(ask_newest(1))
     if not newest.records:
-        return LogbookAnswer([], Counter(line.reason for line in newest.refusals))
+        return LogbookAnswer([], Counter(line.reason for line in newest.rejected))
     end = newest.records[-1].index
     # Rejected lines may be newer than the last readable record.
-    last = end + len(newest.refusals)
+    last = end + len(newest.rejected)
     records, refused = await read_span(ask, max(last - LOGBOOK_SIZE + 1, 0), last)
     found = {record.index: record for record in (*records, *newest.records)}
     if missing := end - min(found) + 1 - len(found) - refused.total():
@@ -152,4 +152,4 @@ async def _page_of[R: Record | LogbookRecord](answer: Awaitable[Page[R]]) -> Pag
 
 
 def _badness(page: Page[Any]) -> tuple[bool, bool, int]:
-    return not page.whole, not page.records, len(page.refusals)
+    return not page.whole, not page.records, len(page.rejected)

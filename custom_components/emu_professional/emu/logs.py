@@ -142,7 +142,7 @@ class LogbookRecord:
 class RejectedLine:
     """A rejected line of a table, and the reason; its content is never guessed."""
 
-    line: str
+    text: str
     reason: str
 
 
@@ -166,7 +166,7 @@ class Page[R: Record | LogbookRecord = Record]:
     """
 
     records: tuple[R, ...]
-    refusals: tuple[RejectedLine, ...]
+    rejected: tuple[RejectedLine, ...]
     whole: bool
     has_length: bool = True
     timing: Timing | None = None

@@ -91,9 +91,9 @@ def followed[R: Record | LogbookRecord](
     """
     if not page.records:
         # Each damaged line stands for one record, else reading would never proceed.
-        damaged = sum(line_of_table(refusal.line) for refusal in page.refusals)
+        damaged = sum(line_of_table(line.text) for line in page.rejected)
         return page, first + damaged
     following = max(page.records[-1].index + 1, first)
     # Rejected lines before the last record fill the gaps between the others.
     gaps = max(following - first - len(page.records), 0)
-    return replace(page, refusals=page.refusals[:gaps]), following
+    return replace(page, rejected=page.rejected[:gaps]), following

@@ -52,7 +52,7 @@ class TableReader[R]:
         record of a time and the line's fields, or raises ValueError with the reject
         reason.
         """
-        self.refusals: list[RejectedLine] = []
+        self.rejected: list[RejectedLine] = []
         self._columns = columns
         self._pattern = pattern
         self._make = record
@@ -80,7 +80,7 @@ class TableReader[R]:
             return []
         if complete:
             return self._read([rest])
-        self._refuse(rest.decode("ascii", "replace"), CUT_OFF)
+        self._reject(rest.decode("ascii", "replace"), CUT_OFF)
         return []
 
     def _read(self, lines: Iterable[bytes]) -> list[R]:
@@ -97,13 +97,13 @@ class TableReader[R]:
             return None
         assert self._match
         if not self._match(text):
-            self._refuse(text, self._reason(text))
+            self._reject(text, self._reason(text))
             return None
         fields = text.split(self._separator)
         try:
             return self._make(_seconds(fields[0], "time stamp"), fields)
         except ValueError as err:
-            self._refuse(text, str(err))
+            self._reject(text, str(err))
             return None
 
     def _takes_form_of(self, text: str) -> bool:
@@ -113,7 +113,7 @@ class TableReader[R]:
         if begins_with_stamp or self._is_header(text):
             self._match = self._pattern(self._separator).fullmatch
         else:
-            self._refuse(text, self._reason(text))
+            self._reject(text, self._reason(text))
         return begins_with_stamp
 
     def _is_header(self, text: str) -> bool:
@@ -128,8 +128,8 @@ class TableReader[R]:
             return f"{fields} columns instead of {self._columns}"
         return "a field is no number"
 
-    def _refuse(self, text: str, reason: str) -> None:
-        self.refusals.append(RejectedLine(text[:80], reason))
+    def _reject(self, text: str, reason: str) -> None:
+        self.rejected.append(RejectedLine(text[:80], reason))
 
 
 class RecordReader(TableReader[Record]):

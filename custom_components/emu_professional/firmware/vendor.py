@@ -12,7 +12,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 
 from ..const import LOGGER
-from ..emu.errors import FirmwareRefused, Refusal
+from ..emu.errors import FirmwareRefused, RejectReason
 from ..emu.updater.image import LARGEST_FILE, Image, read_firmware
 
 VENDOR_URL: Final = (
@@ -84,5 +84,5 @@ async def _bounded(stream: aiohttp.StreamReader) -> bytes:
     async for chunk in stream.iter_chunked(_CHUNK):
         content += chunk
         if len(content) > LARGEST_FILE:
-            raise FirmwareRefused(Refusal.TOO_LARGE)
+            raise FirmwareRefused(RejectReason.TOO_LARGE)
     return bytes(content)

@@ -210,7 +210,7 @@ class Line:
         reader = RecordReader()
         records = reader.feed(self._meter.data(query) or b"")
         page = self._hitch.answered(records)
-        assert not reader.refusals
+        assert not reader.rejected
         if page.records and page.records[0].index > page.records[-1].index:
             page = replace(page, records=page.records[::-1])
         timing = Timing(self._latency, self._latency + len(records) * _EACH)

@@ -7,7 +7,7 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.emu_professional.const import CONF_AUTOMATIC
-from custom_components.emu_professional.emu.errors import Refusal
+from custom_components.emu_professional.emu.errors import RejectReason
 from custom_components.emu_professional.emu.updater.image import (
     LARGEST_FILE,
     Version,
@@ -91,16 +91,16 @@ async def test_remove(
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"MZ" + bytes(100), Refusal.NOT_AN_IMAGE),
-        (unsigned_image("1.0.18"), Refusal.NOT_SIGNED),
-        (signed_image("1.0.18")[:-1], Refusal.TRUNCATED),
-        (zipped(b""), Refusal.NO_IMAGE_IN_ZIP),
-        (bytes(LARGEST_FILE + 1), Refusal.TOO_LARGE),
+        (b"MZ" + bytes(100), RejectReason.NOT_AN_IMAGE),
+        (unsigned_image("1.0.18"), RejectReason.NOT_SIGNED),
+        (signed_image("1.0.18")[:-1], RejectReason.TRUNCATED),
+        (zipped(b""), RejectReason.NO_IMAGE_IN_ZIP),
+        (bytes(LARGEST_FILE + 1), RejectReason.TOO_LARGE),
     ],
-    ids=lambda value: str(value) if isinstance(value, Refusal) else "file",
+    ids=lambda value: str(value) if isinstance(value, RejectReason) else "file",
 )
 async def test_wrong_file(
-    hass: HomeAssistant, submit: Submit, content: bytes, reason: Refusal
+    hass: HomeAssistant, submit: Submit, content: bytes, reason: RejectReason
 ) -> None:
     """The reason is below the field, nothing changes, and another file is taken."""
     await submit({}, signed_image("1.0.17"))
@@ -127,7 +127,7 @@ async def test_lost_file(submit: Submit) -> None:
 def test_every_refusal_has_words(language: str) -> None:
     """Each reason has a text of its own, and no text is left over."""
     translated = texts(language)
-    reasons = [translated[f"options.error.{reason}"] for reason in Refusal]
+    reasons = [translated[f"options.error.{reason}"] for reason in RejectReason]
     assert len(reasons) == len(set(reasons))
     errors = {path for path in ENGLISH if path.startswith("options.error.")}
-    assert errors == {f"options.error.{r}" for r in (*Refusal, "file_lost")}
+    assert errors == {f"options.error.{r}" for r in (*RejectReason, "file_lost")}

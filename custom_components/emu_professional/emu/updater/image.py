@@ -20,7 +20,7 @@ from typing import Final, NamedTuple, Self, override
 import zipfile
 import zlib
 
-from ..errors import FirmwareRefused, Refusal
+from ..errors import FirmwareRefused, RejectReason
 
 LARGEST_FILE: Final = 32 * 1024 * 1024
 """Bytes of a file; the vendor's zip also has a program in it."""
@@ -140,7 +140,7 @@ def read_firmware(content: bytes) -> Image:
     Raises FirmwareRefused.
     """
     if len(content) > LARGEST_FILE:
-        raise FirmwareRefused(Refusal.TOO_LARGE)
+        raise FirmwareRefused(RejectReason.TOO_LARGE)
     if content.startswith(_ZIP_MAGIC):
         content = _unzip(content)
     return _check(content)
@@ -149,24 +149,24 @@ def read_firmware(content: bytes) -> Image:
 def _check(content: bytes) -> Image:
     """Return the image at the beginning of a file. Raises FirmwareRefused."""
     if not content.startswith(_MAGIC.to_bytes(4, "little")):
-        raise FirmwareRefused(Refusal.NOT_AN_IMAGE)
+        raise FirmwareRefused(RejectReason.NOT_AN_IMAGE)
     if len(content) > LARGEST_IMAGE:
-        raise FirmwareRefused(Refusal.TOO_LARGE)
+        raise FirmwareRefused(RejectReason.TOO_LARGE)
     if len(content) < _HEADER.size:
-        raise FirmwareRefused(Refusal.TRUNCATED)
+        raise FirmwareRefused(RejectReason.TRUNCATED)
     _, address, header_size, protected_size, size, flags, *version, _ = (
         _HEADER.unpack_from(content)
     )
     # Such an image may be sound, but this module could never run it.
     if address >= _LOAD_ADDRESS_END or flags & ~_KNOWN_FLAGS:
-        raise FirmwareRefused(Refusal.OTHER_PRODUCT)
+        raise FirmwareRefused(RejectReason.OTHER_PRODUCT)
     if header_size < _HEADER.size or not size:
-        raise FirmwareRefused(Refusal.DAMAGED)
+        raise FirmwareRefused(RejectReason.DAMAGED)
     hashed = header_size + size + protected_size
     if protected_size:
         area = _area(content, hashed - protected_size, _PROTECTED_MAGIC)
         if len(area) != protected_size:
-            raise FirmwareRefused(Refusal.DAMAGED)
+            raise FirmwareRefused(RejectReason.DAMAGED)
         _tlvs(area)
     area = _area(content, hashed, _UNPROTECTED_MAGIC)
     tlvs = _tlvs(area)
@@ -179,12 +179,12 @@ def _check(content: bytes) -> Image:
 def _area(content: bytes, start: int, magic: int) -> bytes:
     """Return an area of TLVs, its magic number and size included."""
     if len(content) < start + _PAIR.size:
-        raise FirmwareRefused(Refusal.TRUNCATED)
+        raise FirmwareRefused(RejectReason.TRUNCATED)
     found, size = _PAIR.unpack_from(content, start)
     if found != magic or size < _PAIR.size:
-        raise FirmwareRefused(Refusal.DAMAGED)
+        raise FirmwareRefused(RejectReason.DAMAGED)
     if len(content) < start + size:
-        raise FirmwareRefused(Refusal.TRUNCATED)
+        raise FirmwareRefused(RejectReason.TRUNCATED)
     return content[start : start + size]
 
 
@@ -193,11 +193,11 @@ def _tlvs(area: bytes) -> list[_Tlv]:
     position = _PAIR.size
     while position < len(area):
         if position + _PAIR.size > len(area):
-            raise FirmwareRefused(Refusal.DAMAGED)
+            raise FirmwareRefused(RejectReason.DAMAGED)
         kind, length = _PAIR.unpack_from(area, position)
         position += _PAIR.size + length
         if position > len(area):
-            raise FirmwareRefused(Refusal.DAMAGED)
+            raise FirmwareRefused(RejectReason.DAMAGED)
         tlvs.append(_Tlv(kind, area[position - length : position]))
     return tlvs
 
@@ -206,9 +206,9 @@ def _check_hash(tlvs: list[_Tlv], digest: bytes) -> None:
     # A meter lists no image with two hashes, and names none by another kind of hash.
     hashes = [tlv for tlv in tlvs if tlv.type in _HASHES]
     if [(tlv.type, len(tlv.value)) for tlv in hashes] != [(_SHA256, _SHA256_LENGTH)]:
-        raise FirmwareRefused(Refusal.NO_HASH)
+        raise FirmwareRefused(RejectReason.NO_HASH)
     if hashes[0].value != digest:
-        raise FirmwareRefused(Refusal.WRONG_HASH)
+        raise FirmwareRefused(RejectReason.WRONG_HASH)
 
 
 def _signature(tlvs: list[_Tlv]) -> str:
@@ -216,19 +216,19 @@ def _signature(tlvs: list[_Tlv]) -> str:
         name, lengths = _SIGNATURES.get(tlv.type, ("", range(0)))
         if len(tlv.value) in lengths:
             return name
-    raise FirmwareRefused(Refusal.NOT_SIGNED)
+    raise FirmwareRefused(RejectReason.NOT_SIGNED)
 
 
 def _unzip(content: bytes) -> bytes:
     """Return the only image in a zip; nothing is written to a disk."""
     # Each entry costs memory before zipfile counts them.
     if content.count(_ZIP_ENTRY_MAGIC) > _MOST_ENTRIES:
-        raise FirmwareRefused(Refusal.BAD_ZIP)
+        raise FirmwareRefused(RejectReason.BAD_ZIP)
     try:
         with zipfile.ZipFile(BytesIO(content)) as archive:
             return _image_in(archive)
     except _ZIP_ERRORS as err:
-        raise FirmwareRefused(Refusal.BAD_ZIP) from err
+        raise FirmwareRefused(RejectReason.BAD_ZIP) from err
 
 
 def _image_in(archive: zipfile.ZipFile) -> bytes:
@@ -237,9 +237,9 @@ def _image_in(archive: zipfile.ZipFile) -> bytes:
         _check_entry(entry)
     images = [entry for entry in files if _is_image(archive, entry)]
     if not images:
-        raise FirmwareRefused(Refusal.NO_IMAGE_IN_ZIP)
+        raise FirmwareRefused(RejectReason.NO_IMAGE_IN_ZIP)
     if len(images) > 1:
-        raise FirmwareRefused(Refusal.SEVERAL_IMAGES)
+        raise FirmwareRefused(RejectReason.SEVERAL_IMAGES)
     # The size in the archive's own table may be false.
     with archive.open(images[0]) as file:
         return file.read(LARGEST_IMAGE + 1)
@@ -248,11 +248,11 @@ def _image_in(archive: zipfile.ZipFile) -> bytes:
 def _check_entry(entry: zipfile.ZipInfo) -> None:
     path = entry.filename.replace("\\", "/")
     if path.startswith("/") or ":" in path or ".." in path.split("/"):
-        raise FirmwareRefused(Refusal.UNSAFE_ZIP)
+        raise FirmwareRefused(RejectReason.UNSAFE_ZIP)
     if entry.flag_bits & _ENCRYPTED:
-        raise FirmwareRefused(Refusal.ENCRYPTED_ZIP)
+        raise FirmwareRefused(RejectReason.ENCRYPTED_ZIP)
     if entry.compress_type not in _BOUNDED_COMPRESSIONS:
-        raise FirmwareRefused(Refusal.BAD_ZIP)
+        raise FirmwareRefused(RejectReason.BAD_ZIP)
 
 
 def _is_image(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:

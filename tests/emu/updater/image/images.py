@@ -16,7 +16,7 @@ import zipfile
 from imgtool import image as judge, keys  # type: ignore[import-untyped]
 from imgtool.version import decode_version  # type: ignore[import-untyped]
 
-from custom_components.emu_professional.emu.errors import FirmwareRefused, Refusal
+from custom_components.emu_professional.emu.errors import FirmwareRefused, RejectReason
 from custom_components.emu_professional.emu.updater.image import read_firmware
 
 MAGIC = 0x96F3B83D
@@ -72,7 +72,7 @@ def is_accepted_by_judge(path: Path, content: bytes, signing_key: Any = None) ->
     return False
 
 
-def refusal(content: bytes) -> Refusal | None:
+def refusal(content: bytes) -> RejectReason | None:
     """Return why we refuse a file, None if we take it."""
     try:
         read_firmware(content)

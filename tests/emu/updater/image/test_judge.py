@@ -7,7 +7,7 @@ from hypothesis import given, strategies as st
 from imgtool import image as judge  # type: ignore[import-untyped]
 import pytest
 
-from custom_components.emu_professional.emu.errors import Refusal
+from custom_components.emu_professional.emu.errors import RejectReason
 from custom_components.emu_professional.emu.updater.image import (
     Image,
     Version,
@@ -43,11 +43,11 @@ def test_signed_image(tmp_path: Path, name: str) -> None:
 STRICTER_AT = {
     # The judge is content with a signature alone; a meter lists images by their hash.
     # It also reads the type of a record from one byte, MCUboot from two.
-    Refusal.NO_HASH: {4, 5},
-    Refusal.NOT_SIGNED: {77},
+    RejectReason.NO_HASH: {4, 5},
+    RejectReason.NOT_SIGNED: {77},
     # It accepts a record that reaches beyond its area, and anything after the
     # record that it looks for.
-    Refusal.DAMAGED: {2, 3, 78, 79},
+    RejectReason.DAMAGED: {2, 3, 78, 79},
 }
 """Why we may refuse what the judge takes, and which byte of the TLVs was changed."""
 
@@ -92,7 +92,10 @@ def test_every_length(tmp_path: Path) -> None:
     """A file without any number of bytes at its end is refused, as by the judge."""
     content = signed(size=200)
     for length in range(len(content)):
-        assert refusal(content[:length]) in {Refusal.NOT_AN_IMAGE, Refusal.TRUNCATED}
+        assert refusal(content[:length]) in {
+            RejectReason.NOT_AN_IMAGE,
+            RejectReason.TRUNCATED,
+        }
     assert not is_accepted_by_judge(tmp_path / "image.bin", content[:-1], key())
 
 
@@ -125,27 +128,27 @@ def test_taken_images_are_taken_by_the_judge(
 STRICTER = {
     "in the meter's peripherals": (
         Parts(address=0x4000_0000),
-        Refusal.OTHER_PRODUCT,
+        RejectReason.OTHER_PRODUCT,
     ),
-    "nowhere": (Parts(address=0xFFFF_FFFF), Refusal.OTHER_PRODUCT),
-    "encrypted": (Parts(flags=0x4), Refusal.OTHER_PRODUCT),
-    "not bootable": (Parts(flags=0x10), Refusal.OTHER_PRODUCT),
-    "loaded to RAM": (Parts(flags=0x20), Refusal.OTHER_PRODUCT),
-    "compressed": (Parts(flags=0x200), Refusal.OTHER_PRODUCT),
+    "nowhere": (Parts(address=0xFFFF_FFFF), RejectReason.OTHER_PRODUCT),
+    "encrypted": (Parts(flags=0x4), RejectReason.OTHER_PRODUCT),
+    "not bootable": (Parts(flags=0x10), RejectReason.OTHER_PRODUCT),
+    "loaded to RAM": (Parts(flags=0x20), RejectReason.OTHER_PRODUCT),
+    "compressed": (Parts(flags=0x200), RejectReason.OTHER_PRODUCT),
     # MCUboot compares the number in the header with the area that is there.
     "another protected size": (
         Parts(protected=((0x50, bytes(4)),), protected_size=0),
-        Refusal.DAMAGED,
+        RejectReason.DAMAGED,
     ),
-    "protected size without the area": (Parts(protected_size=4), Refusal.DAMAGED),
+    "protected size without the area": (Parts(protected_size=4), RejectReason.DAMAGED),
     # The header is 32 bytes: a body that begins in it is none.
     "a header that is too short": (
         Parts(header_size=31, body=bytes(200), size=201),
-        Refusal.DAMAGED,
+        RejectReason.DAMAGED,
     ),
-    "no body": (Parts(body=b""), Refusal.DAMAGED),
-    "no signature": (Parts(signature=()), Refusal.NOT_SIGNED),
-    "an empty signature": (Parts(signature=((0x20, b""),)), Refusal.NOT_SIGNED),
+    "no body": (Parts(body=b""), RejectReason.DAMAGED),
+    "no signature": (Parts(signature=()), RejectReason.NOT_SIGNED),
+    "an empty signature": (Parts(signature=((0x20, b""),)), RejectReason.NOT_SIGNED),
 }
 
 

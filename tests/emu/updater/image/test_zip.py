@@ -9,7 +9,7 @@ import zipfile
 from hypothesis import given, strategies as st
 import pytest
 
-from custom_components.emu_professional.emu.errors import FirmwareRefused, Refusal
+from custom_components.emu_professional.emu.errors import FirmwareRefused, RejectReason
 from custom_components.emu_professional.emu.updater.image import (
     LARGEST_IMAGE,
     read_firmware,
@@ -33,20 +33,23 @@ def test_zip_of_the_vendor() -> None:
 @pytest.mark.parametrize(
     ("files", "reason"),
     [
-        ([], Refusal.NO_IMAGE_IN_ZIP),
-        ([("readme.txt", b"hello"), ("empty.bin", b"")], Refusal.NO_IMAGE_IN_ZIP),
-        ([("a.bin", signed()), ("b.bin", signed("1.0.17"))], Refusal.SEVERAL_IMAGES),
-        ([("nested.zip", zipped(("a.bin", signed())))], Refusal.NO_IMAGE_IN_ZIP),
-        ([("../a.bin", signed())], Refusal.UNSAFE_ZIP),
-        ([("a/../../b.bin", signed())], Refusal.UNSAFE_ZIP),
-        ([("..\\a.bin", signed())], Refusal.UNSAFE_ZIP),
-        ([("/etc/passwd", signed())], Refusal.UNSAFE_ZIP),
-        ([("C:\\a.bin", signed())], Refusal.UNSAFE_ZIP),
-        ([("a.bin", signed()[:-1])], Refusal.TRUNCATED),
-        ([(f"{number}", b"") for number in range(101)], Refusal.BAD_ZIP),
+        ([], RejectReason.NO_IMAGE_IN_ZIP),
+        ([("readme.txt", b"hello"), ("empty.bin", b"")], RejectReason.NO_IMAGE_IN_ZIP),
+        (
+            [("a.bin", signed()), ("b.bin", signed("1.0.17"))],
+            RejectReason.SEVERAL_IMAGES,
+        ),
+        ([("nested.zip", zipped(("a.bin", signed())))], RejectReason.NO_IMAGE_IN_ZIP),
+        ([("../a.bin", signed())], RejectReason.UNSAFE_ZIP),
+        ([("a/../../b.bin", signed())], RejectReason.UNSAFE_ZIP),
+        ([("..\\a.bin", signed())], RejectReason.UNSAFE_ZIP),
+        ([("/etc/passwd", signed())], RejectReason.UNSAFE_ZIP),
+        ([("C:\\a.bin", signed())], RejectReason.UNSAFE_ZIP),
+        ([("a.bin", signed()[:-1])], RejectReason.TRUNCATED),
+        ([(f"{number}", b"") for number in range(101)], RejectReason.BAD_ZIP),
     ],
 )
-def test_refused_zip(files: list[tuple[str, bytes]], reason: Refusal) -> None:
+def test_refused_zip(files: list[tuple[str, bytes]], reason: RejectReason) -> None:
     """Each fault of a zip has its own reason."""
     assert refusal(zipped(*files)) is reason
 
@@ -69,7 +72,7 @@ def test_harmful_zip(name: str) -> None:
     for place, written in ((first, value), (second, other)):
         at = directory + place if place >= 0 else len(content) + place
         content[at : at + len(written)] = written
-    assert refusal(bytes(content)) is Refusal.BAD_ZIP
+    assert refusal(bytes(content)) is RejectReason.BAD_ZIP
 
 
 def test_entry_ends_too_early() -> None:
@@ -78,7 +81,7 @@ def test_entry_ends_too_early() -> None:
     directory = content.rindex(b"PK\x01\x02")
     del content[100:directory]
     content[-6:-2] = struct.pack("<I", 100)
-    assert refusal(bytes(content)) is Refusal.BAD_ZIP
+    assert refusal(bytes(content)) is RejectReason.BAD_ZIP
 
 
 def test_entry_beyond_all_files() -> None:
@@ -89,7 +92,7 @@ def test_entry_beyond_all_files() -> None:
     directory[30:32] = struct.pack("<H", 12)
     directory[42:46] = b"\xff" * 4
     tail = struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, 1, 1, len(directory), start, 0)
-    assert refusal(content[:start] + directory + tail) is Refusal.BAD_ZIP
+    assert refusal(content[:start] + directory + tail) is RejectReason.BAD_ZIP
 
 
 def test_encrypted_zip() -> None:
@@ -97,7 +100,7 @@ def test_encrypted_zip() -> None:
     content = bytearray(zipped(("a.bin", signed())))
     content[6] |= 1
     content[content.rindex(b"PK\x01\x02") + 8] |= 1
-    assert refusal(bytes(content)) is Refusal.ENCRYPTED_ZIP
+    assert refusal(bytes(content)) is RejectReason.ENCRYPTED_ZIP
 
 
 @pytest.mark.parametrize(
@@ -106,7 +109,7 @@ def test_encrypted_zip() -> None:
 def test_unbounded_compression(compression: int) -> None:
     """Only compressions with piecewise unpacking are accepted."""
     content = zipped(("a.bin", signed()), compression=compression)
-    assert refusal(content) is Refusal.BAD_ZIP
+    assert refusal(content) is RejectReason.BAD_ZIP
 
 
 @given(st.data())
@@ -143,9 +146,9 @@ def crowd() -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("build", "reason"), [(bomb, Refusal.TOO_LARGE), (crowd, Refusal.BAD_ZIP)]
+    ("build", "reason"), [(bomb, RejectReason.TOO_LARGE), (crowd, RejectReason.BAD_ZIP)]
 )
-def test_bombs(build: Callable[[], bytes], reason: Refusal) -> None:
+def test_bombs(build: Callable[[], bytes], reason: RejectReason) -> None:
     """No file takes more memory than the largest image or so."""
     content = build()
     tracemalloc.start()
