@@ -1,4 +1,4 @@
-"""One request to the updater: sent, repeated, and answered at last.
+"""One request to the updater, repeated until it is answered.
 
     request ──► datagram 17 ──► lost
             ──► datagram 18 ──► answer 18 lost
@@ -29,7 +29,7 @@ class SessionTimeouts:
     """How long a session waits, in seconds."""
 
     contact: float = 15.0
-    """For the first answer of all."""
+    """For the first answer of a session."""
     refused: float = 5.0
     """The same if the network reports that nobody is there."""
     command: float = 30.0
@@ -152,7 +152,7 @@ class Exchange[T]:
     async def _answer_in_time(self, left: float) -> T:
         """Return the content of an answer before the next repetition is due.
 
-        Learn from it about the line.
+        Note its round trip, and whether an earlier datagram was lost.
         """
         line, repeat_after = self._line, self._request.repeat_after
         seconds = repeat_after or line.timer.wait(len(self._sent) - 1)
