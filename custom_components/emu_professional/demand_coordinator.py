@@ -184,7 +184,8 @@ class DemandCoordinator(DataUpdateCoordinator[DemandData]):
             position = self._logged.position
             # Without a gap after the position, the new records are enough.
             if position is not None and records and records[0].index <= position + 1:
-                self._feed(records)
+                self._logged.feed(records, self._latest())
+                self._save_soon()
             if self._logged.position != newest.index:
                 self._read_soon()
         self._show()
@@ -245,10 +246,6 @@ class DemandCoordinator(DataUpdateCoordinator[DemandData]):
             return False
         # If the last lines of an answer are damaged, an earlier record seems newest.
         return known is None or newest.at > known.at
-
-    def _feed(self, records: list[Record]) -> None:
-        self._logged.feed(records, self._latest())
-        self._save_soon()
 
     def _latest(self) -> int:
         return int(self._meter_time()) + _TOLERANCE

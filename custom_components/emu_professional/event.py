@@ -10,7 +10,7 @@ from .emu.events import MeterEvent
 from .emu.logs import LogbookRecord, LoggerStatus
 from .entity import LogbookEntity, add_when_logged
 from .meter_log import LOGBOOK_KEY
-from .record_data import described, shown
+from .record_data import local_time, logbook_record_data
 from .runtime import EmuConfigEntry
 
 PARALLEL_UPDATES = 0
@@ -71,5 +71,5 @@ class LogbookEvent(LogbookEntity, EventEntity):
 def _attributes(event: MeterEvent) -> dict[str, Any]:
     record = event.record
     if isinstance(record, LogbookRecord):
-        return described(record)
-    return {"time": shown(record.at), "logger_index": record.index}
+        return logbook_record_data(record)
+    return {"time": local_time(record.at), "logger_index": record.index}

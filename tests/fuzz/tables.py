@@ -21,7 +21,10 @@ from custom_components.emu_professional.emu.table_reader import (
     LogbookReader,
     RecordReader,
 )
-from custom_components.emu_professional.record_data import described, shown
+from custom_components.emu_professional.record_data import (
+    local_time,
+    logbook_record_data,
+)
 
 from . import samples
 from .documents import DOCUMENTED
@@ -89,7 +92,7 @@ async def logger() -> AsyncGenerator[Target[_Table]]:
         for record in _page(given, RecordReader()).records:
             assert 0 <= record.at <= 2**32
             assert 0 <= record.index < 10**10
-            shown(record.at)
+            local_time(record.at)
             str(record.serial_number).encode()
 
     yield _target(samples.logger, read)
@@ -103,7 +106,7 @@ async def logbook() -> AsyncGenerator[Target[_Table]]:
     def read(given: _Table) -> None:
         page = _page(given, LogbookReader())
         for record in page.records:
-            described(record)
+            logbook_record_data(record)
         new_events(position, page.records, ())
 
     yield _target(samples.logbook, read)

@@ -14,7 +14,7 @@ from homeassistant.util.json import JsonObjectType
 from ..consumption import Consumption, Per, borders, count as count_periods
 from ..consumption_reader import async_read
 from ..emu.registers import Direction, Measurand, Tariff
-from ..record_data import shown
+from ..record_data import local_time
 from .fields import ATTR_END, ATTR_PER, ATTR_START, METER, TIME, invalid, window
 from .meters import SENSORS, async_in_turn, async_readable_entry, async_while_loaded
 from .times import maybe_shown
@@ -86,8 +86,8 @@ def borders_of(call: ServiceCall, per: Per) -> list[int]:
 def _described(period: Consumption) -> JsonObjectType:
     """Return a period as part of the response; unknown values are None."""
     answer: JsonObjectType = {
-        "start": shown(period.begin),
-        "end": shown(period.end),
+        "start": local_time(period.begin),
+        "end": local_time(period.end),
         "source": period.source and str(period.source),
     }
     for name, at, registers in (
@@ -105,7 +105,7 @@ def _described(period: Consumption) -> JsonObjectType:
         | _energies(period.energy)
         | {
             "peak_demand": peak and peak.demand,
-            "peak_demand_time": peak and shown(peak.end),
+            "peak_demand_time": peak and local_time(peak.end),
             "power_failures": period.power_failures,
             "changed_ratios": period.changed_ratios,
             "hours_without_record": period.hours_without_record,

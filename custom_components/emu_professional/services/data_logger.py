@@ -21,7 +21,7 @@ from ..emu.logs import COLUMNS, Record
 from ..emu.request_queue import Priority
 from ..emu.serial_number import is_same_meter
 from ..export import PathRefused, async_write_csv, real_path
-from ..record_data import shown
+from ..record_data import local_time
 from ..runtime import EmuConfigEntry
 from .fields import (
     ATTR_COLUMNS,
@@ -163,7 +163,7 @@ async def _async_collect(
 def _objects(records: Iterable[Record], chosen: Columns) -> list[JsonObjectType]:
     return [
         {
-            "time": shown(record.at),
+            "time": local_time(record.at),
             "index": record.index,
             "status": [*status_names(record.status)],
             "status_bits": record.status,

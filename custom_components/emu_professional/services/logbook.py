@@ -9,7 +9,7 @@ from homeassistant.core import ServiceCall, ServiceResponse
 from homeassistant.util.json import JsonObjectType
 
 from ..emu.serial_number import is_same_meter
-from ..record_data import described
+from ..record_data import logbook_record_data
 from .fields import METER, WINDOW, window
 from .meters import FOREIGN, async_in_turn, async_readable_entry, async_while_loaded
 
@@ -35,6 +35,6 @@ async def async_get_logbook(call: ServiceCall) -> ServiceResponse:
         refused[FOREIGN] = foreign
     return {
         "serial_number": serial_number,
-        "records": [described(record) for record in own],
+        "records": [logbook_record_data(record) for record in own],
         "refused": refused,
     }
