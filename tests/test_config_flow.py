@@ -1,4 +1,4 @@
-"""Adding a meter, and mending the way to it."""
+"""Adding a meter, and correcting its address or password."""
 
 from collections.abc import AsyncGenerator
 from dataclasses import replace
@@ -52,7 +52,7 @@ async def other(
 
 
 def address(server: MeterServer) -> str:
-    """Return what an owner types."""
+    """Return the owner's input."""
     return f"{server.host}:{server.port}"
 
 
@@ -158,7 +158,7 @@ async def test_user_with_password(
 async def test_user_error(
     hass: HomeAssistant, flow_server: MeterServer, fault: faults.Fault, error: str
 ) -> None:
-    """Each error has its own words, and the owner can go on."""
+    """Each error has its own text, and the owner can try again."""
     flow_server.faults.set(fault)
     result = await submit(hass, await start(hass), host=address(flow_server))
     assert result["type"] is FlowResultType.FORM
@@ -174,7 +174,7 @@ async def test_user_error(
     ["", "my meter", "http://", "1.2.3.4:99999", "a" * 254, "?", "[::1%a]:80x@"],
 )
 async def test_user_invalid_host(hass: HomeAssistant, host: str) -> None:
-    """What can't be an address is not tried."""
+    """An impossible address is not tried."""
     result = await submit(hass, await start(hass), host=host)
     assert result["errors"] == {CONF_HOST: "invalid_host"}
 
@@ -213,7 +213,7 @@ async def test_user_same_meter_at_a_new_address(
 
 
 async def test_dhcp(hass: HomeAssistant, flow_server: MeterServer) -> None:
-    """A meter that appears in the network is shown with its serial number."""
+    """A new meter in the network is shown with its serial number."""
     result = await discover(hass, flow_server)
     assert result["step_id"] == "discovery_confirm"
     assert result["description_placeholders"] == {
@@ -240,7 +240,7 @@ async def test_dhcp(hass: HomeAssistant, flow_server: MeterServer) -> None:
 async def test_dhcp_with_password(
     hass: HomeAssistant, flow_server: MeterServer
 ) -> None:
-    """A protected meter asks for its password before it tells who it is."""
+    """A discovered meter with protection asks for its password first."""
     flow_server.meter.password = "secret"
     result = await discover(hass, flow_server)
     assert result["step_id"] == "password"
@@ -279,7 +279,7 @@ async def test_dhcp_without_mac_in_the_status(
 
 
 async def test_user_without_mac(hass: HomeAssistant, flow_server: MeterServer) -> None:
-    """A meter that does not tell its MAC address is added without."""
+    """A meter without a MAC address in its status is added without it."""
     del flow_server.meter.status_override["networkmac"]
     flow_server.faults.set(faults.MissingKeys("networkmac"))
     result = await submit(hass, await start(hass), host=address(flow_server))
@@ -316,7 +316,7 @@ async def test_dhcp_known_meter(
 async def test_dhcp_known_meter_without_known_mac(
     hass: HomeAssistant, loaded: MockConfigEntry, server: MeterServer
 ) -> None:
-    """An entry that does not know the MAC address yet learns it."""
+    """An entry without MAC address learns it."""
     assert CONF_MAC not in loaded.data
     server.meter.status_override["networkmac"] = "10:2C:EF:**:**"
     result = await discover(hass, server)
@@ -353,7 +353,7 @@ async def test_reauth(
 async def test_reauth_of_another_meter(
     hass: HomeAssistant, loaded: MockConfigEntry, server: MeterServer
 ) -> None:
-    """The password of another meter that took the address is not stored."""
+    """The password of another meter at the address is not stored."""
     server.meter.status_override["meterserial"] = OTHER
     result = await loaded.start_reauth_flow(hass)
     result = await submit(hass, result, password="new")

@@ -1,4 +1,4 @@
-"""What demand is made of: intervals of the logger, or of live readings."""
+"""Intervals of demand: intervals of the logger, or of live readings."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -55,19 +55,19 @@ def records(rows: Sequence[Row], first: int = 7) -> list[Record]:
 
 
 def every_15(registers: Sequence[int]) -> list[Record]:
-    """Return records that follow each other every 15 minutes."""
+    """Return consecutive records, every 15 minutes."""
     return records([(15 * n, register, 0) for n, register in enumerate(registers)])
 
 
 def restarted(demand: LoggedDemand) -> LoggedDemand:
-    """Return what is there after a restart of Home Assistant."""
+    """Return the demand after a restart of Home Assistant."""
     stored = json.loads(json.dumps(demand.as_dict()))
     LOGGED(stored)
     return LoggedDemand.from_dict(stored, SERIAL_NUMBER, ZURICH)
 
 
 def seen(logged: Sequence[Record]) -> list[tuple[int, int, float]]:
-    """Return the intervals that are seen one after the other, and no more at the end.
+    """Return the intervals reported one by one and still valid at the end.
 
     Whether records come one by one, with a restart after each, or all at once.
     """
@@ -146,15 +146,15 @@ CASES: Final[dict[str, tuple[list[Row], list[tuple[int, int, float]]]]] = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_intervals(case: str) -> None:
-    """Only what lies between two records that follow each other is an interval."""
+    """Only the time between two consecutive records is an interval."""
     rows, intervals = CASES[case]
     found = seen(records(rows))
-    # What turned out to be damaged is seen no more, and not a second time.
+    # An interval of a damaged record is taken back, and not reported again.
     assert found == [i for n, i in enumerate(intervals) if i not in intervals[:n]]
 
 
 def test_damaged_record_is_no_peak() -> None:
-    """A peak that a damaged record makes is taken back with the next record."""
+    """A peak of a damaged record is taken back with the next record."""
     demand = LoggedDemand(SERIAL_NUMBER, ZURICH)
     logged = every_15([100, 120, 99999, 130, 140, 150])
     demand.feed(logged[:3], EVER)
@@ -177,14 +177,14 @@ def test_lost_line_and_another_meter() -> None:
 
 
 def test_every_other_line_is_lost() -> None:
-    """Records that do not follow each other are no longer interval."""
+    """Two records with a gap between their indices are no longer interval."""
     demand = LoggedDemand(SERIAL_NUMBER, ZURICH)
     demand.feed(every_15([100, 110, 120, 130, 140, 150, 160])[::2], EVER)
     assert (demand.last, demand.seconds) == (None, 900)
 
 
 def test_first_interval_of_another_length() -> None:
-    """It counts as well, once the second one shows that the length was changed."""
+    """It counts too, once the second one proves another length."""
     demand = LoggedDemand(SERIAL_NUMBER, ZURICH)
     demand.feed(records([(0, 0, 0), (15, 10, 0), (20, 90, 0), (25, 95, 0)]), EVER)
     assert demand.peaks.by_month[2026, 6] == Interval(START + 1200, 300, 80)
@@ -201,7 +201,7 @@ def test_old_months_are_forgotten() -> None:
 
 
 def test_each_record_once() -> None:
-    """Records that come again, and those of a time to come, change nothing."""
+    """Repeated records, and records of the future, change nothing."""
     logged = every_15([100, 110, 150, 155])
     demand = LoggedDemand(SERIAL_NUMBER, ZURICH)
     demand.feed(logged, logged[2].at)
@@ -213,7 +213,7 @@ def test_each_record_once() -> None:
 
 
 def test_logger_begins_with_another_index() -> None:
-    """Peaks stay where the logger was erased, and what it has now is added."""
+    """Peaks stay after the logger was erased, and those of its new records are added."""
     demand = LoggedDemand(SERIAL_NUMBER, ZURICH)
     demand.feed(every_15([100, 190, 200]), EVER)
     demand.restart()
@@ -238,7 +238,7 @@ def test_logger_begins_with_another_index() -> None:
     ],
 )
 def test_stored_by_nobody(key: str, value: object) -> None:
-    """What can't be right is another shape."""
+    """An impossible value is rejected by the check of the store."""
     demand = LoggedDemand(SERIAL_NUMBER, ZURICH)
     demand.feed(every_15([100, 190, 200]), EVER)
     stored = json.loads(json.dumps(demand.as_dict()))
@@ -259,7 +259,7 @@ def test_another_time_zone() -> None:
 
 
 def test_months() -> None:
-    """The interval that ends with a month belongs to it."""
+    """The last interval of a month belongs to it."""
     midnight = month_begin((2026, 7), ZURICH)
     assert datetime.fromtimestamp(midnight, ZURICH).isoformat() == (
         "2026-07-01T00:00:00+02:00"
@@ -289,7 +289,7 @@ QUARTERS: Final = {
 @settings(max_examples=4)
 @given(data=st.data())
 def test_quarter(quarter: str, data: st.DataObject) -> None:
-    """Peaks are those of the registers, whatever happened to house and Home Assistant.
+    """Peaks match the registers, with all events of house and Home Assistant.
 
     The oracle knows the house's registers at each quarter of an hour, and when it
     had power; one power failure lasts over the end of a month.
@@ -331,7 +331,7 @@ def test_quarter(quarter: str, data: st.DataObject) -> None:
     imports = (registers[0] + registers[1]).tolist()
     highest: dict[tuple[int, int], tuple[int, int]] = {}
     for before, at, low, high in zip(ats, ats[1:], imports, imports[1:], strict=False):
-        # What is logged in the second in which the power fails is logged.
+        # A record of the second of a power failure is logged.
         had_power = meter.has_power(int(before) - 1), meter.has_power(int(at) - 1)
         if before == ats[0] or not all(had_power):
             continue
@@ -357,7 +357,7 @@ def test_live() -> None:
     every_5 = [(s, s, s / 10) for s in range(600, 1901, 5)]
     assert feed(live, *every_5) == [Interval(START + 1800, 900, 90)]
     assert live.begin == (START + 1800, 180)
-    # What is read a little later is put where the interval ends.
+    # A register read a little later is interpolated to the end of the interval.
     late = [(s + 1, s + 1, s / 10) for s in range(1905, 2801, 5)]
     (interval,) = feed(live, *late)
     assert interval == Interval(START + 2700, 900, 90)
@@ -372,7 +372,7 @@ def test_live() -> None:
     }.values(),
 )
 def test_live_not_observed(fault: tuple[int, int, float, float]) -> None:
-    """An interval in which something was missed does not count."""
+    """A partly observed interval does not count."""
     until, at, now, register = fault
     readings = [(s, float(s), s / 10) for s in range(900, until, 5)]
     readings += [(at + s, now + s, register + s / 10) for s in range(0, 1801 - at, 5)]

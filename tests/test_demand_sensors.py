@@ -1,4 +1,4 @@
-"""From what the meter logs to the demand that its owner sees."""
+"""From a record of the data logger to the shown demand."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("impatient")
 
 @pytest.fixture
 def config() -> MeterConfig:
-    """Return a meter that has logged more than a month."""
+    """Return a meter with records of more than a month."""
     return MeterConfig(serial_number=SERIAL_NUMBER, installed=INSTALLED, logger=COUNTED)
 
 
@@ -48,7 +48,7 @@ async def zone(hass: HomeAssistant, all_enabled: None) -> None:
 
 @pytest.fixture
 def look(hass: HomeAssistant, clock: ManualClock) -> Look:
-    """Return a function that lets time pass, and looks at the logs."""
+    """Return a function to advance time and look at the logs."""
 
     async def look(**passed: float) -> None:
         clock.advance(timedelta(**passed).total_seconds())
@@ -65,13 +65,13 @@ def shown(hass: HomeAssistant, key: str) -> str:
 
 
 def energy(meter: Meter, end: datetime, length: timedelta = QUARTER) -> int:
-    """Return the import of an interval that ends at a time, in Wh."""
+    """Return the import of an interval by its end, in Wh."""
     begin = meter.registers(end - length).active_import
     return meter.registers(end).active_import - begin
 
 
 def demand(meter: Meter, end: datetime, length: timedelta = QUARTER) -> float:
-    """Return the demand of an interval that ends at a time, in kW."""
+    """Return the demand of an interval by its end, in kW."""
     return energy(meter, end, length) / 1000 / (length / timedelta(hours=1))
 
 
@@ -90,7 +90,7 @@ def peak(meter: Meter, month: int, until: datetime) -> tuple[float, datetime]:
 
 
 def check_peaks(hass: HomeAssistant, meter: Meter, until: datetime) -> None:
-    """Check what is shown of this month, and of the last one."""
+    """Check the shown peaks of this month and last month."""
     this_month = until.astimezone(ZURICH).month
     for key, month in (("this_month", this_month), ("last_month", this_month - 1)):
         power, at = peak(meter, month, until)
@@ -99,7 +99,7 @@ def check_peaks(hass: HomeAssistant, meter: Meter, until: datetime) -> None:
 
 
 def records_read(server: MeterServer) -> list[tuple[int, int]]:
-    """Return which records were asked for by their index, and forget it."""
+    """Return the requested ranges of indices since the last call."""
     spans = [re.search(r"/data/\?from=(\d+)&to=(\d+)", r.path) for r in server.requests]
     server.requests.clear()
     return [(int(span[1]), int(span[2])) for span in spans if span]
@@ -145,7 +145,7 @@ async def test_logger(
     assert sorted(set(asked)) == [*range(newest + 1, meter.newest_index + 1)]
     assert len(asked) == len(set(asked))
 
-    # What was known is there at once, and nothing is read for it.
+    # The stored demand is shown at once, without a request.
     await hass.config_entries.async_reload(entry.entry_id)
     await hass.async_block_till_done()
     assert float(shown(hass, "demand")) == demand(meter, until)
@@ -218,13 +218,13 @@ async def test_without_logger(
     look: Look,
     pass_time: Pass,
 ) -> None:
-    """Live readings count, for intervals that were observed completely."""
+    """Live readings count for fully observed intervals."""
     meter = server.meter
     await look()
     await pass_time(895)
     assert shown(hass, "demand") == STATE_UNKNOWN
     await pass_time(10)
-    # Home Assistant has begun with the interval.
+    # Home Assistant started at the begin of the interval.
     highest = demand(meter, NOON + QUARTER)
     assert float(shown(hass, "demand")) == highest
     assert shown(hass, "peak_demand_this_month_time") == (NOON + QUARTER).isoformat()
@@ -273,7 +273,7 @@ async def test_end_of_month(
 async def test_outage_of_the_house_and_other_interval(
     hass: HomeAssistant, server: MeterServer, look: Look
 ) -> None:
-    """Nothing is shown that lies long ago; an interval that was changed is learned."""
+    """An old interval is not shown; another length of the interval is learned."""
     meter = server.meter
     await look()
     failure = PowerFailure(NOON + timedelta(minutes=16), NOON + timedelta(minutes=50))
@@ -287,7 +287,7 @@ async def test_outage_of_the_house_and_other_interval(
     await look(minutes=5)
     await look(minutes=5)
     assert float(shown(hass, "demand")) == demand(meter, later + 2 * five, five)
-    # The clock is an hour ahead from now on, and so is what it stamps.
+    # From now on the clock is an hour fast, and so are its stamps.
     meter.happens(ClockSet(later + 2 * five, 3600))
     await look(minutes=10)
     end = later + 4 * five
@@ -302,7 +302,7 @@ async def test_logger_that_fails_or_begins_again(
     clock: ManualClock,
     look: Look,
 ) -> None:
-    """What could not be read is read later; peaks outlive the logger."""
+    """Records of failed requests are read later; peaks outlive the logger."""
     server.faults.set(faults.Status(500), path="/data/")
     await look()
     assert shown(hass, "peak_demand_this_month") == STATE_UNKNOWN
@@ -320,7 +320,7 @@ async def test_logger_that_fails_or_begins_again(
     assert records_read(server) == []
     server.faults.clear()
     check_peaks(hass, server.meter, until)
-    # Another logger, which begins with index 1 again.
+    # Another logger, with indices from 1 on.
     config = server.meter.config
     server.meter.__init__(  # type: ignore[misc]
         replace(config, installed=NOON), clock

@@ -1,4 +1,4 @@
-"""The file that an owner attaches to a report."""
+"""The file of diagnostics for a report."""
 
 from dataclasses import replace
 from http import HTTPStatus
@@ -52,7 +52,7 @@ async def download(
 async def protected(
     hass: HomeAssistant, world_time: None, entry: MockConfigEntry, server: MeterServer
 ) -> MockConfigEntry:
-    """Return the entry of a meter with everything that could be given away."""
+    """Return the entry of a meter with everything private."""
     server.meter.password = "top secret"
     server.meter.settings = replace(server.meter.settings, ntp_server="ntp.home.arpa")
     hass.config_entries.async_update_entry(
@@ -74,7 +74,7 @@ async def protected(
 
 
 def secrets(server: MeterServer) -> list[str]:
-    """Return what names an owner's meter, network or home, in lower case."""
+    """Return the private texts of a meter, its network and its home, in lower case."""
     settings = server.meter.settings
     own_mac = server.meter.mac_address
     return [
@@ -100,7 +100,7 @@ async def test_diagnostics(
     protected: MockConfigEntry,
     server: MeterServer,
 ) -> None:
-    """All values are there, nothing that names the owner's meter, network or home."""
+    """All values are there, but no private text of meter, network or home."""
     lost = LostHours(hass, protected)
     lost.add(int(NOON.timestamp()) - 86400, int(NOON.timestamp()))
     file, text = await download(hass, hass_client, protected)
@@ -137,7 +137,7 @@ async def test_diagnostics(
     assert data["firmware"]["kept"] is None
     assert data["firmware"]["is_unfit"] is False
     assert data["backfill"]["state"] == "idle"
-    # Nothing was read yet, so nothing is known of what a page costs.
+    # No page was read yet, so its duration is unknown.
     assert data["pages"] == {
         "size": FIRST_PAGE,
         "probe": 1,
@@ -156,7 +156,7 @@ async def test_diagnostics_of_a_meter_that_was_read(
     protected: MockConfigEntry,
     server: MeterServer,
 ) -> None:
-    """What pages cost and what went wrong at last is there, and still no meter."""
+    """The durations of pages and the last error are there, and still no private text."""
     meter = protected.runtime_data.meter
     page = await meter.client.records(1, 96)
     assert page.timing
@@ -207,7 +207,7 @@ async def test_diagnostics_of_a_meter_that_is_not_loaded(
     protected: MockConfigEntry,
     server: MeterServer,
 ) -> None:
-    """A meter that can't be set up has a file as well: its owner needs it most."""
+    """A meter with a failing set-up has a file as well: its owner needs it most."""
     server.faults.set(faults.ConnectionReset())
     await hass.config_entries.async_reload(protected.entry_id)
     file, text = await download(hass, hass_client, protected)

@@ -9,7 +9,7 @@ from .event_loop import in_thread
 
 
 async def test_waits_are_skipped() -> None:
-    """An hour passes on the loop's own clock, and nobody waits for it."""
+    """An hour passes on the loop's own clock, without real time."""
     loop = asyncio.get_running_loop()
     begin = loop.time()
     await asyncio.sleep(3600)
@@ -31,7 +31,7 @@ async def test_time_stands_still_while_the_loop_works() -> None:
 
 @pytest.mark.usefixtures("socket_enabled")
 async def test_what_was_sent_arrives_before_time_is_skipped() -> None:
-    """An answer over a socket comes in time, however short that is."""
+    """An answer over a socket comes in time, also in a very short one."""
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(await reader.readline())
@@ -49,7 +49,7 @@ async def test_what_was_sent_arrives_before_time_is_skipped() -> None:
 
 
 async def test_timers_of_one_moment_keep_their_order() -> None:
-    """Timers go off in the order in which they were set."""
+    """Timers of one moment fire in the order of their creation."""
     gone_off: list[int] = []
     loop = asyncio.get_running_loop()
     for number in range(50):

@@ -52,7 +52,7 @@ async def test_nothing_is_polled_after_unload(
 async def test_remove(
     hass: HomeAssistant, loaded: MockConfigEntry, hass_storage: dict[str, object]
 ) -> None:
-    """A removed entry leaves nothing behind."""
+    """A removed entry leaves no files."""
     assert await hass.config_entries.async_unload(loaded.entry_id)
     assert f"{DOMAIN}.{loaded.entry_id}" in hass_storage
     await hass.config_entries.async_remove(loaded.entry_id)
@@ -90,7 +90,7 @@ async def test_password_is_wrong_at_the_start(
     server: MeterServer,
     clock: ManualClock,
 ) -> None:
-    """Home Assistant tries again; only a refusal that lasts asks for the password."""
+    """Home Assistant tries again; only a long series of refusals asks for the password."""
     server.meter.password = "secret"
     assert not await hass.config_entries.async_setup(entry.entry_id)
     for _ in range(4):
@@ -185,7 +185,7 @@ async def test_device(
     device_registry: dr.DeviceRegistry,
     pass_time: Pass,
 ) -> None:
-    """The device tells what the meter is, also after an update of its firmware."""
+    """The device describes the meter, also after an update of its firmware."""
     (device,) = device_registry.devices
     assert device.identifiers == {(DOMAIN, config.serial_number)}
     assert device.name == f"EMU Professional II {config.serial_number}"
@@ -208,7 +208,7 @@ async def test_register_does_not_run_backwards_over_a_restart(
     server: MeterServer,
     pass_time: Pass,
 ) -> None:
-    """A module that starts with zeros is not believed, even right after a restart."""
+    """Zeros of a starting module are rejected, even right after a restart."""
     await hass.config_entries.async_unload(loaded.entry_id)
     server.meter.override["wpulse_cnt_L123_e"] = "0.000"
     await hass.config_entries.async_setup(loaded.entry_id)

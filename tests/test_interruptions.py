@@ -1,4 +1,4 @@
-"""What a fault between Home Assistant and the meter looks like to the owner."""
+"""Faults between Home Assistant and the meter, as seen by the owner."""
 
 import logging
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("loaded", "impatient")
 
 
 def states(hass: HomeAssistant) -> dict[str, str]:
-    """Return the state of every entity that shows what the meter says."""
+    """Return the states of all entities with values of the meter."""
     return {
         state.entity_id: state.state
         for state in hass.states.async_all(("binary_sensor", "sensor"))
@@ -33,12 +33,12 @@ def states(hass: HomeAssistant) -> dict[str, str]:
 
 
 def unknown(hass: HomeAssistant) -> set[str]:
-    """Return the entities whose state is unknown."""
+    """Return the entities with an unknown state."""
     return {name for name, state in states(hass).items() if state == STATE_UNKNOWN}
 
 
 def ours(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
-    """Return what an owner reads from us in the log, and forget it."""
+    """Return our log messages since the last call."""
     lines = [
         (record.levelno, record.getMessage())
         for record in caplog.records
@@ -130,7 +130,7 @@ async def test_one_lost_poll(
 async def test_stopped_for_eight_seconds(
     hass: HomeAssistant, server: MeterServer, pass_time: Pass
 ) -> None:
-    """A module that is away for 8 s makes nothing unavailable."""
+    """An outage of 8 s makes nothing unavailable."""
     await server.stop()
     await pass_time(8)
     assert STATE_UNAVAILABLE not in states(hass).values()
@@ -145,7 +145,7 @@ async def test_stopped_for_a_minute(
     pass_time: Pass,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A module that is away for 60 s makes everything unavailable until it is back."""
+    """An outage of 60 s makes everything unavailable until its end."""
     await server.stop()
     await pass_time(60)
     assert set(states(hass).values()) == {STATE_UNAVAILABLE}
@@ -162,7 +162,7 @@ async def test_password_changed(
     pass_time: Pass,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A password that was changed is asked for in the end, with one line in the log."""
+    """After a change of the password the owner is asked for it, with one log line."""
     server.meter.password = "new"
     await pass_time(40)
     assert set(states(hass).values()) == {STATE_UNAVAILABLE}
@@ -189,7 +189,7 @@ async def test_second_connection_refused(
 async def test_wrong_content_type(
     hass: HomeAssistant, server: MeterServer, pass_time: Pass
 ) -> None:
-    """What a small server calls its answer does not matter."""
+    """The content type of an answer does not matter."""
     server.faults.set(faults.ContentType())
     await pass_time(5)
     assert states(hass)[POWER] == server.meter.meter_data()["p_L123_act_e"]
@@ -211,7 +211,7 @@ async def test_missing_value(
     caplog: pytest.LogCaptureFixture,
     fault: faults.Fault,
 ) -> None:
-    """A value that is missing makes that one entity unknown, not the rest."""
+    """A missing value makes one entity unknown, not the others."""
     before = unknown(hass)
     server.faults.set(fault)
     await pass_time(5)

@@ -1,4 +1,4 @@
-"""Work that is under way when its meter is disabled or removed."""
+"""Work in progress while its meter is disabled or removed."""
 
 import asyncio
 from collections.abc import Iterator
@@ -73,13 +73,13 @@ class Disk:
         await self._begun.wait()
 
     def go_on(self) -> None:
-        """Let that write go on."""
+        """Let the stopped write continue."""
         self._go_on.set()
 
 
 @pytest.fixture
 def disk(hass: HomeAssistant, hass_storage: dict[str, Any]) -> Iterator[Disk]:
-    """Return the disk on which Home Assistant keeps its files."""
+    """Return the disk with Home Assistant's files."""
     disk = Disk(hass, hass_storage)
 
     async def write(store: Store[Any], data: dict[str, Any]) -> None:
@@ -97,7 +97,7 @@ async def followed(
     impatient: None,
     loaded: MockConfigEntry,
 ) -> MockConfigEntry:
-    """Return the entry of a meter whose logs were looked at."""
+    """Return the entry of a meter after the first look at its logs."""
     monkeypatch.setattr(log_pages, "_PAUSE", 0)
     await look(hass)
     return loaded
@@ -110,7 +110,7 @@ async def look(hass: HomeAssistant) -> None:
 
 
 def reported(events: list[Event[Any]]) -> list[str]:
-    """Return what the logbook has reported, each thing as often as it was."""
+    """Return the reported events of the logbook, with repetitions."""
     return [
         event.data["new_state"].attributes["event_type"]
         for event in events
@@ -129,7 +129,7 @@ def files(hass_storage: dict[str, Any], entry: MockConfigEntry) -> list[str]:
 
 
 def happen(server: MeterServer, clock: ManualClock, primary: int = 100) -> None:
-    """Let somebody change a setting of the meter."""
+    """Change a setting of the meter."""
     at = datetime.fromtimestamp(clock.now(), UTC) + timedelta(seconds=10)
     server.meter.happens(CurrentRatioChange(at, primary=primary))
     clock.advance(60)
@@ -142,7 +142,7 @@ async def test_disabled_between_reading_and_reporting(
     clock: ManualClock,
     disk: Disk,
 ) -> None:
-    """What was read but not reported is reported when the entry is enabled again."""
+    """Events read but not reported are reported once the entry is enabled again."""
     changes = async_capture_events(hass, EVENT_STATE_CHANGED)
     happen(server, clock)
     disk.slow_down()
@@ -170,7 +170,7 @@ async def test_disabled_while_reading(
     server: MeterServer,
     clock: ManualClock,
 ) -> None:
-    """What was about to be read is reported later, once."""
+    """Events of an interrupted look are reported later, once."""
     changes = async_capture_events(hass, EVENT_STATE_CHANGED)
     happen(server, clock)
     server.faults.set(faults.Silent(), path="/data/")
@@ -189,7 +189,7 @@ async def test_disabled_while_reading(
 async def test_first_look_ends_with_the_entry(
     hass: HomeAssistant, loaded: MockConfigEntry, server: MeterServer
 ) -> None:
-    """A look that has begun does not go on without its entry."""
+    """A look in progress ends with its entry."""
     server.faults.set(faults.Slow(0.5), path="/logbook/")
     asked = len(server.requests)
     async_fire_time_changed(hass, datetime.now(UTC) + timedelta(seconds=80))
@@ -207,7 +207,7 @@ async def test_disabled_entity(
     server: MeterServer,
     clock: ManualClock,
 ) -> None:
-    """What happens while the owner does not want to know does not come later."""
+    """Events of a time with a disabled entity are not reported later."""
     registry = er.async_get(hass)
     registry.async_update_entity(LOGBOOK, disabled_by=er.RegistryEntryDisabler.USER)
     await hass.config_entries.async_reload(followed.entry_id)
@@ -252,7 +252,7 @@ async def test_removed_while_a_file_is_written(
 async def test_what_is_saved_after_the_removal(
     hass: HomeAssistant, followed: MockConfigEntry, hass_storage: dict[str, Any]
 ) -> None:
-    """Whoever still saves does it in vain."""
+    """Late saves are ignored."""
     runtime = followed.runtime_data
     parts = (runtime.meter, runtime.backfill, runtime.logbook, runtime.demand)
     stores = [part._store for part in parts]

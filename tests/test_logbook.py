@@ -1,4 +1,4 @@
-"""From what the meter logs to the automation that hears of it."""
+"""From a record in the meter's logs to the automation for its event."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -52,13 +52,13 @@ type Look = Callable[..., Awaitable[list[dict[str, Any]]]]
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, impatient: None) -> None:
-    """Let nobody pause between pages."""
+    """Remove the pause between pages."""
     monkeypatch.setattr(log_pages, "_PAUSE", 0)
 
 
 @pytest.fixture
 def heard(hass: HomeAssistant) -> list[dict[str, Any]]:
-    """Return what an automation hears of the logbook."""
+    """Return the events received by an automation."""
     events: list[dict[str, Any]] = []
 
     @callback
@@ -71,7 +71,7 @@ def heard(hass: HomeAssistant) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def look(hass: HomeAssistant, clock: ManualClock, heard: list[dict[str, Any]]) -> Look:
-    """Return a function that lets time pass and returns what was heard since."""
+    """Return a function to advance time; it returns the events received since."""
 
     async def look(minutes: int = 0) -> list[dict[str, Any]]:
         clock.advance(60 * minutes)
@@ -84,7 +84,7 @@ def look(hass: HomeAssistant, clock: ManualClock, heard: list[dict[str, Any]]) -
 
 
 async def listen(hass: HomeAssistant) -> None:
-    """Set up an automation that repeats what the logbook says."""
+    """Set up an automation to collect the events of the logbook."""
     automation = {
         "triggers": [{"trigger": "state", "entity_id": LOGBOOK}],
         "conditions": [
@@ -110,7 +110,7 @@ async def listen(hass: HomeAssistant) -> None:
 async def followed(
     hass: HomeAssistant, loaded: MockConfigEntry, look: Look
 ) -> MockConfigEntry:
-    """Return the entry of a meter whose logs are followed by an automation."""
+    """Return the entry of a meter with an automation for its logs."""
     assert await look() == []
     await listen(hass)
     assert await look() == []
@@ -164,7 +164,7 @@ def now(clock: ManualClock) -> datetime:
 async def test_status_bit(
     look: Look, server: MeterServer, clock: ManualClock, bit: str
 ) -> None:
-    """A status bit of the data logger is heard with the first record that has it."""
+    """A status bit of the data logger is reported with its first record."""
     server.meter.happens(BITS[bit](now(clock)))
     (event,) = await look(minutes=46)
     assert event["event_type"] == bit
@@ -229,7 +229,7 @@ async def test_changed_to_the_same(
     values: dict[str, int],
     kind: str,
 ) -> None:
-    """Where a logbook record names no change, the status bit is heard."""
+    """For a logbook record without a change, the status bit is reported."""
     server.meter.happens(change(now(clock) + timedelta(minutes=2), **values))
     (event,) = await look(minutes=16)
     assert event["event_type"] == kind
@@ -250,7 +250,7 @@ async def test_meter_without_logbook(
     kind: str,
     _pairs: object,
 ) -> None:
-    """Of a change that only the data logger knows, its status bit is heard."""
+    """A change known only to the data logger is reported by its status bit."""
     server.faults.set(faults.Status(404), path="/logbook/")
     assert await hass.config_entries.async_setup(entry.entry_id)
     await look()
@@ -268,7 +268,7 @@ async def test_off_for_a_day(
     server: MeterServer,
     clock: ManualClock,
 ) -> None:
-    """What was logged meanwhile is heard after the start, in order, and once."""
+    """Events during a downtime are reported after the start, in order and once."""
     assert await hass.config_entries.async_unload(followed.entry_id)
     for number in range(5):
         at = now(clock) + timedelta(hours=4 * number + 1)
@@ -291,7 +291,7 @@ async def test_history_before_is_not_news(
     heard: list[dict[str, Any]],
     look: Look,
 ) -> None:
-    """What a meter logged before it was added is not told as if it had just happened."""
+    """Events from before a meter was added are not reported."""
     for days in range(1, 6):
         at = now(clock) - timedelta(days=days)
         server.meter.happens(CurrentRatioChange(at, primary=100 + days))
@@ -315,7 +315,7 @@ async def test_first_record_of_an_empty_logbook(
 async def test_slow_meter_is_asked_when_something_can_be_new(
     loaded: MockConfigEntry, server: MeterServer, clock: ManualClock, look: Look
 ) -> None:
-    """Where a single record takes 12 s, only a record that is due is asked for."""
+    """A meter with 12 s per record is asked for due records only."""
     await look()
     client = loaded.runtime_data.meter.client
     for is_slow, least, most in ((False, 6, 6), (True, 1, 2)):
@@ -334,7 +334,7 @@ async def test_slow_meter_is_asked_when_something_can_be_new(
 async def test_lost_in_the_middle(
     look: Look, server: MeterServer, clock: ManualClock
 ) -> None:
-    """What could not be read is told later, nothing twice."""
+    """Events of failed requests are reported later, and none twice."""
     server.meter.happens(ImpulseRatioChange(now(clock) + timedelta(seconds=10)))
     server.faults.set(faults.ConnectionReset(), path="/logbook/")
     assert await look(minutes=1) == []
@@ -393,7 +393,7 @@ async def test_trigger_of_device_or_area(
     *,
     of_area: bool,
 ) -> None:
-    """`event.received` of the meter, or of its area, hears what the meter has logged."""
+    """`event.received` of the meter, or of its area, fires for a logged event."""
     (device,) = dr.async_entries_for_config_entry(device_registry, loaded.entry_id)
     device_registry.async_update_device(device.id, area_id="cellar")
     automation = {
@@ -418,7 +418,7 @@ async def test_renamed_entities(
     clock: ManualClock,
     entity_registry: er.EntityRegistry,
 ) -> None:
-    """Entities go on under another entity id; from 2026.11 on none is added again."""
+    """Entities continue under another entity id; from 2026.11 on none is added again."""
     entities = er.async_entries_for_config_entry(entity_registry, followed.entry_id)
     added_again = []
 
@@ -447,7 +447,7 @@ async def test_renamed_entities(
 async def test_damaged_index_of_the_newest_record(
     look: Look, server: MeterServer, clock: ManualClock, path: str, text: str
 ) -> None:
-    """The log has not begun again: nothing is reported twice, and nothing is lost."""
+    """The log has not restarted: nothing is reported twice, and nothing is lost."""
     meter = server.meter
     for primary in (100, 200, 300):
         meter.happens(CurrentRatioChange(now(clock), primary=primary))
@@ -473,7 +473,7 @@ async def test_known_after_a_restart(
     server: MeterServer,
     clock: ManualClock,
 ) -> None:
-    """What the logs said last stands until they are looked at again."""
+    """The last known state of the logs stays until the next look."""
     server.meter.happens(LogbookFull(now(clock)))
     await look(minutes=16)
     told = state_of(hass, LOGBOOK).state
@@ -506,7 +506,7 @@ async def test_clock_is_off(
 async def test_old_firmware(
     hass: HomeAssistant, loaded: MockConfigEntry, server: MeterServer, pass_time: Pass
 ) -> None:
-    """A firmware that can't be updated over the network is an issue."""
+    """A firmware too old for network updates raises an issue."""
     for version, expected in (
         ("1.0.5", {"firmware_old"}),
         ("1.0.6", set()),
@@ -579,7 +579,7 @@ async def test_first_look_at_an_empty_page(
     clock: ManualClock,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A page that should hold the new record, and is empty, is looked at again later."""
+    """An empty page instead of the new record is requested again later."""
     server.meter.happens(ImpulseRatioChange(now(clock) + timedelta(seconds=10)))
     server.faults.set(EmptyAfterTheFirst(), path="/logbook/")
     assert await look(minutes=1) == []
@@ -593,7 +593,7 @@ async def test_first_look_at_an_empty_page(
 async def test_logbook_that_is_gone_for_a_moment(
     look: Look, server: MeterServer, clock: ManualClock
 ) -> None:
-    """A change is not heard twice, for its bit and for its record; only what lasts counts."""
+    """A change is not reported twice, for its bit and for its record; only what lasts counts."""
     at = now(clock) + timedelta(minutes=2)
     server.meter.happens(CurrentRatioChange(at, primary=100))
     assert len(await look(minutes=20)) == 1
@@ -618,7 +618,7 @@ async def test_get_logbook_without_gaps(
     server: MeterServer,
     clock: ManualClock,
 ) -> None:
-    """Nothing is missing without a word, whatever comes of the pages."""
+    """Missing records are counted, with any faults of the pages."""
     for number in range(1, 121):
         at = now(clock) + timedelta(seconds=number)
         server.meter.happens(CurrentRatioChange(at, primary=100 + number))
@@ -660,11 +660,11 @@ async def test_get_logbook_without_gaps(
     server.faults.set(EmptyAfterTheFirst(), path="/logbook/")
     answer = await get_logbook(hass, loaded)
     assert [record["ct_primary_after"] for record in answer["records"]] == [220]
-    # What has no line of a logbook is an error, and no empty logbook.
+    # An answer without a logbook line is an error, not an empty logbook.
     server.faults.set(faults.garbage(), path="/logbook/")
     with pytest.raises(HomeAssistantError, match="can't be read"):
         await get_logbook(hass, loaded)
-    # An answer without a length that ends early is gone on with.
+    # Reading continues after an early end of an answer without length.
     server.faults.clear()
     server.faults.set(faults.SilentCut(59), path="/logbook/")
     answer = await get_logbook(hass, loaded)
@@ -687,7 +687,7 @@ async def get_logbook(hass: HomeAssistant, entry: MockConfigEntry) -> dict[str, 
 
 
 def issues(hass: HomeAssistant) -> set[str]:
-    """Return the keys of the issues that are there."""
+    """Return the keys of the present issues."""
     registry = ir.async_get(hass)
     return {
         issue.translation_key or ""

@@ -69,7 +69,7 @@ async def moved(
 
 
 def claims(**changes: object) -> dict[str, object]:
-    """Return a status.json that says to be the meter's."""
+    """Return a status.json with the meter's serial number."""
     return {"meterserial": SERIAL_NUMBER, "networkmac": MAC.upper(), **changes}
 
 
@@ -116,7 +116,7 @@ async def protect(
 
 
 async def refusal_of(server: MeterServer) -> dict[str, str]:
-    """Return the headers with which a meter asks for its password."""
+    """Return the headers of a meter's request for its password."""
     async with ClientSession() as session, session.get(server.url) as response:
         assert response.status == 401
         changing = ("Date", "Content-Length")
@@ -125,11 +125,11 @@ async def refusal_of(server: MeterServer) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Attack:
-    """What is met at a protected meter's old address, and at the new one."""
+    """The answers of a protected meter's old and new address."""
 
     title: str
     old: int | None
-    """HTTP status there; 0 if nobody answers, None if the meter does."""
+    """HTTP status there; 0 for silence, None for the meter itself."""
     status: int = 401
     headers: Mapping[str, str] | None = None
     """None: as the meter has them."""
@@ -138,7 +138,7 @@ class Attack:
 
     @property
     def is_imitation(self) -> bool:
-        """Whether nobody can tell it from the meter before the password is sent."""
+        """Whether it is indistinguishable from the meter before the password is sent."""
         return self.old == 0 and self.headers is None
 
 
@@ -153,7 +153,7 @@ ATTACKS = [
     Attack("no challenge", 0, 401, {}),
     Attack("a redirect", 0, 302, {"Location": f"http://{NEW}/status.json"}),
     Attack("an empty page", 0, 200, {}),
-    # What remains, and the README says so: an imitation while the meter is away.
+    # A remaining risk, documented in the README: an imitation while the meter is away.
     Attack("an imitation", 0, document=claims(meterserial=OTHER), admits=True),
     Attack("an imitation that refuses the password", 0),
 ]
@@ -193,7 +193,7 @@ async def test_password_goes_to_no_stranger(
 async def test_meter_that_is_busy_with_us_is_not_silent(
     hass: HomeAssistant, entry: MockConfigEntry, server: MeterServer
 ) -> None:
-    """A meter with a single connection, which reads a page for us, answers after it."""
+    """A meter with a single connection, busy with a page for us, answers after it."""
     await protect(hass, entry, server)
     before = dict(entry.data)
     server.connections = 1
@@ -207,7 +207,7 @@ async def test_meter_that_is_busy_with_us_is_not_silent(
         NEW, server.port, 401, {"WWW-Authenticate": faults.CHALLENGE}
     ) as stranger:
         discovery = hass.async_create_task(discover(hass), eager_start=True)
-        # As long as a connection that is refused would take, and more.
+        # Longer than a refused connection takes.
         async with ClientSession() as session, session.get(stranger.url):
             pass
         silent.release()
@@ -224,7 +224,7 @@ async def test_protected_meter_is_followed(
     server: MeterServer,
     moved: MeterServer,
 ) -> None:
-    """A meter that answers as before while its old address is silent has moved."""
+    """A meter with the same answer and a silent old address has moved."""
     await protect(hass, entry, server, moved)
     await server.stop()
     await moved.start()
@@ -260,7 +260,7 @@ async def test_serial_number_of_a_stranger(
     mac: str,
     document: dict[str, object],
 ) -> None:
-    """A serial number and a MAC address that do not belong together prove nothing."""
+    """A serial number with another meter's MAC address proves nothing."""
     await set_up(hass, entry)
     before = dict(entry.data)
     await server.stop()
@@ -273,7 +273,7 @@ async def test_serial_number_of_a_stranger(
 async def test_meter_that_answers_stays(
     hass: HomeAssistant, entry: MockConfigEntry, server: MeterServer
 ) -> None:
-    """A stranger that claims to be the meter changes nothing while that answers."""
+    """A device with the meter's serial number changes nothing while the meter answers."""
     await set_up(hass, entry)
     before = dict(entry.data)
     async with Stranger(NEW, server.port, document=claims()) as stranger:
@@ -428,7 +428,7 @@ async def test_host_name_is_kept(
     moved: MeterServer,
     names: dict[str, str],
 ) -> None:
-    """A name that its owner has typed is not replaced, but asked again at once."""
+    """A host name is not replaced, but asked again at once."""
     names["meter.lan"] = OLD
     await set_up(hass, entry, **{CONF_HOST: "meter.lan"})
     await server.stop()
@@ -464,7 +464,7 @@ async def test_meter_is_removed_while_it_is_looked_at(
     server: MeterServer,
     moved: MeterServer,
 ) -> None:
-    """What its owner has done meanwhile counts."""
+    """Changes of the owner during the look count."""
     await set_up(hass, entry)
     silent = faults.Silent()
     moved.faults.set(silent)
@@ -479,7 +479,7 @@ async def test_meter_is_removed_while_it_is_looked_at(
 
 
 async def test_discovered_too_early(hass: HomeAssistant, server: MeterServer) -> None:
-    """A meter whose web server starts after its DHCP request is offered all the same."""
+    """A meter is offered also if its web server starts after its DHCP request."""
     server.away = True
     with patch.object(meter_flow, "DEFAULT_PORT", server.port):
         result = await discover(hass, sighting(OLD))
@@ -507,7 +507,7 @@ async def test_looking_again_ends(hass: HomeAssistant, server: MeterServer) -> N
 async def test_looking_again_is_bounded(
     hass: HomeAssistant, server: MeterServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody who invents MAC addresses does not keep Home Assistant busy."""
+    """Invented MAC addresses do not keep Home Assistant busy."""
     monkeypatch.setattr(rediscovery, "MOST_SIGHTINGS", 1)
     server.faults.set(faults.Status(404))
     with patch.object(meter_flow, "DEFAULT_PORT", server.port):
@@ -520,7 +520,7 @@ async def test_looking_again_is_bounded(
 async def test_card_follows_its_meter(
     hass: HomeAssistant, server: MeterServer, moved: MeterServer
 ) -> None:
-    """A meter that moves before its owner has answered leaves no card behind."""
+    """A meter that moves before its owner's answer leaves no outdated card."""
     with patch.object(meter_flow, "DEFAULT_PORT", server.port):
         await discover(hass, sighting(OLD))
         await server.stop()
@@ -536,7 +536,7 @@ async def test_card_follows_its_meter(
 async def test_card_of_a_meter_that_was_added_by_hand(
     hass: HomeAssistant, server: MeterServer
 ) -> None:
-    """It goes, also where a protected meter did not say who it is."""
+    """It is removed, also for a protected meter with an unknown serial number."""
     server.meter.password = PASSWORD
     with patch.object(meter_flow, "DEFAULT_PORT", server.port):
         await discover(hass, sighting(OLD))
@@ -552,7 +552,7 @@ async def test_card_of_a_meter_that_was_added_by_hand(
 async def test_protected_meter_at_the_address_of_an_entry_without_mac(
     hass: HomeAssistant, entry: MockConfigEntry, server: MeterServer
 ) -> None:
-    """An older entry, which does not know its MAC address, is met again: no card."""
+    """An older entry, without MAC address, is discovered again: no card."""
     server.meter.password = PASSWORD
     data = {**entry.data, CONF_PASSWORD: PASSWORD}
     hass.config_entries.async_update_entry(entry, data=data)
@@ -567,7 +567,7 @@ async def test_password_entered_for_a_known_meter(
     server: MeterServer,
     moved: MeterServer,
 ) -> None:
-    """A card that turns out to be of a known meter moves that only if it has left."""
+    """The card of a known meter corrects its entry only if the old address is silent."""
     server.meter.password = moved.meter.password = PASSWORD
     data = {**entry.data, CONF_PASSWORD: PASSWORD}
     hass.config_entries.async_update_entry(entry, data=data)
@@ -627,7 +627,7 @@ async def test_owner_types_the_address_of_a_stranger(
 async def test_reauthentication_with_a_stranger(
     hass: HomeAssistant, entry: MockConfigEntry, server: MeterServer
 ) -> None:
-    """A new password, too, goes only to what asks for it as the meter did."""
+    """A new password, too, goes only to a device with the meter's fingerprint."""
     await protect(hass, entry, server)
     result = await entry.start_reauth_flow(hass)
     await server.stop()

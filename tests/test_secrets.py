@@ -41,7 +41,7 @@ TROUBLE: Final = (
 async def test_password_is_nowhere(
     hass: HomeAssistant, server: MeterServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither logs nor errors nor diagnostics show it, whatever goes wrong."""
+    """Neither logs nor errors nor diagnostics show it, with any fault."""
     caplog.set_level(logging.DEBUG)
     server.meter.password = PASSWORD
     entry = MockConfigEntry(

@@ -61,7 +61,7 @@ def unique_ids(entities: list[er.RegistryEntry]) -> set[str]:
 
 
 def id_of(entity_registry: er.EntityRegistry, key: str) -> str:
-    """Return the entity id of a sensor that exists."""
+    """Return the entity id of an existing sensor."""
     entity_id = entity_registry.async_get_entity_id(
         "sensor", DOMAIN, f"{SERIAL_NUMBER}_{key}"
     )
@@ -79,7 +79,7 @@ def of(
 async def test_every_value_of_the_manual_is_an_entity(
     entity_registry: er.EntityRegistry, loaded: MockConfigEntry
 ) -> None:
-    """No value is left out; what is on by default is what people want."""
+    """No value is left out; few of them are enabled by default."""
     entities = of(entity_registry, loaded)
     assert unique_ids(entities) == {
         *(quantity.key for quantity in BY_JSON_KEY.values()),
@@ -99,7 +99,7 @@ async def test_registered_entities_stay_as_they_are(
     entry: MockConfigEntry,
     server: MeterServer,
 ) -> None:
-    """What is on by default is decided when an entity is registered first."""
+    """The default applies to the first registration of an entity only."""
     key = f"{SERIAL_NUMBER}_voltage_l1"
     entity_registry.async_get_or_create("sensor", DOMAIN, key, config_entry=entry)
     assert await hass.config_entries.async_setup(entry.entry_id)
@@ -116,7 +116,7 @@ async def test_every_value_arrives(
     server: MeterServer,
     pass_time: Pass,
 ) -> None:
-    """Every entity shows what the meter says, to the last digit."""
+    """Every entity shows the meter's value, to the last digit."""
     for _ in range(3):
         await pass_time(5)
         document: dict[str, Any] = dict(server.meter.meter_data())
@@ -181,7 +181,7 @@ async def test_configuration_is_read_seldom(
 
 @pytest.mark.usefixtures("all_enabled")
 async def test_classes(hass: HomeAssistant, loaded: MockConfigEntry) -> None:
-    """The energy dashboard and statistics find what they need."""
+    """Energy sensors fit the energy dashboard and statistics."""
     energy = state_of(hass, f"{PREFIX}energy_import").attributes
     assert energy["device_class"] == SensorDeviceClass.ENERGY
     assert energy["state_class"] == SensorStateClass.TOTAL_INCREASING
@@ -208,7 +208,7 @@ async def test_classes(hass: HomeAssistant, loaded: MockConfigEntry) -> None:
 async def test_display_precision_is_the_meters_resolution(
     entity_registry: er.EntityRegistry, loaded: MockConfigEntry
 ) -> None:
-    """Every number is shown with the digits that the meter gives."""
+    """Every number is shown with the meter's digits."""
     for quantity in BY_JSON_KEY.values():
         registered = entity_registry.async_get(id_of(entity_registry, quantity.key))
         assert registered
@@ -218,7 +218,7 @@ async def test_display_precision_is_the_meters_resolution(
 
 
 def test_only_configuration_and_clock_are_diagnostic() -> None:
-    """What the meter measures stands among the sensors of its device page."""
+    """Measured values stand among the sensors of the device page."""
     diagnostic = {
         description.key
         for description in (*SENSORS, *BINARY_SENSORS)
@@ -233,7 +233,7 @@ def test_only_configuration_and_clock_are_diagnostic() -> None:
 async def test_unchanged_value_costs_nothing(
     hass: HomeAssistant, loaded: MockConfigEntry, server: MeterServer, pass_time: Pass
 ) -> None:
-    """A value that did not change is not even reported."""
+    """An unchanged value is not even reported."""
     await pass_time(5)
     frozen = server.meter.meter_data()
     del frozen["meterdatetime"]
@@ -295,7 +295,7 @@ async def test_value_that_appears_later(
 async def test_clock_offset(
     hass: HomeAssistant, loaded: MockConfigEntry, server: MeterServer, pass_time: Pass
 ) -> None:
-    """A clock that is wrong is seen; one that is right does not flicker."""
+    """A wrong clock is shown; the offset of a right one does not change."""
     entity_id = f"{PREFIX}clock_offset"
     assert state_of(hass, entity_id).attributes["state_class"] == "measurement"
     assert state_of(hass, entity_id).state == "0"

@@ -25,7 +25,7 @@ LATENCY = Line(12, 100_000)
         (SLOW_LINE, 365, 1_511, 2_404),
         # Before: 99 requests, 11.2 s.
         (Line(0.01, 1_000_000), 365, 40, 11.2),
-        # A server that makes the whole answer first. Before: 728 requests, 943 s.
+        # A server that prepares the whole answer first. Before: 728 requests, 943 s.
         (Line(0.1, 100_000, making=0.01), 365, 728, 943),
     ],
 )

@@ -1,4 +1,4 @@
-"""What is stored is read with care: another release or half a disk may have written it."""
+"""Stored data is checked: another release, or a full disk, may have written it."""
 
 import json
 import logging
@@ -39,7 +39,7 @@ AT = "2026-06-01T09:00:00+00:00"
             "changes": [],
             "empty_since": None,
         },
-        # Times that no calendar has, and seals that are none
+        # Impossible times, and impossible seals
         {
             "registers": {"energy_import": "1"},
             "at": "0001-01-01T00:00:00+14:00",

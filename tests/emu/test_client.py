@@ -1,4 +1,4 @@
-"""The client at a real socket, under everything that can happen to an answer."""
+"""The client at a real socket, with every fault of an answer."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -95,13 +95,13 @@ async def test_fault(
     st.binary() | st.text(alphabet='{}[]":,0123456789eE+-.NaInfity\\u').map(str.encode)
 )
 def test_any_bytes_are_an_object_or_refused(body: bytes) -> None:
-    """Nothing but an object or the error comes of what a meter sends."""
+    """Each body gives an object or MeterUnexpectedAnswer, nothing else."""
     with suppress(MeterUnexpectedAnswer):
         assert isinstance(parse_object("/meterdata.json", body), dict)
 
 
 async def test_compression_bomb(meter: MeterClient, server: MeterServer) -> None:
-    """An answer is never larger in memory than what came over the line."""
+    """An answer takes no more memory than its bytes."""
     server.faults.set(faults.CompressionBomb(100_000_000))
     tracemalloc.start()
     with pytest.raises(MeterUnexpectedAnswer):
@@ -114,7 +114,7 @@ async def test_compression_bomb(meter: MeterClient, server: MeterServer) -> None
 async def test_garbage_instead_of_http(
     socket_enabled: None, session: aiohttp.ClientSession
 ) -> None:
-    """A server that speaks something else gives an unexpected answer."""
+    """A server with another protocol gives an unexpected answer."""
 
     async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -131,7 +131,7 @@ async def test_garbage_instead_of_http(
 async def test_closed_session(
     meter: MeterClient, session: aiohttp.ClientSession
 ) -> None:
-    """A request that is under way while everything ends is no bug."""
+    """A request during the end of the session raises MeterUnreachable."""
     await session.close()
     with pytest.raises(MeterUnreachable, match="session is closed"):
         await meter.readings()
@@ -140,7 +140,7 @@ async def test_closed_session(
 async def test_wrong_content_type_is_read(
     meter: MeterClient, server: MeterServer
 ) -> None:
-    """A small server that calls its JSON text/html is understood."""
+    """JSON is read also from an answer with the type text/html."""
     server.faults.set(faults.ContentType())
     assert (await meter.status()).serial_number == server.meter.serial_number
 
@@ -156,7 +156,7 @@ async def test_nobody_listens(session: aiohttp.ClientSession) -> None:
 
 @pytest.mark.parametrize("host", ["a" * 64 + ".invalid", "x..y", "0.0.0.0.0"])
 async def test_impossible_host(session: aiohttp.ClientSession, host: str) -> None:
-    """A name that can't exist is out of reach."""
+    """An impossible name counts as unreachable."""
     with pytest.raises(MeterUnreachable):
         await MeterClient(session, host).status()
 
@@ -194,7 +194,7 @@ async def test_password_does_not_follow_a_redirect(
 async def test_dropped_connection_is_tried_again_once(
     meter: MeterClient, server: MeterServer, fault: faults.Fault
 ) -> None:
-    """A connection that is cut once is not noticed; the meter is not pestered."""
+    """One cut connection goes unnoticed; the meter is not pestered."""
     server.faults.set(fault, times=1)
     await meter.readings()
     assert len(server.requests) == 2
@@ -209,7 +209,7 @@ async def test_dropped_connection_is_tried_again_once(
 async def test_refused_connection_is_tried_again(
     meter: MeterClient, server: MeterServer
 ) -> None:
-    """A meter whose only connection is taken for a moment is asked again."""
+    """A meter with its only connection occupied for a moment is asked again."""
     server.connections = 0
     with pytest.raises(MeterUnreachable):
         await meter.readings()

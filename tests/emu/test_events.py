@@ -94,7 +94,7 @@ def test_several_changes_of_one_record() -> None:
 
 
 def test_order() -> None:
-    """What happened in an interval comes before what its record says."""
+    """Logbook events of an interval come before those of its logger record."""
     logbook = [logbook_record(1, 3, RATIO), logbook_record(2, 8, RATIO)]
     logger = [logger_record(3, 32), logger_record(5, 32), logger_record(8, 0)]
     events, _ = new_events(LogPosition(), logbook, logger)

@@ -67,7 +67,7 @@ def happenings(count: int) -> tuple[Event, ...]:
 
 @pytest.fixture
 def config(config: MeterConfig) -> MeterConfig:
-    """Return a meter whose logbook has 40 records."""
+    """Return a meter with 40 logbook records."""
     return replace(config, events=happenings(COUNT))
 
 
@@ -100,7 +100,7 @@ def expected_record(record: simulated.LogbookRecord) -> LogbookRecord:
 
 
 def expected(meter: Meter, first: int, last: int) -> tuple[LogbookRecord, ...]:
-    """Return the records that the simulated meter knows to be in its logbook."""
+    """Return the logbook records of the simulated meter."""
     return tuple(map(expected_record, meter.logbook_records(first, last)))
 
 
@@ -219,7 +219,7 @@ def test_line_that_was_cut_off() -> None:
 
 @given(st.binary(max_size=300))
 def test_garbage(data: bytes) -> None:
-    """Whatever comes, nothing but records and rejected lines come out."""
+    """Any bytes give records and rejected lines, never an error."""
     records, _ = read(MANUAL.encode() + b"\n" + data + b"\n" + MANUAL.encode() + b"\n")
     assert records[0].index == records[-1].index == 3
 
@@ -257,7 +257,7 @@ def test_what_the_meter_prints_is_read(
     unchanged: Unchanged,
     piece: int,
 ) -> None:
-    """Whatever the form and the size of pieces, the same records come out."""
+    """All forms and sizes of pieces give the same records."""
     rows = [simulated.printed(record, unchanged) for record in records]
     columns = [[row[column] for row in rows] for column in range(21)]
     data = rendered(LOGBOOK_COLUMNS, columns, form)
@@ -285,7 +285,7 @@ FORMS = [
 async def test_pages(
     meter: MeterClient, server: MeterServer, form: TableConfig, unchanged: Unchanged
 ) -> None:
-    """Newest records and ranges arrive in the order of the index, whatever the form."""
+    """Newest records and ranges come in the order of the index, in all forms."""
     config = replace(server.meter.config, logbook=LogbookConfig(unchanged=unchanged))
     server.meter = Meter(config, server.meter.clock)
     server.meter.tables = form
@@ -321,7 +321,7 @@ async def test_every_pair_from_the_meter(
     before: int,
     after: int,
 ) -> None:
-    """What is set at the meter is told with what it was, and with the registers."""
+    """A change at the meter comes with the previous value and the registers."""
     config = replace(server.meter.config, events=(event,))
     server.meter = Meter(config, server.meter.clock)
     (record,) = (await meter.newest_logbook_records(5)).records
@@ -337,7 +337,7 @@ async def test_every_pair_from_the_meter(
 
 
 async def test_page_without_records(meter: MeterClient, server: MeterServer) -> None:
-    """Beyond the newest record there is nothing, and that is no mistake."""
+    """A range after the newest record gives an empty page, no error."""
     page = await meter.logbook_records(COUNT + 1, COUNT + 10)
     assert page.records == ()
     assert page.whole
@@ -348,7 +348,7 @@ async def test_page_without_records(meter: MeterClient, server: MeterServer) -> 
 
 
 async def test_page_in_a_slow_line(meter: MeterClient, server: MeterServer) -> None:
-    """A connection that is lost in mid-line keeps the whole lines before it."""
+    """After a connection lost in mid-line the whole lines before it stay."""
     server.faults.set(faults.CutLine(records=25), path=BOOK)
     page = await meter.logbook_records(20, 40)
     assert page.records == expected(server.meter, 20, 24)
@@ -362,7 +362,7 @@ async def test_page_in_a_slow_line(meter: MeterClient, server: MeterServer) -> N
 async def test_slow_page(
     meter: MeterClient, server: MeterServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What came within the time limit is kept."""
+    """Records received within the time limit are kept."""
     monkeypatch.setattr(client_module, "PAGE_LIMIT", 0.5)
     server.faults.set(faults.SlowLine(bytes_per_second=4000), path=BOOK)
     page = await meter.logbook_records(1, 40)
@@ -404,7 +404,7 @@ async def test_line_that_is_refused(
 async def test_answer_that_is_no_table(
     meter: MeterClient, server: MeterServer, fault: faults.Fault
 ) -> None:
-    """What comes with status 200 and has no record is no empty logbook."""
+    """An answer with status 200 and no record is no empty logbook."""
     server.faults.set(fault, path=BOOK)
     with pytest.raises(MeterUnexpectedAnswer):
         await meter.newest_logbook_records(5)
@@ -425,7 +425,7 @@ async def test_empty_logbook(
 async def test_data_logger_is_no_logbook(
     meter: MeterClient, server: MeterServer
 ) -> None:
-    """Lines of the data logger, under whose address the manual's examples are."""
+    """Lines of the data logger are no logbook: the manual's examples have its address."""
     body = server.meter.data({"last": "3"})
     server.faults.set(faults.Body(body or b""), path=BOOK)
     with pytest.raises(MeterUnreadable) as raised:
@@ -444,7 +444,7 @@ async def test_no_answer(
     monkeypatch: pytest.MonkeyPatch,
     fault: faults.Fault,
 ) -> None:
-    """A logbook that does not answer is out of reach; the rest of the meter is not."""
+    """A silent logbook is unreachable; the rest of the meter is not."""
     monkeypatch.setattr(client_module, "FIRST_BYTE_LIMIT", 0.3)
     server.faults.set(fault, path=BOOK)
     with pytest.raises(MeterUnreachable, match="/logbook/"):
@@ -469,7 +469,7 @@ async def test_refused_page(
     fault: faults.Fault,
     error: type[Exception],
 ) -> None:
-    """Only a missing page says that there is no logbook."""
+    """Only a missing page means a meter without logbook."""
     server.faults.set(fault, path=BOOK)
     with pytest.raises(error) as raised:
         await meter.logbook_records(1, 5)

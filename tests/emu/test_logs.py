@@ -117,7 +117,7 @@ def test_line_that_is_no_record(old: str, new: str, reason: str) -> None:
 
 
 def test_damaged_first_line_is_no_header() -> None:
-    """Only a line that does not begin with a time can be a header."""
+    """Only a line without a time at its begin can be a header."""
     assert read(f"{MANUAL[:-4]}\n{MANUAL}\n".encode())[1] == [
         "27 columns instead of 28"
     ]
@@ -145,7 +145,7 @@ def test_line_without_end() -> None:
 
 @given(st.binary(max_size=300))
 def test_garbage(data: bytes) -> None:
-    """Whatever comes, nothing but records and rejected lines come out."""
+    """Any bytes give records and rejected lines, never an error."""
     records, _ = read(MANUAL.encode() + b"\n" + data + b"\n" + MANUAL.encode() + b"\n")
     assert records[0].index == records[-1].index == 2
 

@@ -35,7 +35,7 @@ async def meter(server: MeterServer) -> AsyncGenerator[MeterClient]:
 
 
 def expected(meter: Meter, first: int, last: int) -> tuple[Record, ...]:
-    """Return the records that the simulated meter knows to be in it."""
+    """Return the logger records of the simulated meter."""
     return tuple(
         Record(stamp, index, status, serial_number, tuple(values))
         for stamp, index, status, serial_number, *values in meter.records(first, last)
@@ -56,7 +56,7 @@ FORMS = [
 async def test_pages(
     meter: MeterClient, server: MeterServer, form: TableConfig
 ) -> None:
-    """Newest records and ranges arrive in the order of the index, whatever the form."""
+    """Newest records and ranges come in the order of the index, in all forms."""
     server.meter.tables = form
     newest = server.meter.newest_index
     page = await meter.newest_records(20)
@@ -68,7 +68,7 @@ async def test_pages(
 
 
 async def test_page_without_records(meter: MeterClient, server: MeterServer) -> None:
-    """Beyond the newest record there is nothing, and that is no mistake."""
+    """A range after the newest record gives an empty page, no error."""
     newest = server.meter.newest_index
     page = await meter.records(newest + 1, newest + 10)
     assert page.records == ()
@@ -76,7 +76,7 @@ async def test_page_without_records(meter: MeterClient, server: MeterServer) -> 
 
 
 async def test_page_in_a_slow_line(meter: MeterClient, server: MeterServer) -> None:
-    """A connection that is lost in mid-line keeps the whole lines before it."""
+    """After a connection lost in mid-line the whole lines before it stay."""
     server.faults.set(faults.CutLine(records=25), path="/data/")
     page = await meter.records(20, 40)
     assert page.records == expected(server.meter, 20, 24)
@@ -89,7 +89,7 @@ async def test_page_in_a_slow_line(meter: MeterClient, server: MeterServer) -> N
 async def test_slow_page(
     meter: MeterClient, server: MeterServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What came within the time limit is kept."""
+    """Records received within the time limit are kept."""
     monkeypatch.setattr(client_module, "PAGE_LIMIT", 0.5)
     server.faults.set(faults.SlowLine(bytes_per_second=4000), path="/data/")
     page = await meter.records(1, 900)
@@ -116,7 +116,7 @@ async def test_no_answer(
     monkeypatch: pytest.MonkeyPatch,
     fault: faults.Fault,
 ) -> None:
-    """A logger that does not answer is out of reach."""
+    """A silent logger is unreachable."""
     monkeypatch.setattr(client_module, "FIRST_BYTE_LIMIT", 0.3)
     server.faults.set(fault, path="/data/")
     with pytest.raises(MeterUnreachable):
@@ -147,7 +147,7 @@ async def test_meter_without_logger(
 async def test_live_polls_go_between_pages(
     meter: MeterClient, server: MeterServer
 ) -> None:
-    """On a meter with one connection a poll waits for one page, whoever asked first."""
+    """On a meter with one connection a poll waits for at most one page."""
     server.connections = 1
     pages = [meter.records(1 + 90 * i, 90 + 90 * i) for i in range(6)]
     tasks = [asyncio.create_task(page) for page in pages[:2]]
@@ -160,7 +160,7 @@ async def test_live_polls_go_between_pages(
 
 
 async def test_whole_logger(meter: MeterClient, server: MeterServer) -> None:
-    """Ten days in pages are the ten days that the meter has lived."""
+    """Pages of ten days have all records of the meter's ten days."""
     newest = server.meter.newest_index
     records: list[Record] = []
     while not records or records[-1].index < newest:
@@ -210,7 +210,7 @@ async def test_no_more_than_was_asked_for(
 async def test_records_that_were_not_asked_for(
     meter: MeterClient, server: MeterServer
 ) -> None:
-    """An index that was not asked for is no record; the nearest one is none either."""
+    """A record with an unrequested index is rejected; the nearest one is none either."""
     server.faults.set(faults.ReplacedField(2, "4000000000", records=7), path="/data/")
     page = await meter.records(5, 9)
     assert [record.index for record in page.records] == [5, 6, 8, 9]

@@ -1,4 +1,4 @@
-"""What of the meter's answers is believed."""
+"""Parsing of the meter's documents, and the plausibility filter."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -110,7 +110,7 @@ class Deep(list[object]):
 
 
 def test_lists_in_lists_are_not_printed() -> None:
-    """A value that can be none costs no more than to see that."""
+    """An impossible value costs no more than its rejection."""
     readings = parse_readings({"p_L123_act_e": Deep(), "p_L1_act_e": "1.5"})
     assert list(readings.rejected) == ["active_power"]
     for serial_number in (Deep(), True, 1.5):
@@ -120,7 +120,7 @@ def test_lists_in_lists_are_not_printed() -> None:
 
 @pytest.mark.parametrize("number", [-1, 65_536, 10**30, 10**4000, 5.5, True, "502"])
 def test_status_with_impossible_numbers(number: object) -> None:
-    """A number that can be no port is none, however long."""
+    """An impossible port is None, also a very long number."""
     document = {"meterserial": "1", "mbport": number, "meterfactorynr": number}
     assert parse_status(document).modbus_port is None
     if number != 65_536:
@@ -149,7 +149,7 @@ def test_readings_without_any() -> None:
 
 @pytest.mark.parametrize("raw", [None, "", "-"])
 def test_missing_value(raw: str | None) -> None:
-    """What the meter does not know is unknown, and no mistake."""
+    """A missing value is unknown, not rejected."""
     readings = imported(raw)  # type: ignore[arg-type]
     assert readings.values == {"energy_import": None}
     assert not readings.rejected
@@ -186,12 +186,12 @@ def test_value_that_is_no_number(raw: object) -> None:
     ],
 )
 def test_limits(json_key: str, raw: object, good: bool) -> None:
-    """A value beyond what any installation can show is rejected."""
+    """A value above the limit of its quantity is rejected."""
     assert bool(parse_readings({json_key: raw}).rejected) is not good
 
 
 def test_time_that_never_was() -> None:
-    """An extreme that has not occurred has the time 0, which is no time."""
+    """An extreme before its first value has the time 0, read as None."""
     assert parse_readings({"ts_p_max_L1_e": 0}).values == {
         "active_power_l1_maximum_time": None
     }
@@ -243,7 +243,7 @@ def test_any_document_is_read_or_refused(document: dict[str, Any]) -> None:
 def test_reading_only_what_changed_gives_the_same(
     documents: list[dict[str, Any]],
 ) -> None:
-    """What was read before never shows in what is read now."""
+    """Previous readings never show in the present ones."""
     previous = None
     for document in documents:
         document[REGISTER] = "1.000"
@@ -261,7 +261,7 @@ def test_any_status_is_read_or_refused(document: dict[str, Any]) -> None:
 
 
 def test_register_does_not_run_backwards() -> None:
-    """A lower register is held for a while, then unknown, and recovers."""
+    """A lower register is replaced for a while, then unknown, and recovers."""
     judge = PlausibilityFilter()
     judge.accept(imported("306.722"), NOON)
 
@@ -279,7 +279,7 @@ def test_register_does_not_run_backwards() -> None:
 
 
 def test_register_does_not_leap() -> None:
-    """A gain that no installation can deliver in the time is held back."""
+    """An impossible gain of a register is rejected."""
     judge = PlausibilityFilter()
     judge.accept(imported("306.722"), NOON)
     leap = judge.accept(imported("999999.000"), NOON + timedelta(seconds=5))
@@ -289,14 +289,14 @@ def test_register_does_not_leap() -> None:
 
 
 def test_register_may_grow_a_lot_in_a_long_time() -> None:
-    """After a month away a large gain is what it looks like."""
+    """After an outage of a month a large gain is accepted."""
     judge = PlausibilityFilter({"energy_import": Decimal("306.722")}, NOON)
     readings = judge.accept(imported("90000.000"), NOON + timedelta(days=30))
     assert not readings.rejected
 
 
 def test_register_that_insists_is_believed() -> None:
-    """After an hour a lower register is the meter's word."""
+    """After an hour a lower register is accepted."""
     judge = PlausibilityFilter()
     judge.accept(imported("306.722"), NOON)
     judge.accept(imported("5.000"), NOON + timedelta(seconds=5))
@@ -308,7 +308,7 @@ def test_register_that_insists_is_believed() -> None:
 
 
 def test_recalled_registers_guard_the_first_reading() -> None:
-    """A module that starts with 0 together with Home Assistant is not believed."""
+    """Zeros right after the starts of module and Home Assistant are rejected."""
     judge = PlausibilityFilter({"energy_import": Decimal("306.722")}, NOON)
     readings = judge.accept(imported("0.000"), NOON + timedelta(minutes=5))
     assert readings.values["energy_import"] is None
@@ -340,7 +340,7 @@ def test_momentary_value_is_held_only_for_a_while() -> None:
 def test_shown_register_never_falls_within_an_hour(
     steps: list[tuple[int, int | None]],
 ) -> None:
-    """Whatever comes, a fall is shown only after an hour of insistence."""
+    """With any readings, a fall is shown only after an hour."""
     judge = PlausibilityFilter()
     at = NOON
     shown: list[tuple[datetime, Decimal]] = []
@@ -356,7 +356,7 @@ def test_shown_register_never_falls_within_an_hour(
 
 @given(st.floats(-1000, 1000), st.lists(st.floats(0, 5), min_size=1, max_size=50))
 def test_clock_offset_does_not_flicker(ahead: float, ages: list[float]) -> None:
-    """A clock that runs true shows one offset, however old its readings are."""
+    """An accurate clock shows one offset, with readings of any age."""
     shown = None
     seen = set()
     for age in ages:
@@ -371,13 +371,13 @@ def test_clock_offset_does_not_flicker(ahead: float, ages: list[float]) -> None:
 
 @pytest.mark.parametrize("seconds", [-5, -1, 0, 1, 5])
 def test_clock_offset_of_a_good_clock(seconds: int) -> None:
-    """A difference that can come from the age of the readings is none."""
+    """A difference within the age of the readings counts as none."""
     clock = NOON + timedelta(seconds=seconds)
     assert clock_offset(clock, NOON, None) == timedelta(0)
 
 
 def test_clock_offset_follows_a_changed_clock() -> None:
-    """A clock that was set shows its new offset at once."""
+    """A set clock shows its new offset at once."""
     shown = clock_offset(NOON + timedelta(seconds=60), NOON, timedelta(0))
     assert shown == timedelta(seconds=60)
     assert clock_offset(None, NOON, shown) is None

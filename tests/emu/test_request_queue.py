@@ -1,4 +1,4 @@
-"""Whose request is next: live first, actions before the rest, nobody for ever."""
+"""The order of requests: live first, then actions, and background not for ever last."""
 
 import asyncio
 from contextlib import suppress
@@ -12,7 +12,7 @@ LIVE, ACTION, BACKGROUND = Priority
 
 
 async def order_of(queue: RequestQueue, *priorities: Priority) -> list[Priority]:
-    """Return in which order requests that wait at the same time had their turns."""
+    """Return the order of the turns of requests waiting at the same time."""
     turns: list[Priority] = []
 
     async def ask(priority: Priority) -> None:
@@ -41,7 +41,7 @@ async def order_of(queue: RequestQueue, *priorities: Priority) -> list[Priority]
     ],
 )
 async def test_order(asked: list[Priority], turns: list[Priority]) -> None:
-    """Live requests are next, and actions keep nobody waiting for ever."""
+    """Live requests come first; actions delay background requests a few turns only."""
     assert await order_of(RequestQueue(), *asked) == turns
 
 
@@ -55,7 +55,7 @@ async def test_number_of_waiting_requests_is_limited() -> None:
 
 @pytest.mark.parametrize("has_turn", [False, True])
 async def test_request_that_is_given_up(has_turn: bool) -> None:
-    """It leaves the queue, or passes on a turn that came at the same moment."""
+    """It leaves the queue, or passes on a turn of the same moment."""
     queue = RequestQueue()
 
     async def ask() -> None:
@@ -77,7 +77,7 @@ async def test_request_that_is_given_up(has_turn: bool) -> None:
 
 
 async def test_turn_ends_with_an_error() -> None:
-    """A request that fails leaves the meter to others."""
+    """A failed request frees the meter for the next one."""
     queue = RequestQueue()
     with pytest.raises(ValueError, match="failed"):
         async with queue.turn(LIVE):

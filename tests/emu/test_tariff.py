@@ -1,4 +1,4 @@
-"""Which tariff counts."""
+"""The active tariff."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -58,7 +58,7 @@ CASES: Final[dict[str, tuple[list[Poll], list[str | None]]]] = {
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("direction", ["import", "export"])
 def test_tariff(case: str, direction: str) -> None:
-    """The tariff is that of the register that moved last, of import or export."""
+    """The tariff is that of the last gain, of import or export."""
     polls, expected = CASES[case]
     watch, at = TariffWatch(), NOON
     shown: list[Tariff | None] = []

@@ -1,4 +1,4 @@
-"""Answers of tiny web servers that a browser reads, and those that nobody can."""
+"""Odd answers of tiny web servers: readable ones like in a browser, and errors."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -23,7 +23,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
 
 
 def plain(body: bytes, *headers: bytes, more: int = 0) -> bytes:
-    """Return an answer whose length is right, or says that more bytes follow."""
+    """Return an answer with the right length, or with a larger one."""
     length = b"Content-Length: %d" % (len(body) + more)
     return OK + b"\r\n".join([*headers, length, b"", body])
 
@@ -70,7 +70,7 @@ NOT_READ = {
     "NUL in a header": plain(BODY % b"", b"Server: a\x00b"),
     "gzip that is none": plain(BODY % b"", b"Content-Encoding: gzip"),
     "another protocol": plain(BODY % b"").replace(b"HTTP/1.1", b"ICY"),
-    # Nobody can read these.
+    # No browser can read these.
     "half a document": plain((BODY % b"")[:-9]),
     "half a document, and no last chunk": chunked((BODY % b"")[:-9], b""),
     "a length that is too small": plain(BODY % b"", more=-1),
@@ -97,7 +97,7 @@ async def serving(answer: bytes) -> AsyncGenerator[int]:
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch, socket_enabled: None) -> None:
-    """Let nobody wait before a second try."""
+    """Remove the pause before a second try."""
     monkeypatch.setattr(client_module, "_PAUSE", 0)
 
 
@@ -135,7 +135,7 @@ async def test_headers_of_other_alphabets_can_be_stored() -> None:
 
 
 async def test_what_is_not_read_is_an_error() -> None:
-    """What neither the library nor anybody reads is one of the meter's errors."""
+    """Unreadable answers raise an error of the meter."""
     async with aiohttp.ClientSession() as session:
         for answer in NOT_READ.values():
             async with serving(answer) as port:
