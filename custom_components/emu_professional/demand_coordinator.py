@@ -177,8 +177,7 @@ class DemandCoordinator(DataUpdateCoordinator[DemandData]):
         # In another time zone the months begin at other times.
         if (zone := dt_util.get_default_time_zone()) != self._zone:
             self._begin(zone)
-        records = [*self._logbook.logger_records]
-        self._logbook.logger_records.clear()
+        records = self._logbook.take_logger_records()
         newest = self._logbook.newest_record
         if newest is not None:
             position = self._logged.position

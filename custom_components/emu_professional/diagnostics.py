@@ -125,6 +125,7 @@ def _entry(entry: EmuConfigEntry) -> dict[str, Any]:
         "state": entry.state.value,
         "has_password": bool(entry.data.get(CONF_PASSWORD)),
         "has_default_port": entry.data.get(CONF_PORT) == _HTTP_PORT,
+        # A stored option may be of any type, with any content.
         CONF_AUTOMATIC: entry.options.get(CONF_AUTOMATIC, True) is True,
         CONF_COSTS: entry.options.get(CONF_COSTS, True) is True,
     }

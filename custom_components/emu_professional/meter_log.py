@@ -94,8 +94,7 @@ class LogbookCoordinator(DataUpdateCoordinator[LogData]):
         self._looks_without_logbook = 0
         self.newest_record: Record | None = None
         """Newest logger record at the last successful look."""
-        self.logger_records: deque[Record] = deque(maxlen=LOGGER_SIZE)
-        """New logger records, until the demand coordinator takes them."""
+        self._logger_records: deque[Record] = deque(maxlen=LOGGER_SIZE)
         self._logger_interval = _USUAL_INTERVAL
         self._store = logbook_store(hass, entry)
         self._stored = position_as_dict(self._position)
@@ -227,7 +226,7 @@ class LogbookCoordinator(DataUpdateCoordinator[LogData]):
         own_logbook = [r for r in new_logbook if r.serial_number == serial_number]
         own_logger = [r for r in new_logger if r.serial_number == serial_number]
         events, self._position = new_events(start, own_logbook, own_logger)
-        self.logger_records += own_logger
+        self._logger_records += own_logger
         # A disabled entity would report them all at once when it is enabled one day.
         if not self._is_entity_disabled():
             self.events += events
@@ -265,6 +264,13 @@ class LogbookCoordinator(DataUpdateCoordinator[LogData]):
         page, _ = await read_span(client.logbook_records, first, newest.index)
         new = [record.index for record in (*page, newest) if record.at >= since]
         return min(new) - 1
+
+    @callback
+    def take_logger_records(self) -> list[Record]:
+        """Return the new logger records of this meter since the last call."""
+        records = [*self._logger_records]
+        self._logger_records.clear()
+        return records
 
     async def async_read(self) -> LogbookAnswer:
         """Return the whole logbook. Raises MeterError."""

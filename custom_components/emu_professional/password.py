@@ -50,6 +50,7 @@ class PasswordWatch:
         """Raise the last refusal again while it is too early for another attempt."""
         if self._error is None or not self._is_pausing:
             return
+        # The longer the refusals last, the longer the pauses.
         pause = max(pause for since, pause in PAUSES if self._duration >= since)
         if timedelta() <= dt_util.utcnow() - self._last < pause:
             raise self._error.with_traceback(None)

@@ -67,8 +67,8 @@ async def async_judge(
 ) -> Verdict:
     """Return whether an entry's meter has moved to a host, by DHCP with this MAC.
 
-    `last` is true at the last look: then the known address need not be silent, it is
-    enough that another device answers there.
+    `last` is true at the last look: then another device at the known address counts
+    like silence.
     """
     data = entry.data
     # A host name is its owner's choice; the meter may still answer to it.
@@ -82,12 +82,15 @@ async def async_judge(
     except MeterError as err:
         LOGGER.debug("%s: %s", new.url, err)
         return Verdict.UNCLEAR
+    # Another meter, or the serial number with a strange MAC address.
     if status is not None and not is_status_of(entry, status, mac):
         return Verdict.STAYS
     if data.get(CONF_PASSWORD):
         return await _async_judge_protected(hass, entry, host, fingerprint, presence)
     if status is None:
         return Verdict.UNCLEAR
+    # A device without a status at the known address may be the meter, still starting:
+    # only the last look takes it for another device.
     if presence is _Presence.SILENT or (presence is _Presence.OTHER_DEVICE and last):
         return Verdict.MOVED
     return Verdict.UNCLEAR

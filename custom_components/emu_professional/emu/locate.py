@@ -18,8 +18,8 @@ def locate(
     and expects its record to be sent, or None if the logger no longer has it. If the
     clock was set back, several records may be the first: the result is one of them.
 
-    Interpolates between index and time. Power failures bend that line, so after two
-    steps with little progress the interval of indices is halved instead.
+    Interpolates between index and time. Power failures bend this line, so after two
+    steps with little progress the remaining range of indices is halved instead.
     """
     low, high, high_at = -1, newest.index, newest.at
     low_at: int | None = None
