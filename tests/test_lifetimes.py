@@ -15,8 +15,12 @@ from pytest_homeassistant_custom_component.common import (
     async_fire_time_changed,
 )
 
+from custom_components.emu_professional.backfill.ledger_keeper import backfill_store
 from custom_components.emu_professional.const import DOMAIN
+from custom_components.emu_professional.coordinator import registers_store
+from custom_components.emu_professional.demand_coordinator import demand_store
 from custom_components.emu_professional.emu import log_pages
+from custom_components.emu_professional.log_position import logbook_store
 from custom_components.emu_professional.relocation import fingerprint_store
 from homeassistant.config_entries import ConfigEntryDisabler
 from homeassistant.const import EVENT_STATE_CHANGED
@@ -253,11 +257,18 @@ async def test_what_is_saved_after_the_removal(
     hass: HomeAssistant, followed: MockConfigEntry, hass_storage: dict[str, Any]
 ) -> None:
     """Late saves are ignored."""
-    runtime = followed.runtime_data
-    parts = (runtime.meter, runtime.backfill, runtime.logbook, runtime.demand)
-    stores = [part._store for part in parts]
+    stores = [
+        store(hass, followed)
+        for store in (
+            registers_store,
+            backfill_store,
+            logbook_store,
+            demand_store,
+            fingerprint_store,
+        )
+    ]
     await hass.config_entries.async_remove(followed.entry_id)
-    for store in (*stores, fingerprint_store(hass, followed)):
+    for store in stores:
         await store.async_save({"late": True})
         store.async_delay_save(lambda: {"late": True})
     await hass.async_block_till_done()
