@@ -43,6 +43,7 @@ class Outages:
                 since, end = self._outages.pop()
                 until = max(until, end)
             self._outages.append(Outage(since, until))
+        self._ends = [outage.until for outage in self._outages]
 
     def begin(self, at: int) -> int:
         """Return the begin of the outage around a time, or the time itself."""
@@ -59,7 +60,7 @@ class Outages:
         return seconds
 
     def _ending_after(self, at: int) -> Sequence[Outage]:
-        return self._outages[bisect_right(self._outages, at, key=_end) :]
+        return self._outages[bisect_right(self._ends, at) :]
 
 
 def outage_between(last: datetime | None, now: datetime) -> Outage | None:
@@ -87,7 +88,3 @@ def lost_time(outages: Iterable[Outage], logger_begins: int) -> Outage | None:
     since = min(outage.since for outage in lost)
     until = max(outage.until for outage in lost)
     return Outage(since, min(until, logger_begins))
-
-
-def _end(outage: Outage) -> int:
-    return outage.until
