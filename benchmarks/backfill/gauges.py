@@ -36,7 +36,7 @@ class Garbage:
     """What collections of garbage cost each thread.
 
     A full one looks at all that Home Assistant holds, and comes to whichever thread
-    happens to ask for memory: it is told apart from what that thread does.
+    happens to ask for memory: it is not counted as work of that thread.
     """
 
     def __init__(self) -> None:
@@ -128,16 +128,16 @@ def batches(folder: Path) -> Iterator[tuple[float, str, int, int]]:
 
 @dataclass(slots=True)
 class Probe(RecorderTask):
-    """A task that does nothing but tell how long it had to wait."""
+    """A task that does nothing but report its waiting time."""
 
     commit_before = False
     asked: float
-    tell: Callable[[float], None]
+    report: Callable[[float], None]
 
     @override
     def run(self, instance: Recorder) -> None:
-        """Tell."""
-        self.tell(time.monotonic() - self.asked)
+        """Report the waiting time."""
+        self.report(time.monotonic() - self.asked)
 
 
 class Loop:
@@ -219,13 +219,13 @@ class Polls:
 
         async def readings(client: MeterClient) -> Readings:
             result = await original(client)
-            self.heard()
+            self.succeeded()
             return result
 
         owner: Any = MeterClient
         owner.readings = readings
 
-    def heard(self) -> None:
+    def succeeded(self) -> None:
         """Note a poll."""
         now = time.monotonic()
         if self.last is not None:

@@ -2,7 +2,7 @@
 
 The functions are named by reference, not by text: if one is renamed or moved, mypy
 finds its place here. They run in threads beside Home Assistant's own work, so that
-nothing outside of them can tell their CPU apart.
+nothing outside of them can measure their CPU alone.
 """
 
 from collections import Counter

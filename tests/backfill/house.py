@@ -1,4 +1,4 @@
-"""A Home Assistant with a simulated meter, through which time passes as it is told."""
+"""A Home Assistant with a simulated meter, and a clock for both."""
 
 from datetime import UTC, datetime, timedelta
 from math import inf
@@ -74,7 +74,7 @@ FEW = frozenset(
 
 
 class House:
-    """A Home Assistant with a meter; time passes as it is told."""
+    """A Home Assistant with a meter; the test moves their clock."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class House:
         await self.settle()
 
     async def settle(self) -> None:
-        """Wait for everything that goes on."""
+        """Wait for all tasks."""
         await self.hass.async_block_till_done(wait_background_tasks=True)
         await async_wait_recording_done(self.hass)
 
@@ -138,7 +138,7 @@ class House:
             await self.settle()
 
     async def _poll(self) -> None:
-        """Poll the meter, as if it had been polled all the time since it was heard."""
+        """Poll the meter, as if it had been polled since its last observation."""
         meter = self.entry.runtime_data.meter
         if meter._answered == self._polled:
             meter._observed = self.now
@@ -211,7 +211,7 @@ class House:
     async def worst_error(self, *, until: datetime | None = None) -> float:
         """Return by how much a bar of any sensor is wrong at most, in Wh.
 
-        Only hours that begin before a time count, if one is given: live ones behind
+        Only hours that begin before a time count, if one is given: live ones after
         it are short of what the last poll did not see.
         """
         end = until.timestamp() if until else inf

@@ -89,7 +89,7 @@ async def test_home_assistant_off(house: House, away: timedelta) -> None:
 
 
 async def test_meter_silent_for_hours(house: House) -> None:
-    """While Home Assistant runs, a meter that was silent is asked for its hours."""
+    """While Home Assistant runs, a meter that was unreachable is asked for its hours."""
     await house.load()
     await house.live(5)
     observed = await house.rows(f"{DEVICE}_active_power", "5minute")
@@ -291,7 +291,7 @@ async def test_logger_that_has_forgotten(house: House) -> None:
 async def test_meter_without_logger(
     house: House, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is told once, and not asked again."""
+    """It is reported once, and not asked again."""
     house.server.meter = Meter(
         MeterConfig(serial_number=SERIAL_NUMBER, installed=INSTALLED, logger=None),
         house.clock,
@@ -318,7 +318,7 @@ async def test_clock_that_is_off(house: House) -> None:
         await house.fill()
 
 
-async def test_trouble_is_told_once(
+async def test_trouble_is_reported_once(
     house: House, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A run that fails is tried again each hour, with one line until it succeeds."""
@@ -388,7 +388,7 @@ async def test_not_while_starting(house: House) -> None:
 
 
 async def test_empty_logger(house: House) -> None:
-    """A meter that was installed a moment ago has nothing to tell."""
+    """A meter that was installed a moment ago has no records."""
     house.server.meter = Meter(
         MeterConfig(serial_number=SERIAL_NUMBER, installed=NOW - timedelta(minutes=2)),
         house.clock,

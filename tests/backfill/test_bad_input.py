@@ -148,7 +148,7 @@ async def test_pages_that_are_lost(manual: House) -> None:
         assert await manual.worst_error() < EXACT, fault
 
 
-SILENCES = [
+OUTAGES = [
     (faults.Status(404), "has no data logger"),
     (faults.Status(401), "refuses the password"),
     (faults.Status(500), "can't be read"),
@@ -157,33 +157,33 @@ SILENCES = [
 
 
 async def test_meter_that_does_not_answer(manual: House) -> None:
-    """The owner reads why, and no row got worse; the next run goes on."""
+    """The owner reads why, and no row got worse; the next run continues."""
     before = await all_rows(manual)
-    for fault, told in SILENCES:
+    for fault, error in OUTAGES:
         manual.server.faults.set(fault, path="/data/")
-        await fill_fails(manual, told)
+        await fill_fails(manual, error)
         assert await all_rows(manual) == before
         manual.server.faults.clear()
     await manual.fill()
     assert await manual.worst_error() < EXACT
 
 
-@pytest.mark.parametrize(("fault", "told"), SILENCES)
+@pytest.mark.parametrize(("fault", "error"), OUTAGES)
 async def test_meter_that_stops_to_answer_in_the_middle(
-    manual: House, fault: faults.Fault, told: str
+    manual: House, fault: faults.Fault, error: str
 ) -> None:
-    """The owner reads why, and no row got worse; the next run goes on."""
+    """The owner reads why, and no row got worse; the next run continues."""
     at_progress(manual, 50, lambda: manual.server.faults.set(fault, path="/data/"))
-    await fill_fails(manual, told)
+    await fill_fails(manual, error)
     assert await new_errors(manual) == 0
     manual.server.faults.clear()
     await manual.fill()
     assert await manual.worst_error() < EXACT
 
 
-async def fill_fails(house: House, told: str) -> None:
+async def fill_fails(house: House, error: str) -> None:
     """Fill everything in vain."""
-    with pytest.raises(HomeAssistantError, match=told):
+    with pytest.raises(HomeAssistantError, match=error):
         await house.fill()
     assert house.backfill.data.state in {
         BackfillState.FAILED,
@@ -192,7 +192,7 @@ async def fill_fails(house: House, told: str) -> None:
 
 
 async def test_meter_unloaded_in_the_middle(manual: House) -> None:
-    """The next run goes on where this one ended."""
+    """The next run continues where this one ended."""
     task = manual.hass.async_create_task(manual.backfill.async_run(EVERYTHING))
     at_progress(manual, 50, task.cancel)
     await manual.hass.async_block_till_done()

@@ -71,7 +71,7 @@ def price_at(at: float) -> float:
 
 
 class PricedHouse:
-    """A house whose energy dashboard prices energy; time passes as it is told."""
+    """A house with priced energy in its dashboard; the test moves its clock."""
 
     def __init__(self, house: House) -> None:
         """Begin before anything has a price."""
@@ -132,7 +132,7 @@ class PricedHouse:
         await self.price(SOURCES)
         await self.house.load()
 
-    async def silent(self) -> None:
+    async def unreachable(self) -> None:
         """Let the network be down while Home Assistant runs."""
         self.house.server.faults.set(faults.ConnectionReset())
         await self.live(1)
@@ -238,7 +238,7 @@ async def test_outage(priced: PricedHouse, outage: str) -> None:
     """After an outage each hour costs price × energy, also that in which it ended."""
     house = priced.house
     if outage == "network down":
-        await priced.silent()
+        await priced.unreachable()
     else:
         await priced.off(killed=outage == "killed")
     await priced.live(20)
@@ -257,14 +257,14 @@ async def test_outage(priced: PricedHouse, outage: str) -> None:
 
 
 async def test_interrupted_at_each_write(priced: PricedHouse) -> None:
-    """After each single write the rows tell the next run what is still to do."""
+    """After each single write the rows show the next run what is still to do."""
     house = priced.house
     house.hass.config_entries.async_update_entry(
         house.entry, options={CONF_AUTOMATIC: False}
     )
     await house.unload()
     await house.load()
-    await priced.silent()
+    await priced.unreachable()
     await priced.live(20)
     assert await priced.worst() > 0.5
     # What was noted of the outage helps as well: here the rows must do alone.
@@ -296,7 +296,7 @@ async def test_cost_that_cannot_be_written(priced: PricedHouse) -> None:
     house = priced.house
     cost = f"{IMPORT}_cost"
     with writes(lambda statistic_id: statistic_id == cost):
-        await priced.silent()
+        await priced.unreachable()
         await priced.live(20)
         with pytest.raises(HomeAssistantError, match="did not write"):
             await house.fill()
@@ -325,7 +325,7 @@ async def test_costs_that_do_not_follow(priced: PricedHouse) -> None:
     )
     await house.unload()
     await house.load()
-    await priced.silent()
+    await priced.unreachable()
     await priced.live(20)
     await house.pass_hour()
     costs = [await priced.costs(each) for each in COST]
@@ -346,7 +346,7 @@ async def test_fill_costs(priced: PricedHouse) -> None:
     """The action fills also what was before the cost entities began."""
     house = priced.house
     first = int(house.installed.timestamp()) // HOUR * HOUR + HOUR
-    await priced.silent()
+    await priced.unreachable()
     await priced.live(2)
     data = {"start": datetime.fromtimestamp(first, UTC).isoformat()}
     dry = await call(priced, dry_run=True, **data)

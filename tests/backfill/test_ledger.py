@@ -50,7 +50,7 @@ def test_broken_seals(stored: dict[int, Seal], times: list[tuple[int, int]]) -> 
 
 
 def test_broken_until_what_is_open() -> None:
-    """The last time goes on to the end; without a seal everything is open."""
+    """The last time lasts to the end; without a seal everything is open."""
     ledger = Ledger()
     assert ledger.unsettled("energy_import", {}, END) == [(0, END)]
     settled = (FIRST + 5) * SEALED - HOUR

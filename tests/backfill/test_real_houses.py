@@ -23,7 +23,7 @@ T1 = f"{IMPORT}_t1"
 
 
 async def test_clock_that_nobody_shows(manual: House) -> None:
-    """Records tell whether it is right; where it is not, nothing is written."""
+    """Records show whether it is right; if it is not, nothing is written."""
     meter = manual.server.meter
     for document in (meter.override, meter.status_override):
         document["meterdatetime"] = 0

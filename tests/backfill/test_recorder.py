@@ -69,7 +69,7 @@ def logged(limit: int) -> dict[int, int]:
 
 
 class Home:
-    """A Home Assistant in which time passes as it is told."""
+    """A Home Assistant with a controlled clock."""
 
     def __init__(
         self, hass: HomeAssistant, freezer: FrozenDateTimeFactory, unit: str
@@ -81,24 +81,24 @@ class Home:
         self.now = NOW
         freezer.move_to(NOW)
 
-    async def live(self, periods: int, *, heard: bool = True) -> None:
+    async def live(self, periods: int, *, observed: bool = True) -> None:
         """Let five minutes pass some times."""
         for _ in range(periods):
             start = self.now
             self.freezer.move_to(start + timedelta(seconds=1))
-            self.hass.states.async_set(ENTITY_ID, *self._state(start, heard))
+            self.hass.states.async_set(ENTITY_ID, *self._state(start, observed))
             self.now = start + PERIOD
             self.freezer.move_to(self.now - timedelta(seconds=1))
-            self.hass.states.async_set(ENTITY_ID, *self._state(self.now, heard))
+            self.hass.states.async_set(ENTITY_ID, *self._state(self.now, observed))
             await async_wait_recording_done(self.hass)
             self.freezer.move_to(self.now)
             do_adhoc_statistics(self.hass, start=start)
             await async_wait_recording_done(self.hass)
 
-    def _state(self, at: datetime, heard: bool) -> tuple[str, dict[str, str]]:
+    def _state(self, at: datetime, observed: bool) -> tuple[str, dict[str, str]]:
         attributes = {"device_class": "energy", "state_class": "total_increasing"}
         attributes["unit_of_measurement"] = self.unit
-        if not heard:
+        if not observed:
             return STATE_UNAVAILABLE, attributes
         per_unit = {"Wh": 1, "kWh": 1000, "MWh": 1_000_000}[self.unit]
         return f"{register(at.timestamp() - 1) / per_unit:.6f}", attributes
@@ -188,8 +188,8 @@ async def test_before_the_first_statistics(home: Home) -> None:
 
 
 async def test_fresh_sensor_without_statistics(home: Home) -> None:
-    """History comes before the first live row, which goes on from it."""
-    await home.live(1, heard=False)
+    """History comes before the first live row, which continues from it."""
+    await home.live(1, observed=False)
     plan = await home.back_fill()
     assert len(plan.rows) == 10 * 24
     assert await home.worst_error() < 0.01
@@ -209,7 +209,7 @@ async def test_done_is_done(home: Home) -> None:
 
 @pytest.mark.parametrize("unit", ["Wh", "kWh", "MWh"])
 async def test_sensor_with_live_rows_in_any_unit(home: Home, unit: str) -> None:
-    """Live rows move up behind the history, in the unit that they have."""
+    """Live rows move up to the end of the history, in their own unit."""
     home.unit = unit
     await home.live(10)
     stored = await home.stored()
@@ -226,10 +226,10 @@ async def test_sensor_with_live_rows_in_any_unit(home: Home, unit: str) -> None:
 
 
 async def test_meter_silent_for_hours(home: Home) -> None:
-    """The hole that a silent meter leaves is filled, the next live row fits."""
+    """The hole of an unreachable meter is filled, and the next live row fits."""
     await home.live(10)
     await home.back_fill()
-    await home.live(41, heard=False)
+    await home.live(41, observed=False)
     await home.live(17)
     assert await home.worst_error() > 500
     plan = await home.back_fill()
@@ -240,10 +240,10 @@ async def test_meter_silent_for_hours(home: Home) -> None:
 
 
 async def test_sum_that_began_anew(home: Home) -> None:
-    """After its short-term rows were purged the series goes on without a jump."""
+    """After its short-term rows were purged the series continues without a jump."""
     await home.live(10)
     await home.back_fill()
-    await home.live(3, heard=False)
+    await home.live(3, observed=False)
     await home.hass.services.async_call(
         "recorder", "purge", {"keep_days": 0, "repack": False}, blocking=True
     )
@@ -322,7 +322,7 @@ async def test_database_trouble(home: Home, caplog: pytest.LogCaptureFixture) ->
 
 
 async def test_seals(home: Home) -> None:
-    """They tell rows that are gone, changed or shifted, in any unit and database."""
+    """They show deleted, changed or shifted rows, in any unit and database."""
     await home.live(5)
     await home.back_fill()
     stored = await home.stored()

@@ -1,8 +1,8 @@
-"""Joining the logger with the recorder, against a model of the recorder.
+"""Registers of the logger and rows of the recorder, against a model of the recorder.
 
-The model follows what was measured of Home Assistant's statistics: a live sum goes
-on from the newest short-term row, else begins at 0; an hour that is there already
-is never overwritten by a live one; short-term rows are purged after ten days.
+The model follows measurements of Home Assistant's statistics: a live sum continues
+from the newest short-term row, else begins at 0; a live row never overwrites an
+existing one; short-term rows are purged after ten days.
 """
 
 from collections.abc import Mapping
@@ -129,9 +129,9 @@ class Home:
     catching_up: list[int] = field(default_factory=list)
 
     def live(
-        self, periods: int, energy: int, *, running: bool = True, heard: bool = True
+        self, periods: int, energy: int, *, running: bool = True, observed: bool = True
     ) -> Self:
-        """Let time pass: Home Assistant runs or not, it hears the meter or not."""
+        """Let time pass: Home Assistant runs or not, and observes the meter or not."""
         for _ in range(periods):
             start = self.now
             self.now += PERIOD
@@ -144,7 +144,7 @@ class Home:
                 continue
             self._catch_up()
             # The last poll is up to five seconds old.
-            self.state = self.register - taken // 60 if heard else None
+            self.state = self.register - taken // 60 if observed else None
             self.recorder.compile(start, self.state)
         return self
 
@@ -195,7 +195,7 @@ DAY = 288
 
 
 def test_fresh_sensor() -> None:
-    """Months of history before the first live row; the next live one goes on."""
+    """Months of history before the first live row; the next live one continues."""
     home = Home().live(60 * DAY, 100, running=False)
     home.catching_up.clear()
     plan = home.back_fill()
@@ -267,9 +267,9 @@ def test_odd_live_row_in_a_hole(error: int) -> None:
 
 @pytest.mark.parametrize("running", [True, False])
 def test_away_for_twelve_days(running: bool) -> None:
-    """Home Assistant off, or the meter silent so long that the sum began anew."""
+    """Home Assistant off, or the meter unreachable until the sum restarted."""
     home = Home().live(DAY, 100)
-    home.live(12 * DAY + 7, 100, running=running, heard=False).live(2 * DAY + 5, 100)
+    home.live(12 * DAY + 7, 100, running=running, observed=False).live(2 * DAY + 5, 100)
     assert worst(home.errors(START + HOUR)) > 10_000
     home.back_fill(START + HOUR)
     assert worst(home.errors(START + HOUR)) <= 6
@@ -304,7 +304,7 @@ def test_what_is_right_is_left_alone() -> None:
 
 def test_rows_after_the_window_keep_what_they_count() -> None:
     """A window in the past moves later rows by one constant."""
-    home = Home().live(DAY, 100).live(12 * DAY, 100, heard=False).live(3 * DAY, 100)
+    home = Home().live(DAY, 100).live(12 * DAY, 100, observed=False).live(3 * DAY, 100)
     before = home.recorder.changes()
     window = {s: v for s, v in home.hours(START).items() if s < START + 14 * 24 * HOUR}
     rows = home.recorder.rows_since(START)
@@ -324,11 +324,11 @@ def test_rows_after_the_window_keep_what_they_count() -> None:
         assert after[start] == pytest.approx(before[start], abs=EXACT)
 
 
-@pytest.mark.parametrize("silent", [0, 30])
-def test_window_that_begins_within_an_outage(silent: int) -> None:
+@pytest.mark.parametrize("unreachable", [0, 30])
+def test_window_that_begins_within_an_outage(unreachable: int) -> None:
     """What its end has counted of hours before the window is left to no later one."""
-    home = Home().live(30, 100).live(100, 100, running=False, heard=False)
-    home.live(40, 100).live(silent, 100, heard=False)
+    home = Home().live(30, 100).live(100, 100, running=False, observed=False)
+    home.live(40, 100).live(unreachable, 100, observed=False)
     since = START + 5 * HOUR
     home.back_fill(since)
     home.live(30, 100)
@@ -337,7 +337,7 @@ def test_window_that_begins_within_an_outage(silent: int) -> None:
 
 def test_rows_outside_the_loggers_memory_stay() -> None:
     """Rows older than the ring, and an outage across its beginning."""
-    home = Home().live(2 * DAY, 100).live(DAY, 100, heard=False).live(2 * DAY, 100)
+    home = Home().live(2 * DAY, 100).live(DAY, 100, observed=False).live(2 * DAY, 100)
     since = START + 60 * HOUR
     old = {s: row for s, row in home.recorder.hours.items() if s < since}
     plan = reconcile(
@@ -420,7 +420,7 @@ def test_missing_rows_before_an_inexact_reading() -> None:
 
 
 def test_live_row_that_has_heard_as_much() -> None:
-    """It needs no other short-term row to go on from."""
+    """It needs no other short-term row to continue from."""
     rows = [Row(START - HOUR, 1_000, 20), Row(START, 1_100, 120)]
     live = Row(START + HOUR - PERIOD, 1_100, 120)
     assert reconcile(profile({START: 1_100}, 1_000), rows, live) == Plan()
@@ -443,7 +443,7 @@ def test_sum_began_anew_and_then_an_outage_ends_behind_the_window() -> None:
 
 @pytest.mark.parametrize("at", [START + 2 * HOUR - PERIOD, START + 2 * HOUR])
 def test_row_compiled_meanwhile_from_what_was_before(at: int) -> None:
-    """A row behind that has not heard the meter counts nothing, and no later one more."""
+    """A later row without an observation counts nothing, and the next one no more."""
     rows = [
         Row(START - HOUR, 1_000, 20),
         Row(START, 1_050, 70),
@@ -509,7 +509,7 @@ def test_row_without_state_behind_the_window() -> None:
 
 EVENTS = st.tuples(
     st.sampled_from(
-        ["live", "live", "off", "silent", "fill", "rebuild", "interrupted"]
+        ["live", "live", "off", "unreachable", "fill", "rebuild", "interrupted"]
     ),
     st.sampled_from([1, 3, 7, 12, 30, 100, DAY, 3 * DAY, 11 * DAY]),
     st.integers(0, 2000),
@@ -519,14 +519,14 @@ EVENTS = st.tuples(
 @settings(max_examples=30)
 @given(st.lists(EVENTS, max_size=8))
 @example([("live", 1, 100), ("fill", 1, 0)])
-@example([("silent", 11 * DAY, 5), ("live", 100, 500), ("interrupted", 1, 0)])
+@example([("unreachable", 11 * DAY, 5), ("live", 100, 500), ("interrupted", 1, 0)])
 def test_a_life_of_outages(events: list[tuple[str, int, int]]) -> None:
     """After a back-fill every hour is right, twice is once, interrupted is resumed."""
     home = Home().live(30, 100)
     for kind, periods, energy in events:
-        if kind in ("live", "off", "silent"):
-            running, heard = kind != "off", kind != "silent"
-            home.live(periods, energy, running=running, heard=heard)
+        if kind in ("live", "off", "unreachable"):
+            running, observed = kind != "off", kind != "unreachable"
+            home.live(periods, energy, running=running, observed=observed)
         elif kind == "interrupted":
             home.recorder.carry_out(home.plan(), interrupted=True)
         else:

@@ -66,7 +66,7 @@ def whole_hour(at: datetime) -> int:
 
 
 async def test_everything(manual: House) -> None:
-    """Without a window all that the logger has is filled, and the response tells it."""
+    """Without a window all that the logger has is filled, and the response says so."""
     outage = NOW - timedelta(days=1, minutes=7)
     meter = manual.server.meter
     meter.happens(PowerFailure(outage, outage + timedelta(minutes=5)))
@@ -208,7 +208,7 @@ async def test_one_run_at_a_time(manual: House) -> None:
 
 
 async def test_interrupted(manual: House) -> None:
-    """Unloading the meter ends a run, which says so; the next one goes on."""
+    """Unloading the meter ends a run, which says so; the next one continues."""
     task, _ = await stuck(manual)
     await manual.unload()
     with pytest.raises(HomeAssistantError) as caught:

@@ -1,7 +1,7 @@
 """A virtual year of a house, through the real recorder: every hour is right.
 
-A meter with its logger, and a Home Assistant that is off, or does not hear the
-meter, or is told to fill its statistics, in any order. Time passes as it is told:
+A meter with its logger, and a Home Assistant that is off, or does not observe the
+meter, or fills its statistics, in any order. The test moves the clock:
 what happens is compiled, caught up with and purged by the recorder's own tasks;
 only of long stretches in which nothing changes the middle is left out.
 
@@ -29,7 +29,7 @@ from .virtual_year.contract import EXACT, is_like
 from .virtual_year.life import BY_KEY, Life
 from .virtual_year.lives import A_YEAR, LIVES, LIVES_TO_REMEMBER, STEPS
 from .virtual_year.priced import async_hourly_means
-from .virtual_year.steps import DAY, Clock, Fill, Live, Off, PutBack, Silent, Step
+from .virtual_year.steps import DAY, Clock, Fill, Live, Off, PutBack, Step, Unreachable
 from .virtual_year.world import BIRTH, KEEP, ZONE, World, time_of
 
 YEARS: Final = int(os.environ.get("VIRTUAL_YEARS") or 0)
@@ -45,7 +45,7 @@ def recorder_config() -> dict[str, Any]:
 async def world(
     recorder_mock: Recorder, hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncGenerator[World]:
-    """Return a Home Assistant in Switzerland, in which time passes as it is told."""
+    """Return a Home Assistant in Switzerland, with a controlled clock."""
     assert await async_setup_component(hass, "sensor", {})
     await hass.config.async_set_time_zone(ZONE.key)
     world = World(hass)
@@ -78,13 +78,13 @@ async def test_a_whole_year(world: World) -> None:
 
 @pytest.mark.parametrize("fills_before", [False, True])
 async def test_silent_for_twelve_days(world: World, fills_before: bool) -> None:
-    """Core has purged the sensor's short-term rows, and would begin anew at 0."""
+    """Core has purged the sensor's short-term rows, and would restart at 0."""
     life = await Life(world, ["energy_export", "active_power"], depth=1500).begin()
-    for step in (Live(14), Fill(), Live(13), Silent(12 * DAY + HOUR)):
+    for step in (Live(14), Fill(), Live(13), Unreachable(12 * DAY + HOUR)):
         await life.take(step)
     if fills_before:
         await life.take(Fill())
-    life.hears_from = life.now + 1
+    life.observes_from = life.now + 1
     await life.live(14)
     assert (min(await life.changes("energy_import")) >= 0) is fills_before
     await life.take(Fill())
@@ -149,7 +149,14 @@ async def test_middle_that_is_left_out(world: World) -> None:
 async def test_bars_of_the_dashboard(world: World) -> None:
     """What is checked here is what Home Assistant shows."""
     life = await Life(world).begin()
-    for step in (Live(14), Fill(), Silent(3 * HOUR), Live(14), Off(5 * HOUR), Live(20)):
+    for step in (
+        Live(14),
+        Fill(),
+        Unreachable(3 * HOUR),
+        Live(14),
+        Off(5 * HOUR),
+        Live(20),
+    ):
         await life.take(step)
     entity_id = life.statistic_of(BY_KEY["energy_import"]).statistic_id
     found = await world.run(

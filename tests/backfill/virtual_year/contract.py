@@ -94,7 +94,7 @@ class Contract:
             assert old.unit is None or new.unit == old.unit, "the unit has changed"
             assert not old.rows.keys() - new.rows.keys(), "rows are gone"
             for start in new.rows.keys() - old.rows.keys():
-                assert self._is_inside(start) or start >= self.compiled, told_of(
+                assert self._is_inside(start) or start >= self.compiled, mismatch(
                     target, start, "a row outside the window"
                 )
             if target.is_register:
@@ -105,31 +105,35 @@ class Contract:
     def check_report(
         self, report: Report, before: Mapping[str, Stored], after: Mapping[str, Stored]
     ) -> None:
-        """See that what was told is what an owner sees."""
+        """See that the report says what an owner sees."""
         for target in self.life.targets:
             old, new = before[target.key].hours(), after[target.key].hours()
             statistic_id = self.life.statistic_of(target).statistic_id
             outcome = Outcome(target.quantity.unit, target.is_register)
-            told = report.statistics.get(statistic_id, outcome)
+            reported = report.statistics.get(statistic_id, outcome)
             changed = [start for start in old if not is_like(old[start], new[start])]
-            assert told.written == len(new.keys() - old.keys()), target.key
-            assert told.corrected == len(changed), target.key
-            assert 0 <= told.read - told.left <= told.written + told.corrected
+            assert reported.written == len(new.keys() - old.keys()), target.key
+            assert reported.corrected == len(changed), target.key
+            assert (
+                0
+                <= reported.read - reported.left
+                <= reported.written + reported.corrected
+            )
             if target.is_register:
                 more = [new[start][0] - old.get(start, (0,))[0] for start in new]
                 moved = max(
                     sum(energy for energy in more if energy > 0),
                     -sum(energy for energy in more if energy < 0),
                 )
-                told_moved = told.moved * 10**target.quantity.decimals
-                assert abs(told_moved - moved) <= EXACT, target.key
+                reported_moved = reported.moved * 10**target.quantity.decimals
+                assert abs(reported_moved - moved) <= EXACT, target.key
 
     def knows_end(self) -> bool:
         """Whether the logger knows the last hour, which needs two registers."""
         return bool(self.stretches) and self.stretches[-1][1] == self.until
 
     def leaves_nothing_before(self, after: Mapping[str, Stored]) -> bool:
-        """Whether nothing before the window is left to the first hour behind it."""
+        """Whether nothing before the window is left to the first hour after it."""
         if self.begins_with_logger:
             return True
         olders = {
@@ -165,7 +169,7 @@ class Contract:
         self._check_outside(target, old, new, written)
         for start in now:
             if self._is_inside(start) or start in written:
-                assert now[start] >= -EXACT, told_of(target, start, "negative")
+                assert now[start] >= -EXACT, mismatch(target, start, "negative")
 
     def _check_energies(self, target: Target, changes: Mapping[int, float]) -> None:
         for begin, end in self.stretches:
@@ -173,13 +177,13 @@ class Contract:
             hours = range(begin, end, HOUR)
             counted = sum(changes.get(start, 0) for start in hours)
             if end == begin + HOUR:
-                assert begin in changes, told_of(target, begin, "missing")
+                assert begin in changes, mismatch(target, begin, "missing")
             if self._has_restarted(begin, end):
-                assert -EXACT <= counted <= energy + EXACT, told_of(
+                assert -EXACT <= counted <= energy + EXACT, mismatch(
                     target, begin, f"{counted} of {energy} with a restart"
                 )
                 continue
-            assert abs(counted - energy) <= EXACT, told_of(
+            assert abs(counted - energy) <= EXACT, mismatch(
                 target, begin, f"{counted} of {energy} in {len(hours)} h"
             )
 
@@ -193,7 +197,7 @@ class Contract:
             return
         counted = new.sum_before(begin) - older.sum
         energy = self._register(target, begin) - self._level(target, older)
-        assert abs(counted - energy) <= self._lag(target, begin) + EXACT, told_of(
+        assert abs(counted - energy) <= self._lag(target, begin) + EXACT, mismatch(
             target, begin, f"{counted} of {energy} before"
         )
 
@@ -206,16 +210,16 @@ class Contract:
     def _check_outside(
         self, target: Target, old: Stored, new: Stored, written: set[int]
     ) -> None:
-        behind = [row for start, row in new.rows.items() if start >= self.until]
-        ends = [row.start for row in behind if self._has_heard(target, row)][:2]
+        after = [row for start, row in new.rows.items() if start >= self.until]
+        ends = [row.start for row in after if self._has_observed(target, row)][:2]
         for start in written & old.rows.keys():
             if self._is_inside(start):
                 continue
-            told = told_of(target, start, "outside the window")
-            assert not ends[1:] or self.until <= start <= ends[1], told
+            message = mismatch(target, start, "outside the window")
+            assert not ends[1:] or self.until <= start <= ends[1], message
             if ends and start == ends[0] and self._is_total_as_before(old, new, start):
                 continue
-            self._check_behind(target, new, start, told)
+            self._check_after(target, new, start, message)
 
     def _is_total_as_before(
         self, old: Stored, new: Stored, start: int, lag: float = EXACT
@@ -231,7 +235,7 @@ class Contract:
         older = [row for start, row in stored.rows.items() if start < self.since]
         return older[-1] if older else None
 
-    def _has_heard(self, target: Target, row: Row) -> bool:
+    def _has_observed(self, target: Target, row: Row) -> bool:
         """Whether a row knows of the register at the end of the window."""
         logged = [at for at in self.log.last if at <= self.until]
         if not logged:
@@ -239,16 +243,18 @@ class Contract:
         register = register_of(target, self.log.last[max(logged)])
         return self._level(target, row) >= register - self.life.rounds - EXACT
 
-    def _check_behind(self, target: Target, new: Stored, start: int, told: str) -> None:
-        """See that a row behind counts what the window has not counted, if it changed."""
-        assert new.rows[start].state is not None, told
+    def _check_after(
+        self, target: Target, new: Stored, start: int, message: str
+    ) -> None:
+        """See that a later row counts what the window has not counted, if it changed."""
+        assert new.rows[start].state is not None, message
         level = self._level(target, new.rows[start])
         before = [s for s in new.rows if s < start][-1]
         registers: list[float] = []
         if before >= self.until:
             registers.append(self._level(target, new.rows[before]))
         if self.until in self.known:
-            # A row before that has not heard the meter has an older one.
+            # An earlier row without an observation has an older one.
             registers.append(self._register(target, self.until))
         elif registers and self.until in self.log.last:
             # Logged while the clock was behind, it may be a later one.
@@ -258,7 +264,7 @@ class Contract:
         energy = max(level - max(registers), 0)
         counted = new.changes()[start]
         tolerance = 4.1 + 2 * self.life.rounds
-        assert abs(counted - energy) <= tolerance + 0.02 * energy, told
+        assert abs(counted - energy) <= tolerance + 0.02 * energy, message
 
     def _has_restarted(self, begin: int, end: int) -> bool:
         """Whether the registers began at 0 in a time, by the meter's clock."""
@@ -274,41 +280,41 @@ class Contract:
     def _check_means(self, target: Target, old: Stored, new: Stored) -> None:
         """See that what was not observed follows the logger, and the rest stays."""
         for start, row in new.rows.items():
-            held = old.rows.get(start)
-            if held is not None and is_like(held.mean, row.mean):
+            stored = old.rows.get(start)
+            if stored is not None and is_like(stored.mean, row.mean):
                 continue
             if not self._is_inside(start):
-                assert start >= self.compiled, told_of(target, start)
-            elif start in self.log.hours and (held or not has_periods(old, start)):
+                assert start >= self.compiled, mismatch(target, start)
+            elif start in self.log.hours and (stored or not has_periods(old, start)):
                 logged = self.log.hours[start][target.key]
-                self._check_mean(target, start, held, row.mean, logged)
+                self._check_mean(target, start, stored, row.mean, logged)
         for start, hour in self.log.hours.items():
             if self._is_inside(start) and self._is_missed(start, old):
                 row = new.rows[start]
-                assert is_like(row.mean, hour[target.key]), told_of(target, start)
+                assert is_like(row.mean, hour[target.key]), mismatch(target, start)
         self._check_periods(target, old.periods(), new.periods())
 
     def _check_mean(
         self,
         target: Target,
         start: int,
-        held: Row | None,
+        stored: Row | None,
         mean: Sequence[float],
         logged: Sequence[float],
     ) -> None:
         """See that an hour lies between what was observed and what was logged."""
-        if held is None:
-            assert is_like(mean, logged), told_of(target, start, "missing")
+        if stored is None:
+            assert is_like(mean, logged), mismatch(target, start, "missing")
             return
-        _, least, most = zip(mean, held.mean, logged, strict=True)
-        assert min(least[1:]) - EXACT <= least[0] <= mean[0] + EXACT, told_of(
+        _, least, most = zip(mean, stored.mean, logged, strict=True)
+        assert min(least[1:]) - EXACT <= least[0] <= mean[0] + EXACT, mismatch(
             target, start, "minimum"
         )
-        assert mean[0] - EXACT <= most[0] <= max(most[1:]) + EXACT, told_of(
+        assert mean[0] - EXACT <= most[0] <= max(most[1:]) + EXACT, mismatch(
             target, start, "maximum"
         )
         if self.is_rebuild:
-            assert abs(mean[0] - logged[0]) <= EXACT, told_of(target, start, "mean")
+            assert abs(mean[0] - logged[0]) <= EXACT, mismatch(target, start, "mean")
 
     def _is_missed(self, start: int, old: Stored) -> bool:
         """Whether nothing of an hour was observed, but all of it logged."""
@@ -332,7 +338,7 @@ class Contract:
             is_flat = row[1] == row[2]
             # Those of the running hour are filled as well.
             if not is_flat and (unobserved == 0 or start < self.since):
-                assert is_like(new[start], row), told_of(target, start, "observed")
+                assert is_like(new[start], row), mismatch(target, start, "observed")
         begin = max(min(old, default=self.until) // HOUR * HOUR, self.since)
         for start in range(begin, self.until, PERIOD):
             hour = start // HOUR * HOUR
@@ -346,7 +352,7 @@ class Contract:
             is_unobserved &= not self.life.is_lost(start, PERIOD)
             if start not in old or is_unobserved:
                 logged = self.log.periods[start][target.key]
-                assert is_like(new[start], logged), told_of(target, start, "5 minutes")
+                assert is_like(new[start], logged), mismatch(target, start, "5 minutes")
 
 
 def has_periods(stored: Stored, start: int) -> bool:
@@ -359,6 +365,6 @@ def is_like(one: Sequence[float], other: Sequence[float]) -> bool:
     return all(abs(a - b) < 1e-5 for a, b in zip(one, other, strict=True))
 
 
-def told_of(target: Target, start: int, what: str = "") -> str:
+def mismatch(target: Target, start: int, what: str = "") -> str:
     """Return what is wrong, with the quantity and the hour."""
     return f"{target.key} {time_of(start):%Y-%m-%d %H:%M}: {what}"

@@ -31,7 +31,7 @@ from simulator.meter import Meter, MeterConfig
 from simulator.tables import TableConfig
 
 from .automatic import Automatic
-from .contract import EXACT, Contract, told_of
+from .contract import EXACT, Contract, mismatch
 from .log import Log, read_log, register_of
 from .priced import CURRENCY, CostEntity, check_costs
 from .steps import (
@@ -48,9 +48,9 @@ from .steps import (
     PutBack,
     Rename,
     Restart,
-    Silent,
     Step,
     Unit,
+    Unreachable,
 )
 from .world import (
     BIRTH,
@@ -112,7 +112,7 @@ class Life:
         jumps: bool = False,
         fixed_price: float | None = None,
     ) -> None:
-        """Install a meter some days before Home Assistant hears of it.
+        """Install a meter some days before Home Assistant observes it.
 
         `rounds` says that it rounds a total and its tariffs each, `delay` after how
         many seconds at most a record can be read, `latency` how many seconds each
@@ -128,9 +128,9 @@ class Life:
         self.compiled = BIRTH
         self.offset = 0
         self.lag = 3
-        self.is_heard = False
-        self.hears_from: int = BIRTH + 1
-        self.heard: set[int] = set()
+        self.is_observed = False
+        self.observes_from: int = BIRTH + 1
+        self.observed: set[int] = set()
         self.filled: int | None = None
         self.outages: list[tuple[int, int]] = []
         self.lost: list[tuple[int, int]] = []
@@ -228,8 +228,8 @@ class Life:
                 await self.live(step.periods)
             case Off():
                 await self.off(step)
-            case Silent():
-                await self.silent(step)
+            case Unreachable():
+                await self.unreachable(step)
             case Clock():
                 self._happens(ClockSet(self.now, step.offset))
                 self.offset = step.offset
@@ -259,7 +259,7 @@ class Life:
     # Time passes
 
     async def live(self, periods: int) -> None:
-        """Let Home Assistant run and hear the meter."""
+        """Let Home Assistant run and observe the meter."""
         before = self.now // HOUR * HOUR
         for _ in range(periods):
             self._hear()
@@ -268,9 +268,9 @@ class Life:
         await self._check_live_hours(before)
 
     def _hear(self) -> None:
-        if not self.is_heard:
-            self.is_heard = True
-            self._show(self.now + max(self.hears_from - self.now, 1))
+        if not self.is_observed:
+            self.is_observed = True
+            self._show(self.now + max(self.observes_from - self.now, 1))
 
     def _period(self) -> None:
         """Let five minutes pass, and the recorder compile them."""
@@ -281,10 +281,10 @@ class Life:
         start = self.now
         self.now += PERIOD
         self.lag = self.lag % 5 + 1
-        if self.is_heard:
+        if self.is_observed:
             self._show(self.now - self.lag)
             if self.now % HOUR == 0:
-                self.heard.add(self.now)
+                self.observed.add(self.now)
         if self._purges_between(start, self.now):
             self._purge()
 
@@ -300,7 +300,7 @@ class Life:
         self.world.queue(PurgeTask(time_of(self.now - KEEP), False, False))
 
     async def _settled(self) -> None:
-        """Wait for the recorder; the house's statistics must go on."""
+        """Wait for the recorder; the statistics of the house must continue."""
         self.clock.set(self.now)
         await self.world.done()
         self.world.now = self.now
@@ -308,20 +308,20 @@ class Life:
 
     async def off(self, step: Off) -> None:
         """Let Home Assistant be off for a while."""
-        if self.is_heard and step.early:
+        if self.is_observed and step.early:
             self._show(self.now + step.early)
         since = self.now
         await self.world.done()
         start = since + _seconds(since, step.seconds)
-        self.is_heard = False
+        self.is_observed = False
         self._show(start + step.late)
         self.cost.restart(start + step.late)
-        if step.heard:
-            self.is_heard = True
+        if step.observed:
+            self.is_observed = True
             self._show(start + min(step.late + 2, PERIOD - 8))
         await self._catch_up(start, step.late)
         self.now = start
-        back = min(step.late + 2, PERIOD - 8) if step.heard else PERIOD
+        back = min(step.late + 2, PERIOD - 8) if step.observed else PERIOD
         self._note_outage(since + step.early, start + back)
         self.automatic.restart()
         self._period()
@@ -342,15 +342,15 @@ class Life:
         await self.world.compile_missing(until + late)
         self.compiled = until
 
-    async def silent(self, step: Silent) -> None:
-        """Let Home Assistant run and not hear the meter."""
+    async def unreachable(self, step: Unreachable) -> None:
+        """Let Home Assistant run and not observe the meter."""
         since = self.now
         end = since + _seconds(since, step.seconds)
-        self._happen_silently(step, end)
-        if self.is_heard:
+        self._happen_unreachable(step, end)
+        if self.is_observed:
             if step.early:
                 self._show(since + step.early)
-            self.is_heard = False
+            self.is_observed = False
             self._show(since + step.early + 1)
         while self.now < end and (self.now % HOUR or self.now < since + PERIOD):
             self._period()
@@ -361,11 +361,11 @@ class Life:
                 self._purge()
         while self.now < end:
             self._period()
-        self.hears_from = end + step.late
-        self._note_outage(since + step.early, self.hears_from)
+        self.observes_from = end + step.late
+        self._note_outage(since + step.early, self.observes_from)
         await self._settled()
 
-    def _happen_silently(self, step: Silent, end: int) -> None:
+    def _happen_unreachable(self, step: Unreachable, end: int) -> None:
         begin = self.now + step.early + 1
         if step.why == "power":
             self._happens(PowerFailure(begin, end + step.late - 20))
@@ -388,7 +388,7 @@ class Life:
             value = self._live_value(target, snapshot) / PER_UNIT[unit]
             self.world.hass.states.async_set(
                 self._entity_id(target),
-                f"{value:.6f}" if self.is_heard else STATE_UNAVAILABLE,
+                f"{value:.6f}" if self.is_observed else STATE_UNAVAILABLE,
                 {
                     "device_class": measurand,
                     "state_class": state_class,
@@ -396,7 +396,7 @@ class Life:
                 },
                 timestamp=float(at),
             )
-        if self.is_heard:
+        if self.is_observed:
             register = self._live_value(BY_KEY["energy_import"], snapshot)
             self.cost.observe(register, at)
 
@@ -408,7 +408,7 @@ class Life:
         return value
 
     async def restart(self) -> None:
-        """Let the registers begin at 0, and live until enough is logged to tell.
+        """Let the registers begin at 0, and live until enough is logged to see it.
 
         Registers that have hardly counted anything could have been misread instead,
         and with a wrong clock the records around it have no order.
@@ -493,10 +493,10 @@ class Life:
         self._forget(since, self.now)
 
     def _forget(self, since: int, until: int) -> None:
-        """Note that rows do not tell any more what was observed."""
+        """Note that rows no longer show what was observed."""
         self.is_damaged = True
         self.filled = None
-        self.heard -= {at for at in self.heard if since <= at <= until}
+        self.observed -= {at for at in self.observed if since <= at <= until}
 
     def _note_outage(self, since: int, until: int) -> None:
         self.outages.append((since, until))
@@ -515,7 +515,7 @@ class Life:
         )
 
     def unobserved(self, start: int, seconds: int) -> int:
-        """Return how many seconds from a time on the meter was not heard."""
+        """Return how many seconds from a time on the meter was not observed."""
         end = start + seconds
         at, missed = start, 0
         for since, until in sorted(self.outages):
@@ -597,13 +597,13 @@ class Life:
             self._check_owner(err)
 
     def _note_filled(self, contract: Contract, after: Mapping[str, Stored]) -> None:
-        """Note from where the next live hour goes on."""
+        """Note from where the next live hour continues."""
         until = contract.until
         if contract.is_rebuild:
             # Such an hour ends with the last record in it.
-            self.heard -= {at for at in self.heard if contract.is_unknown(at)}
+            self.observed -= {at for at in self.observed if contract.is_unknown(at)}
         if until in contract.log.odd:
-            self.heard -= {at for at in self.heard if at >= until}
+            self.observed -= {at for at in self.observed if at >= until}
         elif until == self.now // HOUR * HOUR and contract.knows_end():
             self.filled = until if contract.leaves_nothing_before(after) else None
 
@@ -685,20 +685,20 @@ class Life:
         )
 
     async def _check_live_hours(self, since: int) -> None:
-        """See that what was compiled since goes on from what was there before."""
+        """See that rows compiled since continue from the rows before."""
         for target in self.sensors:
             if not target.is_register:
                 continue
             changes = (await self._stored_of(target)).changes()
             for start in range(since, self.now - HOUR + 1, HOUR):
-                if start + HOUR not in self.heard or self.offset:
+                if start + HOUR not in self.observed or self.offset:
                     continue
                 if any(start <= at <= start + HOUR for at, _ in self.restarts):
                     # What passed since the last poll before is not counted.
                     continue
-                if start in self.heard or start == self.filled:
+                if start in self.observed or start == self.filled:
                     least, most = self.live_energy(target, start)
-                    assert least <= changes[start] <= most, told_of(target, start)
+                    assert least <= changes[start] <= most, mismatch(target, start)
         await self._check_live_costs(since)
 
     async def _check_live_costs(self, since: int) -> None:
@@ -708,7 +708,7 @@ class Life:
         )
         target, costs = BY_KEY["energy_import"], stored.changes()
         for start in range(since, self.now - HOUR + 1, HOUR):
-            if not {start, start + HOUR} <= self.heard or self.offset:
+            if not {start, start + HOUR} <= self.observed or self.offset:
                 continue
             if start - HOUR not in costs or self.is_outage(start):
                 continue
@@ -722,7 +722,7 @@ class Life:
             poll = (
                 1000 * abs(self.cost.price_at(start)) * sum(self._lag_of(target, start))
             )
-            assert least - poll <= costs[start] <= most + poll, told_of(target, start)
+            assert least - poll <= costs[start] <= most + poll, mismatch(target, start)
 
     def _lag_of(self, target: Target, at: int) -> tuple[float, ...]:
         """Return the energy of the last seconds before two hours."""
@@ -733,7 +733,7 @@ class Life:
         )
 
     def live_energy(self, target: Target, start: int) -> tuple[float, float]:
-        """Return what an hour may count of which both ends were heard."""
+        """Return what an hour may count of which both ends were observed."""
 
         def value(at: int) -> float:
             return register_of(target, self.levels(at))
@@ -744,7 +744,7 @@ class Life:
         return least - rounding, most + rounding
 
     def log(self) -> Log:
-        """Return what the logger can tell now."""
+        """Return what is in the logger now."""
         return read_log(self.meter, self.truth, self.levels, self._latest())
 
 

@@ -23,9 +23,9 @@ from .steps import (
     PutBack,
     Rename,
     Restart,
-    Silent,
     Step,
     Unit,
+    Unreachable,
 )
 
 EXTERNAL: Final = "reactive_energy_import_t1"
@@ -37,22 +37,27 @@ A_YEAR: Final[tuple[Step, ...]] = (
     *(Live(1), Off(3 * HOUR + 4 * PERIOD), Live(13), Fill(), Live(13)),
     *(Off(TO_THE_CLOCK_CHANGE), Live(5), Off(12 * HOUR), Live(13)),
     *(Fill(hitch="line", after=5, days=2), Live(25)),
-    # Another unit and other names; silent, also so long that the sum begins anew.
-    *(Unit(1), Live(13), Rename(), Silent(5 * HOUR), Live(9)),
+    # Another unit and other names; unreachable, also so long that the sum restarts.
+    *(Unit(1), Live(13), Rename(), Unreachable(5 * HOUR), Live(9)),
     *(Fill(since=9, hours=3), Live(13), Fill(hitch="stop", after=2), Live(1)),
-    *(Silent(12 * DAY), Live(14), Fill(hitch="stop", after=1, days=2), Live(13)),
-    *(Silent(11 * DAY), Fill(), Live(14), Fill(Mode.REBUILD)),
+    *(Unreachable(12 * DAY), Live(14), Fill(hitch="stop", after=1, days=2), Live(13)),
+    *(Unreachable(11 * DAY), Fill(), Live(14), Fill(Mode.REBUILD)),
     # No power, another interval, clock set back and forth.
-    *(Silent(9 * HOUR, why="power"), Live(14), Unit(2), Fill(), Live(13)),
+    *(Unreachable(9 * HOUR, why="power"), Live(14), Unit(2), Fill(), Live(13)),
     *(Interval(7), Live(25), Off(2 * HOUR), Live(37), Fill(), Rename()),
     *(Live(13), Fill(Mode.REBUILD), Interval(60), Live(25), Fill(), Interval(15)),
     *(Clock(-240), Live(25), Clock(200), Live(14), Fill(), Clock(0), Live(13)),
     *(Clock(4000), Live(13), Clock(0), Live(37), Fill(), Live(13)),
     # Off until summer time begins; most of it is forgotten by the logger.
-    *(Off(TO_THE_CLOCK_CHANGE, heard=False), Live(25), Silent(9 * HOUR), Live(13)),
+    *(
+        Off(TO_THE_CLOCK_CHANGE, observed=False),
+        Live(25),
+        Unreachable(9 * HOUR),
+        Live(13),
+    ),
     *(Fill(hitch="live", after=3), Live(13)),
     # The module visits another meter, and comes back.
-    *(Silent(30 * HOUR, why="module"), Live(13), Fill(), Live(14)),
+    *(Unreachable(30 * HOUR, why="module"), Live(13), Fill(), Live(14)),
     *(Off(30 * DAY), Live(1), Fill(Mode.REBUILD, since=100, hours=50), Fill()),
     *(Off(60 * DAY), Live(25), Fill(hitch="live", after=5), Live(13), Fill()),
 )
@@ -80,7 +85,7 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
             "depth": 400,
             "has_clock": False,
         },
-        (Silent(40 * DAY, 0, 25, "power"), *(Live(1),) * 3, Fill(days=1)),
+        (Unreachable(40 * DAY, 0, 25, "power"), *(Live(1),) * 3, Fill(days=1)),
     ),
     "the clock was set back a little, and intervals changed": (
         {
@@ -100,9 +105,9 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
         {"depth": 400},
         (Live(7), Fill(), Off(12 * DAY), Live(13)),
     ),
-    "silent so long that the logger has forgotten": (
+    "unreachable so long that the logger has forgotten": (
         {"depth": 400},
-        (Live(7), Fill(), Silent(12 * DAY), Live(13)),
+        (Live(7), Fill(), Unreachable(12 * DAY), Live(13)),
     ),
     "off while no record ends with the hour": (
         {},
@@ -112,56 +117,56 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
         {"keys": [EXTERNAL], "interval": 45},
         (Live(3),),
     ),
-    "first heard while no record ends with the hour": (
+    "first observed while no record ends with the hour": (
         {"interval": 7, "depth": 400},
         (Live(3),),
     ),
     "more than one part": (
         {"depth": 1300},
-        (Live(7), Fill(), Silent(12 * DAY), Live(14), Fill(days=2)),
+        (Live(7), Fill(), Unreachable(12 * DAY), Live(14), Fill(days=2)),
     ),
-    "interrupted while nothing recent goes on live": (
+    "interrupted while no recent row continues live": (
         {"keys": ["energy_import_t1"], "depth": 400, "days": 5},
         (
             Fill(days=1),
-            Off(40 * DAY, 0, 25, heard=False),
+            Off(40 * DAY, 0, 25, observed=False),
             Fill(Mode.REBUILD, hitch="stop", after=4, days=1),
         ),
     ),
     "parts that begin within a record": (
         {"keys": ["energy_import_t1"], "depth": 600, "interval": 45},
-        (Off(12 * DAY), Off(5 * DAY, heard=False), Live(9), Fill(days=2)),
+        (Off(12 * DAY), Off(5 * DAY, observed=False), Live(9), Fill(days=2)),
     ),
-    "no power so long that a part is behind the shift of a newer one": (
+    "no power so long that a part is after the shift of a newer one": (
         {"keys": ["energy_import_t1", "active_power"], "depth": 400, "days": 5},
         (
             *(Live(1), Live(1), Live(1), Rename(), Live(1)),
-            *(Silent(40 * DAY, 0, 25, "power"), Live(25)),
+            *(Unreachable(40 * DAY, 0, 25, "power"), Live(25)),
         ),
     ),
-    "a row behind the window counts from a poll before the end of the window": (
+    "a row after the window counts from a poll before the end of the window": (
         {"keys": ["energy_export"], "depth": 400, "days": 0},
-        (Live(17), Silent(HOUR, 0, 25, "power")),
+        (Live(17), Unreachable(HOUR, 0, 25, "power")),
     ),
     "in another meter, back unheard, and a part begins meanwhile": (
         {"days": 0},
         (
-            *(Live(9), Silent(5 * DAY, 0, 25, "module")),
-            *(Off(6 * PERIOD, 0, 25, heard=False), Fill(days=1)),
+            *(Live(9), Unreachable(5 * DAY, 0, 25, "module")),
+            *(Off(6 * PERIOD, 0, 25, observed=False), Fill(days=1)),
         ),
     ),
     "in another meter for longer than a part, and back unheard": (
         {"days": 2},
         (
-            *(Live(25), Silent(5 * DAY, 0, 25, "module")),
-            *(Off(9 * HOUR, 0, 25, heard=False), Fill(days=1)),
+            *(Live(25), Unreachable(5 * DAY, 0, 25, "module")),
+            *(Off(9 * HOUR, 0, 25, observed=False), Fill(days=1)),
         ),
     ),
     "all that is older than a part was in another meter": (
         {"days": 0, "depth": 400},
         (
-            *(Live(13), Silent(5 * DAY, 0, 25, "module")),
-            *(Off(9 * HOUR, 0, 25, heard=False), Fill(days=1)),
+            *(Live(13), Unreachable(5 * DAY, 0, 25, "module")),
+            *(Off(9 * HOUR, 0, 25, observed=False), Fill(days=1)),
         ),
     ),
     "the clock was behind at the end of the window, where nothing was logged": (
@@ -172,18 +177,22 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
         {"keys": ["energy_import_t1", "active_power"], "depth": 400, "days": 0},
         (Clock(4000), Live(25), Interval(1)),
     ),
-    "in another meter for so long that the sum begins anew": (
+    "in another meter for so long that the sum restarts": (
         {"keys": ["energy_import_t1", "active_power"], "depth": 400, "days": 0},
-        (Live(1), Silent(40 * DAY, 0, 25, "module"), Live(25)),
+        (Live(1), Unreachable(40 * DAY, 0, 25, "module"), Live(25)),
     ),
     "in another meter for so long, and only the end of an hour is logged since": (
         {"keys": ["energy_import_t1", "active_power"], "depth": 400, "days": 0},
-        (Live(1), Live(25), Silent(40 * DAY, 0, 25, "module")),
+        (Live(1), Live(25), Unreachable(40 * DAY, 0, 25, "module")),
     ),
-    "the hour that is compiled next has not heard the meter since it was back": (
+    "the hour that is compiled next has not observed the meter since it was back": (
         {"depth": 400, "days": 0},
         (
-            *(Live(1), Off(12 * DAY, 0, 25, heard=False), Silent(PERIOD, 0, 25)),
+            *(
+                Live(1),
+                Off(12 * DAY, 0, 25, observed=False),
+                Unreachable(PERIOD, 0, 25),
+            ),
             Fill(Mode.REBUILD, since=30, hitch="late", days=1),
         ),
     ),
@@ -191,30 +200,38 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
         {"keys": ["energy_import_t1", "active_power"], "depth": 400, "days": 0},
         (Live(1), Live(1), Live(7), Live(7), Clock(-240), Live(1)),
     ),
-    "an hour is compiled between two writes, and has not heard the meter either": (
+    "an hour is compiled between two writes, and has not observed the meter either": (
         {"depth": 400, "days": 0},
         (
-            *(Live(1), Off(12 * DAY, 0, 25, heard=False), Silent(PERIOD, 0, 25)),
+            *(
+                Live(1),
+                Off(12 * DAY, 0, 25, observed=False),
+                Unreachable(PERIOD, 0, 25),
+            ),
             Fill(since=30, hitch="live", days=1),
         ),
     ),
-    "a row behind the window follows one that has not heard the meter": (
+    "a row after the window follows one that has not observed the meter": (
         {"depth": 400, "days": 0},
         (
-            *(Live(1), Off(12 * DAY, 0, 25, heard=False), Silent(PERIOD, 0, 25)),
+            *(
+                Live(1),
+                Off(12 * DAY, 0, 25, observed=False),
+                Unreachable(PERIOD, 0, 25),
+            ),
             *(Live(1), Fill(Mode.REBUILD, since=5, hours=3)),
         ),
     ),
     "no power since a record that the last poll was a little short of": (
         {"keys": ["energy_export", "active_power"], "depth": 400, "days": 0},
         (
-            *(Off(6 * PERIOD, 0, 25), Silent(TO_THE_CLOCK_CHANGE, 0, 25, "power")),
+            *(Off(6 * PERIOD, 0, 25), Unreachable(TO_THE_CLOCK_CHANGE, 0, 25, "power")),
             Live(13),
         ),
     ),
     "no power for longer than a part, since a little after the last poll": (
         {"keys": ["energy_export", "active_power"], "depth": 400, "days": 0},
-        (Off(6 * PERIOD, 0, 25), Silent(40 * DAY, 0, 25, "power"), Live(13)),
+        (Off(6 * PERIOD, 0, 25), Unreachable(40 * DAY, 0, 25, "power"), Live(13)),
     ),
     "a narrow window within a power failure, then everything": (
         {
@@ -224,7 +241,7 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
             "moved": True,
         },
         (
-            *(Off(6 * PERIOD, 0, 25), Silent(TO_THE_CLOCK_CHANGE, 0, 25, "power")),
+            *(Off(6 * PERIOD, 0, 25), Unreachable(TO_THE_CLOCK_CHANGE, 0, 25, "power")),
             *(Live(1), Live(13), Rename()),
             Fill(Mode.REBUILD, since=2, hours=3, hitch="stop", after=4, days=1),
         ),
@@ -237,7 +254,7 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
         {"keys": ["energy_export"], "days": 0},
         (
             *(Live(25), Clock(4000), Live(2), Clock(0), Live(2)),
-            *(Silent(9 * HOUR, 0, 25, "power"), Fill(days=1), Live(13)),
+            *(Unreachable(9 * HOUR, 0, 25, "power"), Fill(days=1), Live(13)),
             Fill(Mode.REBUILD),
         ),
     ),
@@ -250,7 +267,7 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
         },
         (
             *(Live(1), Live(1), Clock(4000), Live(1), Clock(0)),
-            Silent(3 * HOUR + 4 * PERIOD, 90, 25, "power"),
+            Unreachable(3 * HOUR + 4 * PERIOD, 90, 25, "power"),
         ),
     ),
     "the clock was behind, and the end of the window was logged twice": (
@@ -261,7 +278,7 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
             "days": 0,
         },
         (
-            *(Off(3 * HOUR + 4 * PERIOD, 0, 25, heard=False), Live(25), Live(25)),
+            *(Off(3 * HOUR + 4 * PERIOD, 0, 25, observed=False), Live(25), Live(25)),
             *(Live(13), Live(1), Live(1), Clock(-4000), Live(25)),
         ),
     ),
@@ -293,7 +310,7 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
             *(Off(19 * HOUR), Live(2), Fill(days=1)),
         ),
     ),
-    "a live row in a hole behind the first hour of a part": (
+    "a live row in a hole after the first hour of a part": (
         {"interval": 45, "days": 0},
         (
             *(Live(25), Clock(4000), Live(25), Live(25), Clock(0), Live(13)),
@@ -311,15 +328,15 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
     "the clock was set back, and an interval was shorter in hours that are gone": (
         {"keys": ["active_power"], "depth": 400, "days": 0},
         (
-            *(Clock(4000), Live(1), Off(TO_THE_CLOCK_CHANGE, 0, 25, heard=False)),
+            *(Clock(4000), Live(1), Off(TO_THE_CLOCK_CHANGE, 0, 25, observed=False)),
             *(Interval(1), Live(1)),
         ),
     ),
-    "off since the first hour, in which little was heard and one record logged": (
+    "off since the first hour, in which little was observed and one record logged": (
         {"keys": ["energy_import_t1"], "days": 0},
         (
-            *(Live(1), Off(PERIOD, 0, 25, heard=False)),
-            *(Off(3 * HOUR + 4 * PERIOD, 0, 25, heard=False), Fill()),
+            *(Live(1), Off(PERIOD, 0, 25, observed=False)),
+            *(Off(3 * HOUR + 4 * PERIOD, 0, 25, observed=False), Fill()),
         ),
     ),
     "narrow windows within the time off": (
@@ -329,20 +346,26 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
             *(Fill(since=25, hours=3), Fill(since=12, hours=3), Live(13)),
         ),
     ),
-    "narrow windows within silence": (
+    "narrow windows within an outage": (
         {"keys": ["energy_import_t1"], "days": 2},
         (
-            *(Live(25), Silent(26 * HOUR), Live(3), Fill(since=5, hours=3), Live(13)),
+            *(
+                Live(25),
+                Unreachable(26 * HOUR),
+                Live(3),
+                Fill(since=5, hours=3),
+                Live(13),
+            ),
             *(Fill(since=25, hours=3), Fill(since=12, hours=3), Live(13)),
         ),
     ),
-    "a window that begins within silence, whose end is not compiled yet": (
+    "a window that begins within an outage, whose end is not compiled yet": (
         {"keys": ["energy_import_t1"], "days": 2},
-        (Live(25), Silent(26 * HOUR), Live(2), Fill(since=5), Live(13), Live(13)),
+        (Live(25), Unreachable(26 * HOUR), Live(2), Fill(since=5), Live(13), Live(13)),
     ),
     "off so long that no row is left from before, and the logger begins meanwhile": (
         {"depth": 1500, "days": 0},
-        (Live(1), Off(40 * DAY, 0, 25, heard=False), Live(1), Clock(-240), Live(1)),
+        (Live(1), Off(40 * DAY, 0, 25, observed=False), Live(1), Clock(-240), Live(1)),
     ),
     "a part that begins within the time off, whose end is not compiled yet": (
         {"keys": ["energy_import_t1"], "days": 2},
@@ -351,7 +374,7 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
     "a narrow window within the time off, and no record ends with the hour": (
         {"keys": ["energy_import_t1"], "interval": 7, "depth": 400, "days": 0},
         (
-            *(Live(1), Off(12 * DAY, 0, 25, heard=False), Live(3)),
+            *(Live(1), Off(12 * DAY, 0, 25, observed=False), Live(3)),
             Fill(since=30, hours=3, days=1),
         ),
     ),
@@ -366,7 +389,7 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
     "the logger begins while off, and is not read from its begin again": (
         {"interval": 5, "days": 2},
         (
-            *(Live(7), Off(TO_THE_CLOCK_CHANGE, heard=False)),
+            *(Live(7), Off(TO_THE_CLOCK_CHANGE, observed=False)),
             Fill(since=2, hitch="stop", after=2, days=1),
         ),
     ),
@@ -384,7 +407,7 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
         (
             *(Live(14), Fill(), Restart(), Live(14), Compare(False), Off(5 * HOUR)),
             *(Restart(), Off(9 * HOUR), Live(13), Fill(since=12, hours=3), Live(13)),
-            *(Restart(), Silent(12 * DAY), Live(14), Fill(Mode.REBUILD), Live(13)),
+            *(Restart(), Unreachable(12 * DAY), Live(14), Fill(Mode.REBUILD), Live(13)),
         ),
     ),
     "each request takes 12 s, and only the status has the clock": (
@@ -406,30 +429,34 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
     "a rounded total is above the register that is logged next, weeks later": (
         {"interval": 7, "days": 0, "depth": 400, "rounds": True},
         (
-            *(Live(2), Silent(40 * DAY, 240, 25, "power")),
-            *(Silent(40 * DAY, 240, 25, "power"), Fill(Mode.REBUILD)),
+            *(Live(2), Unreachable(40 * DAY, 240, 25, "power")),
+            *(Unreachable(40 * DAY, 240, 25, "power"), Fill(Mode.REBUILD)),
         ),
     ),
     "five minutes of an hour are logged by nobody, and its outage is settled": (
         {"keys": ["active_power"], "days": 2, "depth": 400, "interval": 7},
         (
-            *(Live(1), Silent(TO_THE_CLOCK_CHANGE, 0, 25, "power"), Clock(-4000)),
-            *(Live(25), Silent(HOUR, 0, 90, "power"), Silent(9 * HOUR, 0, 280)),
+            *(Live(1), Unreachable(TO_THE_CLOCK_CHANGE, 0, 25, "power"), Clock(-4000)),
+            *(
+                Live(25),
+                Unreachable(HOUR, 0, 90, "power"),
+                Unreachable(9 * HOUR, 0, 280),
+            ),
         ),
     ),
     "totals are rounded, and records come late": (
         {"keys": ["energy_export", "active_power"], "rounds": True, "delay": 84},
         (
             *(Live(14), Compare(), Live(25), Compare(False), Off(5 * HOUR), Live(7)),
-            *(Compare(False), Live(13), Fill(Mode.REBUILD), Silent(3 * HOUR)),
+            *(Compare(False), Live(13), Fill(Mode.REBUILD), Unreachable(3 * HOUR)),
             *(Live(13), Compare(False)),
         ),
     ),
     "no row shows when the register rose, for those before are lost": (
         {"depth": 400, "interval": 7, "days": 2},
         (
-            *(Off(TO_THE_CLOCK_CHANGE, 240, 25, heard=False), PutBack(3), Live(1)),
-            *(Off(TO_THE_CLOCK_CHANGE, 240, 25, heard=False), PutBack(2)),
+            *(Off(TO_THE_CLOCK_CHANGE, 240, 25, observed=False), PutBack(3), Live(1)),
+            *(Off(TO_THE_CLOCK_CHANGE, 240, 25, observed=False), PutBack(2)),
         ),
     ),
     "a window before the first hour, which ends with the begin of an outage": (
@@ -462,7 +489,11 @@ STEPS = st.one_of(
     st.builds(Live, st.sampled_from([1, 2, 7, 13, 25])),
     st.builds(Off, SPANS, SECONDS, LATE, st.booleans()),
     st.builds(
-        Silent, SPANS, SECONDS, LATE, st.sampled_from(["network", "power", "module"])
+        Unreachable,
+        SPANS,
+        SECONDS,
+        LATE,
+        st.sampled_from(["network", "power", "module"]),
     ),
     st.one_of(
         st.builds(Clock, st.sampled_from([0, 40, -40, 240, -240, 4000, -4000])),

@@ -1,4 +1,4 @@
-"""What a data logger can tell."""
+"""The contents of a data logger."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ MEASUREMENTS: Final = ("active_power", "voltage_l1")
 
 @dataclass(frozen=True)
 class Log:
-    """What the logger can tell, found out without the integration."""
+    """The contents of the logger, found out without the integration."""
 
     known: Mapping[int, Registers]
     """Registers at full hours, by the meter's clock, as if they had never restarted."""
@@ -40,7 +40,7 @@ class Log:
 def read_log(
     meter: Meter, truth: Meter, levels: Callable[[int], Registers], latest: int
 ) -> Log:
-    """Return what a meter's logger can tell now, of records until a time.
+    """Return the contents of a meter's logger now, of records until a time.
 
     `truth` is the same meter, if its module had always stayed in it; `levels` returns
     its registers at a time, as if they had never restarted.
@@ -91,7 +91,7 @@ def register_of(target: Target, registers: Registers) -> int:
 
 
 def _clean(records: Sequence[Record]) -> list[Record]:
-    """Return the records whose stamps lie behind all before and before all behind."""
+    """Return the records with stamps after all earlier ones and before all later ones."""
     highest, lowest = 0, 1 << 40
     rising = []
     for record in records:

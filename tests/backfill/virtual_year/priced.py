@@ -8,7 +8,7 @@ from custom_components.emu_professional.backfill.recorder import Statistic
 from custom_components.emu_professional.backfill.times import HOUR
 from homeassistant.core import HomeAssistant
 
-from .contract import Contract, is_like, told_of
+from .contract import Contract, is_like, mismatch
 from .world import Stored, time_of
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def check_costs(
     began = min(int(row[1]) // HOUR * HOUR for row in before["cost"].raw)
     for start in sorted(new_energy.keys() | new.keys()):
         if start < began:
-            assert start not in new, told_of(target, start, "a cost before the first")
+            assert start not in new, mismatch(target, start, "a cost before the first")
             continue
         energy = new_energy[start][0] if start in new_energy else 0
         cost = energy / 1000 * life.cost.price_at(start) * 1e6
@@ -133,11 +133,11 @@ def check_costs(
         is_same = start in old_energy and is_like(old_energy[start], new_energy[start])
         detail = f"cost {new.get(start)} of {cost}, was {old.get(start)}"
         if start in new_energy and not is_same:
-            assert is_cost, told_of(target, start, detail)
+            assert is_cost, mismatch(target, start, detail)
         elif life.is_outage(start):
             # The logger may know how its hour ended, and not how it began.
-            assert is_cost or (is_kept and not contract.is_logged(start)), told_of(
+            assert is_cost or (is_kept and not contract.is_logged(start)), mismatch(
                 target, start, f"{detail} in an outage"
             )
         else:
-            assert is_kept, told_of(target, start, detail)
+            assert is_kept, mismatch(target, start, detail)

@@ -12,26 +12,26 @@ DAY: Final = 24 * HOUR
 
 @dataclass(frozen=True)
 class Live:
-    """Home Assistant runs and hears the meter."""
+    """Home Assistant runs and observes the meter."""
 
     periods: int
 
 
 @dataclass(frozen=True)
 class Off:
-    """Home Assistant is off; then it runs, and hears the meter or not yet."""
+    """Home Assistant is off; then it runs, and observes the meter or not yet."""
 
     seconds: int
     early: int = 90
     """Seconds of the last period in which it still ran."""
     late: int = 200
     """Seconds of the period in which it starts."""
-    heard: bool = True
+    observed: bool = True
 
 
 @dataclass(frozen=True)
-class Silent:
-    """Home Assistant runs and does not hear the meter."""
+class Unreachable:
+    """Home Assistant runs and does not observe the meter."""
 
     seconds: int
     early: int = 90
@@ -118,7 +118,7 @@ class Clear:
 type Step = (
     Live
     | Off
-    | Silent
+    | Unreachable
     | Clock
     | Interval
     | Unit

@@ -1,4 +1,4 @@
-"""A Home Assistant with a recorder, in which time passes as it is told."""
+"""A Home Assistant with a recorder and a controlled clock."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -145,7 +145,7 @@ class Hitch:
     "line": the meter does not answer any more. "reset", "cut", "empty" and "gone": one
     answer does not come, is cut off in the middle, has nothing in it, or is a 404.
     "stop": Home Assistant ends before a write. "live": five minutes are compiled
-    before a write. "late": the last five minutes are compiled behind it.
+    before a write. "late": the last five minutes are compiled after it.
     """
 
     def __init__(self, kind: str | None, after: int, live: Callable[[], None]) -> None:
@@ -218,7 +218,7 @@ class Line:
 
 
 class World:
-    """A Home Assistant with a recorder, in which time passes as it is told."""
+    """A Home Assistant with a recorder and a controlled clock."""
 
     def __init__(self, hass: HomeAssistant) -> None:
         """Begin before the first life."""
@@ -232,7 +232,7 @@ class World:
         return get_instance(self.hass)
 
     def queue(self, task: RecorderTask) -> None:
-        """Let the recorder do something after all that it was told before."""
+        """Let the recorder do something after all earlier tasks."""
         self.recorder.queue_task(task)
 
     async def done(self) -> None:
