@@ -19,7 +19,7 @@ from custom_components.emu_professional.consumption import (
     count,
     reaches_back,
 )
-from custom_components.emu_professional.emu.logs import COLUMNS, REGISTERS, Record
+from custom_components.emu_professional.emu.logs import COLUMNS, REGISTER_COUNT, Record
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from simulator import faults
@@ -282,7 +282,7 @@ def records(rows: Sequence[tuple[int, int]]) -> list[Record]:
             index,
             0,
             SERIAL_NUMBER,
-            (register,) * REGISTERS + (4000,) * (len(COLUMNS) - REGISTERS),
+            (register,) * REGISTER_COUNT + (4000,) * (len(COLUMNS) - REGISTER_COUNT),
         )
         for index, (minutes, register) in enumerate(rows)
     ]

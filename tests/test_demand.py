@@ -15,7 +15,7 @@ import voluptuous as vol
 from custom_components.emu_professional.demand import LOGGED, LoggedDemand, Peaks
 from custom_components.emu_professional.emu.logs import (
     COLUMNS,
-    REGISTERS,
+    REGISTER_COUNT,
     LoggerStatus,
     Record,
 )
@@ -48,7 +48,7 @@ def records(rows: Sequence[Row], first: int = 7) -> list[Record]:
     made = []
     for number, (minutes, register, status) in enumerate(rows):
         values = [register, 50] + [0] * (len(COLUMNS) - 2)
-        values[REGISTERS] = 4000
+        values[REGISTER_COUNT] = 4000
         at = START + int(60 * minutes)
         made.append(Record(at, first + number, status, SERIAL_NUMBER, tuple(values)))
     return made
@@ -225,9 +225,9 @@ def test_logger_begins_with_another_index() -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("records", [[START, 1, 0, *[10] * REGISTERS, 10**400]]),
-        ("records", [[START, 1, 0, *[10] * REGISTERS]]),
-        ("records", [[1 << 40, 1, 0, *[10] * REGISTERS, 0]]),
+        ("records", [[START, 1, 0, *[10] * REGISTER_COUNT, 10**400]]),
+        ("records", [[START, 1, 0, *[10] * REGISTER_COUNT]]),
+        ("records", [[1 << 40, 1, 0, *[10] * REGISTER_COUNT, 0]]),
         ("peaks", {"2026-06": [START, 0, 10]}),
         ("peaks", {"2026-13": [START, 900, 10]}),
         ("peaks", {"2026-06": [START, 900, float("nan")]}),

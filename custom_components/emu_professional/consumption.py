@@ -20,10 +20,10 @@ from typing import Final, NamedTuple
 
 from .backfill.records import Believed, RecordFilter
 from .backfill.times import HOUR
-from .emu.logs import COLUMNS, REGISTERS, LoggerStatus, Record
+from .emu.logs import COLUMNS, REGISTER_COUNT, LoggerStatus, Record
 from .intervals import Interval, LoggedIntervals, month_begin, month_of, next_month
 
-REGISTER_KEYS: Final = tuple(quantity.key for quantity in COLUMNS[:REGISTERS])
+REGISTER_KEYS: Final = tuple(quantity.key for quantity in COLUMNS[:REGISTER_COUNT])
 """The registers of a record, in its order."""
 
 _RATIO: Final = (

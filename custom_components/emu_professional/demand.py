@@ -13,14 +13,14 @@ from typing import Any, Final
 import voluptuous as vol
 
 from .backfill.records import RecordFilter
-from .emu.logs import COLUMNS, REGISTERS, Record
+from .emu.logs import COLUMNS, REGISTER_COUNT, Record
 from .intervals import LONGEST_INTERVAL, Interval, LoggedIntervals, Month, month_of
 
 _MONTHS: Final = 13
 """Number of months with stored peaks."""
 _TAIL: Final = 2
 """Stored records before the undecided ones: enough to judge the first of these."""
-_VALUES: Final = REGISTERS + 1
+_VALUES: Final = REGISTER_COUNT + 1
 """Stored values of a record: the registers, and the power beside them."""
 
 
@@ -215,7 +215,7 @@ LOGGED: Final = vol.Schema(
         vol.Required("records"): [
             vol.ExactSequence(
                 [_TIME, _WHOLE, vol.All(int, vol.Range(min=0, max=999))]
-                + [_WHOLE] * REGISTERS
+                + [_WHOLE] * REGISTER_COUNT
                 + [vol.All(int, vol.Range(min=-(10**13), max=10**13))]
             )
         ],

@@ -71,8 +71,8 @@ class LogbookCoordinator(DataUpdateCoordinator[LogData]):
     """Looks for new log records every 5 minutes; on a slow meter when one is due.
 
     `events` queues events until they are reported. Only then the position in the logs
-    is stored: if the entry is disabled before that, they are read again later. Records from before the meter was added are
-    not reported.
+    is stored: if the entry is disabled before, they are read again later. Records from
+    before the meter was added are not reported.
     """
 
     config_entry: ConfigEntry

@@ -10,7 +10,7 @@ from custom_components.emu_professional.backfill.hours import Folding, Hour
 from custom_components.emu_professional.backfill.times import HOUR
 from custom_components.emu_professional.emu.logs import (
     COLUMNS,
-    REGISTERS,
+    REGISTER_COUNT,
     LoggerStatus,
     Record,
 )
@@ -20,14 +20,14 @@ START = 1_780_300_800
 """2026-06-01T08:00:00Z"""
 
 LATEST = START + 10**9
-MEASURED = len(COLUMNS) - REGISTERS
+MEASURED = len(COLUMNS) - REGISTER_COUNT
 
 
 def record(
     index: int, at: int, register: int, power: int = 0, status: int = 0
 ) -> Record:
     """Return a record with the same value in every register, and in all the rest."""
-    values = (register,) * REGISTERS + (power,) * MEASURED
+    values = (register,) * REGISTER_COUNT + (power,) * MEASURED
     return Record(at, index, status, SERIAL_NUMBER, values)
 
 
@@ -60,11 +60,11 @@ def test_nothing_is_lost(records: list[Record]) -> None:
     hours, folding = fold(records)
     assert not folding.filter.refused
     assert hours == sorted(hours, key=lambda hour: hour.start)
-    assert hours[-1].registers == records[-1].values[:REGISTERS]
+    assert hours[-1].registers == records[-1].values[:REGISTER_COUNT]
     for hour in hours:
         assert hour.start % HOUR == 0
         inside = [r for r in records if hour.start < r.at <= hour.end]
-        assert hour.registers == inside[-1].values[:REGISTERS]
+        assert hour.registers == inside[-1].values[:REGISTER_COUNT]
         assert hour.known == inside[-1].at
     assert {hour.start for hour in hours} == {
         (r.at - 1) // HOUR * HOUR for r in records
@@ -75,7 +75,9 @@ def test_nothing_is_lost(records: list[Record]) -> None:
 def test_minimum_and_maximum_are_those_of_the_records(records: list[Record]) -> None:
     """Means lie between them; every record that ends in the hour is in it."""
     for hour in fold(records)[0]:
-        inside = [r.values[REGISTERS] for r in records if hour.start < r.at <= hour.end]
+        inside = [
+            r.values[REGISTER_COUNT] for r in records if hour.start < r.at <= hour.end
+        ]
         assert hour.minima[0] <= min(inside)
         assert hour.maxima[0] >= max(inside)
         assert hour.minima[0] - 1e-6 <= hour.means[0] <= hour.maxima[0] + 1e-6

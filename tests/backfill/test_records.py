@@ -13,7 +13,7 @@ from custom_components.emu_professional.backfill.records import (
 )
 from custom_components.emu_professional.emu.logs import (
     COLUMNS,
-    REGISTERS,
+    REGISTER_COUNT,
     LoggerStatus,
     Record,
 )
@@ -31,8 +31,8 @@ def records(registers: Sequence[int | tuple[int, int]]) -> list[Record]:
     made = []
     for index, register in enumerate(registers):
         first, last = register if isinstance(register, tuple) else (register, register)
-        values = [first] * (REGISTERS - 1) + [last]
-        values += [POWER] * (len(COLUMNS) - REGISTERS)
+        values = [first] * (REGISTER_COUNT - 1) + [last]
+        values += [POWER] * (len(COLUMNS) - REGISTER_COUNT)
         at = START + 900 * index
         made.append(Record(at, index, 0, SERIAL_NUMBER, tuple(values)))
     return made

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from math import inf, sumprod
 from typing import Final, NamedTuple
 
-from ..emu.logs import REGISTERS, LoggerStatus, Record
+from ..emu.logs import REGISTER_COUNT, LoggerStatus, Record
 from .records import REACH, Believed, RecordFilter
 from .times import HOUR
 
@@ -56,7 +56,7 @@ class Hour:
     minima: tuple[int, ...]
     maxima: tuple[int, ...]
     status: int
-    lift: tuple[int, ...] = (0,) * REGISTERS
+    lift: tuple[int, ...] = (0,) * REGISTER_COUNT
     pieces: tuple[Piece, ...] = ()
 
     @property
@@ -83,7 +83,7 @@ class _OpenHour:
         """Return the hour, or None if no record has ended in it."""
         if self.registers is None:
             return None
-        measured = list(zip(*self.values, strict=True))[REGISTERS:]
+        measured = list(zip(*self.values, strict=True))[REGISTER_COUNT:]
         return Hour(
             start=start,
             known=self.known,
@@ -100,7 +100,7 @@ class _OpenHour:
         for values, seconds, end in zip(
             self.values, self.seconds, self.ends, strict=True
         ):
-            yield Piece(end - seconds, end, values[REGISTERS:])
+            yield Piece(end - seconds, end, values[REGISTER_COUNT:])
 
     def _means(self, columns: list[tuple[int, ...]]) -> list[float]:
         """Return the means, weighted with time."""
@@ -152,7 +152,7 @@ class Folding:
             hour.seconds.append(seconds)
             hour.ends.append(end)
         last = self._open[_hour_that_ends_with(record.at)]
-        last.registers = record.values[:REGISTERS]
+        last.registers = record.values[:REGISTER_COUNT]
         last.lift = lift
         last.known = record.at
         last.status |= record.status

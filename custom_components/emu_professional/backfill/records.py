@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from operator import lt
 from typing import Final, NamedTuple
 
-from ..emu.logs import REGISTERS, LoggerStatus, Record
+from ..emu.logs import REGISTER_COUNT, LoggerStatus, Record
 from ..emu.serial_number import normalized
 from .times import HOUR
 
@@ -89,7 +89,7 @@ class RecordFilter:
         self._passed: Record | None = None
         self._waiting: deque[Record] = deque()
         self._lower: list[Record] = []
-        self._lift: tuple[int, ...] = (0,) * REGISTERS
+        self._lift: tuple[int, ...] = (0,) * REGISTER_COUNT
 
     def feed(self, record: Record) -> Iterator[Believed]:
         """Take a record, and yield the ones it has made plausible."""
@@ -228,7 +228,7 @@ class RecordFilter:
 
 def _falls(before: Record, after: Record) -> bool:
     """Return whether a register is lower than before."""
-    return any(map(lt, after.values[:REGISTERS], before.values[:REGISTERS]))
+    return any(map(lt, after.values[:REGISTER_COUNT], before.values[:REGISTER_COUNT]))
 
 
 def _lifted(lift: tuple[int, ...], before: Record, after: Record) -> tuple[int, ...]:
@@ -237,13 +237,16 @@ def _lifted(lift: tuple[int, ...], before: Record, after: Record) -> tuple[int, 
     A register without a fall continues if its rise fits the power: then it was the
     rollover of another register.
     """
-    power = max(abs(before.values[REGISTERS]), abs(after.values[REGISTERS]))
+    power = max(abs(before.values[REGISTER_COUNT]), abs(after.values[REGISTER_COUNT]))
     hours = max(after.at - before.at, 0) / HOUR
     most = _KNOWN_RISE * power * hours + _SMALL_RISE
     return tuple(
         lost + (0 if 0 <= new - old <= most else old - new)
         for lost, old, new in zip(
-            lift, before.values[:REGISTERS], after.values[:REGISTERS], strict=True
+            lift,
+            before.values[:REGISTER_COUNT],
+            after.values[:REGISTER_COUNT],
+            strict=True,
         )
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from ..emu.logs import COLUMNS, REGISTERS
+from ..emu.logs import COLUMNS, REGISTER_COUNT
 from ..emu.registers import QUANTITIES, Kind, Quantity
 from .hours import Hour
 from .load_profile import ROUNDING, TOTAL_ROUNDING, Reading
@@ -60,7 +60,7 @@ def _targets() -> Iterator[Target]:
 def _columns(quantity: Quantity) -> Iterator[int]:
     for position, column in enumerate(COLUMNS):
         if column is quantity or _is_tariff_of(column, quantity):
-            yield position if position < REGISTERS else position - REGISTERS
+            yield position if position < REGISTER_COUNT else position - REGISTER_COUNT
 
 
 def _is_tariff_of(column: Quantity, total: Quantity) -> bool:

@@ -15,7 +15,7 @@ COLUMNS: Final = tuple(
 )
 """The quantities of a record in the order of its `values`."""
 
-REGISTERS: Final = sum(column.kind is Kind.REGISTER for column in COLUMNS)
+REGISTER_COUNT: Final = sum(column.kind is Kind.REGISTER for column in COLUMNS)
 """Number of registers among a record's values; they come first."""
 
 LOGBOOK_REGISTERS: Final = tuple(

@@ -242,9 +242,9 @@ def _value(quantity: Quantity, raw: object) -> Value:
     return number
 
 
-def _same(raw: object, before: object) -> bool:
+def _same(raw: object, previous: object) -> bool:
     # Python takes JSON's true and 1 for equal.
-    return raw == before and type(raw) is type(before)
+    return raw == previous and type(raw) is type(previous)
 
 
 def _number(raw: object) -> Decimal:

@@ -14,7 +14,7 @@ from .logs import (
     COLUMNS,
     CUT_OFF,
     LOGBOOK_REGISTERS,
-    REGISTERS,
+    REGISTER_COUNT,
     SETTINGS,
     Change,
     ChangeKind,
@@ -161,7 +161,7 @@ def _pattern(separator: str) -> re.Pattern[str]:
 def _record(at: int, fields: list[str]) -> Record:
     _, index, status, serial_number, *values = fields
     numbers = tuple(map(int, values))
-    if min(numbers[:REGISTERS]) < 0:
+    if min(numbers[:REGISTER_COUNT]) < 0:
         raise ValueError("negative register")
     return Record(at, int(index), int(status), normalized(serial_number), numbers)
 

@@ -38,9 +38,9 @@ class TariffWatch:
             value = values.get(key)
             if not isinstance(value, Decimal):
                 continue
-            before, seen = self._registers.get(key, (value, at))
+            previous, seen = self._registers.get(key, (value, at))
             # A restarted register is lower: no energy of its tariff.
-            if value > before:
+            if value > previous:
                 moved[tariff] = max(at - seen, moved.get(tariff, timedelta()))
             self._registers[key] = value, at
         if len(moved) == 1:
