@@ -24,6 +24,7 @@ from scripts.entity_table import ROOT, TABLES, with_table
 README: Final = ROOT / "README.md"
 ACTIONS: Final = ROOT / "docs/actions.md"
 AUTOMATIONS: Final = ROOT / "docs/automations.md"
+DEVELOPMENT: Final = ROOT / "docs/development.md"
 CHANGELOG: Final = ROOT / "CHANGELOG.md"
 DOCUMENTS: Final = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 INTEGRATION: Final = ROOT / "custom_components" / DOMAIN
@@ -228,6 +229,22 @@ def test_repair_issues_are_described() -> None:
     messages = {cells[0] for cells in rows(section(README, "## Repairs"))}
     titles = {issue["title"] for issue in TEXTS["issues"].values()}
     assert {re.sub(r"\{\w+\}", "…", title) for title in titles} <= messages
+
+
+def test_tree_has_every_module() -> None:
+    """The architecture names each module of the integration, and no other file."""
+    text = section(DEVELOPMENT, "### The tree")
+    folders: dict[int, str] = {}
+    files: set[str] = set()
+    for line in text.partition("```\n")[2].partition("```")[0].splitlines():
+        names = line.strip().split("  ")[0].split(", ")
+        depth = (len(line) - len(line.lstrip())) // 2
+        paths = [folders.get(depth - 1, "") + name for name in names]
+        folders[depth] = paths[-1]
+        files |= {path for path in paths if not path.endswith("/")}
+        assert all((ROOT / path).exists() for path in paths), line
+    modules = {*INTEGRATION.rglob("*.py")} - {*INTEGRATION.glob("*/**/__init__.py")}
+    assert files == {path.relative_to(ROOT).as_posix() for path in modules}
 
 
 async def test_examples_are_valid(hass: HomeAssistant) -> None:
