@@ -15,7 +15,7 @@ from custom_components.emu_professional.backfill.times import HOUR
 
 from .log import Log, register_of
 from .steps import DAY, PERIOD, Fill
-from .world import KEEP, Row, Stored, time_of
+from .world import BIRTH, KEEP, Row, Stored, time_of
 
 if TYPE_CHECKING:
     from .life import Life
@@ -336,8 +336,11 @@ class Contract:
         for start, row in old.items():
             unobserved = self.life.unobserved(start, PERIOD)
             is_flat = row[1] == row[2]
+            # Those before the first poll are filled from the logger. If the clock is set
+            # back later on, the logger has other records of the same time.
+            is_observed = unobserved == 0 and start >= BIRTH
             # Those of the running hour are filled as well.
-            if not is_flat and (unobserved == 0 or start < self.since):
+            if not is_flat and (is_observed or start < self.since):
                 assert is_like(new[start], row), mismatch(target, start, "observed")
         begin = max(min(old, default=self.until) // HOUR * HOUR, self.since)
         for start in range(begin, self.until, PERIOD):
