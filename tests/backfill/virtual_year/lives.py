@@ -467,6 +467,22 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
         {"interval": 60},
         (Live(2), Off(9 * HOUR, 0, 280), Fill(since=300, hours=24)),
     ),
+    "a clock set back over what was filled": (
+        {
+            "keys": ["energy_export", "voltage_l1"],
+            "interval": 7,
+            "days": 2,
+            "depth": 1500,
+            "units": 2,
+            "rounds": True,
+            "delay": 84,
+            "fixed_price": -0.05,
+        },
+        (
+            *(Compare(True), PutBack(4), Fill(hours=1, hitch="line", after=7)),
+            *(Clock(-4000), Compare(True), Off(HOUR, 240, 25, True), Interval(1)),
+        ),
+    ),
 }
 
 REGISTERS: Final = (
