@@ -6,7 +6,7 @@ import json
 from typing import NamedTuple
 
 from .load import COLUMNS
-from .measuring import Extremes, Snapshot
+from .values import Extremes, Snapshot
 
 type Json = str | int | float | bool | list[Json] | dict[str, Json] | None
 type Document = dict[str, Json | Literal]

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from .clock import Instant, epoch
 from .load import STEP_SECONDS
-from .measuring import Span
+from .values import Span
 
 SECONDS_PER_MINUTE = 60
 INTERVALS = range(1, 61)

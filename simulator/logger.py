@@ -16,7 +16,8 @@ import numpy as np
 from . import load
 from .history import History, Status
 from .load import Counts
-from .measuring import Metrology, Registers
+from .measuring import Metrology
+from .values import Registers
 
 FIFTEEN_MINUTES = 15
 THREE_YEARS = 3 * 365 * 96

@@ -4,153 +4,21 @@ Everything is a pure function of true time. Live values, the data logger and the
 expectations of tests all come from here, so they always agree.
 """
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import reduce
 from itertools import accumulate
-from typing import NamedTuple
 
 import numpy as np
 
 from . import load
+from .extremes import Records
 from .load import DAY_SECONDS, STEP_SECONDS, Counts, Household
+from .values import Extremes, Momentary, Phases, Registers, Snapshot, Span
 
 WATT_SECONDS_PER_WATT_HOUR = 3600
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Registers:
-    """The energy registers, whole Wh and varh (chapter "CSV-File Structure", 5-12)."""
-
-    active_import_t1: int = 0
-    active_import_t2: int = 0
-    active_export_t1: int = 0
-    active_export_t2: int = 0
-    reactive_import_t1: int = 0
-    reactive_import_t2: int = 0
-    reactive_export_t1: int = 0
-    reactive_export_t2: int = 0
-
-    @property
-    def active_import(self) -> int:
-        """Total import in Wh: the sum of T1 and T2 as shown."""
-        return self.active_import_t1 + self.active_import_t2
-
-    @property
-    def active_export(self) -> int:
-        """Total export in Wh: the sum of T1 and T2 as shown."""
-        return self.active_export_t1 + self.active_export_t2
-
-
-class Phases(NamedTuple):
-    """One value per phase."""
-
-    l1: int
-    l2: int
-    l3: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Momentary:
-    """The momentary values of a step (chapter "CSV-File Structure", 13-28).
-
-    Active power, current and power factor are negative while a phase exports.
-    """
-
-    active_power: Phases
-    """W"""
-    reactive_power: Phases
-    """var, positive is inductive and counted as import"""
-    current: Phases
-    """mA"""
-    current_n: int
-    """mA, without sign"""
-    voltage: Phases
-    """0.1 V"""
-    power_factor: Phases
-    """0.01, -100 to 100"""
-    frequency: int
-    """0.1 Hz"""
-
-    @property
-    def active_power_total(self) -> int:
-        """Sum of the phases, W."""
-        return sum(self.active_power)
-
-    @property
-    def reactive_power_total(self) -> int:
-        """Sum of the phases, var."""
-        return sum(self.reactive_power)
-
-    @property
-    def current_total(self) -> int:
-        """Sum of the phases, mA."""
-        return sum(self.current)
-
-    def columns(self) -> tuple[int, ...]:
-        """Return the values in the order of `load.COLUMNS`."""
-        return (
-            *self.active_power,
-            self.active_power_total,
-            *self.reactive_power,
-            self.reactive_power_total,
-            *self.current,
-            self.current_total,
-            *self.voltage,
-            *self.power_factor,
-            self.frequency,
-            self.current_n,
-        )
-
-
-class Extreme(NamedTuple):
-    """A lowest or highest value, and the first time it was shown."""
-
-    value: int
-    at: int
-    """Epoch second, UTC, true time."""
-
-
-class Extremes(NamedTuple):
-    """Minimum and maximum of every column of `load.COLUMNS`, in its order."""
-
-    minima: tuple[Extreme, ...]
-    maxima: tuple[Extreme, ...]
-
-    def joined(self, later: Extremes) -> Extremes:
-        """Return the extremes of both; of equal values the earlier one stays."""
-        return Extremes(
-            tuple(
-                new if new.value < old.value else old
-                for old, new in zip(self.minima, later.minima, strict=True)
-            ),
-            tuple(
-                new if new.value > old.value else old
-                for old, new in zip(self.maxima, later.maxima, strict=True)
-            ),
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
-    """The displayed registers and momentary values of one moment."""
-
-    at: int
-    """Epoch second, UTC, true time; a multiple of 5."""
-    registers: Registers
-    momentary: Momentary
-
-
 type _Sums = tuple[int, ...]
 """Watt-seconds in the order of the fields of `Registers`."""
-
-
-class Span(NamedTuple):
-    """A span of true time, epoch seconds."""
-
-    begin: int
-    end: int
 
 
 class Metrology:
@@ -180,7 +48,7 @@ class Metrology:
         self._begins = [*(begin for begin, _ in self._failures), _NEVER]
         self._ends = [end for _, end in self._failures]
         self._untaken = self._untaken_sums()
-        self._records = _Records(household, self.installed, self._failures)
+        self._records = Records(household, self.installed, self._failures)
 
     def registers(self, at: int) -> Registers:
         """Return the registers at an epoch second; before the installation they are 0."""
@@ -312,89 +180,6 @@ class Metrology:
         numbers = np.array([number_of[pattern] for pattern in patterns])[places]
         for pattern, number in number_of.items():
             yield self._household.day(pattern), np.flatnonzero(numbers == number)
-
-
-class _Records:
-    """Finds the extremes until a time, by day.
-
-    A day repeats a pattern: only the first day of a pattern without a power failure,
-    and the days before it with one, can have a new extreme.
-    """
-
-    def __init__(
-        self, household: Household, installed: int, failures: Sequence[Span]
-    ) -> None:
-        self._household = household
-        self._installed = installed
-        self._failures = failures
-        # The step before the installation is the first one shown.
-        self._first_day, _ = load.day_and_second(installed - STEP_SECONDS)
-        self._known_until = self._first_day
-        self._seen: dict[load.Pattern, int] = {}
-        self._days: list[int] = []
-        self._records: list[Extremes] = []
-
-    def until(self, shown: int) -> Extremes:
-        day, second = load.day_and_second(shown - STEP_SECONDS)
-        self._look_until(day)
-        before = bisect_right(self._days, day - 1)
-        pattern = self._household.pattern(day)
-        if before and self._seen.get(pattern, day) < day:
-            return self._records[before - 1]
-        steps = self._shown_steps(day)
-        today = self._of_steps(day, steps[steps <= second // STEP_SECONDS])
-        known = [self._records[before - 1]] if before else []
-        return reduce(Extremes.joined, [*known, *today])
-
-    def _look_until(self, day: int) -> None:
-        for known in range(self._known_until, day):
-            self._look_at(known)
-        self._known_until = max(self._known_until, day)
-
-    def _look_at(self, day: int) -> None:
-        pattern = self._household.pattern(day)
-        if pattern in self._seen:
-            return
-        steps = self._shown_steps(day)
-        if len(steps) == load.STEPS_PER_DAY:
-            self._seen[pattern] = day
-        for today in self._of_steps(day, steps):
-            known = self._records[-1:]
-            self._records.append(reduce(Extremes.joined, [*known, today]))
-            self._days.append(day)
-
-    def _shown_steps(self, day: int) -> Counts:
-        steps = np.arange(load.STEPS_PER_DAY)
-        shown = load.day_begin(day) + (steps + 1) * STEP_SECONDS
-        visible = shown >= self._installed
-        first = bisect_left(self._failures, shown[0], key=lambda span: span.end)
-        for begin, end in self._failures[first:]:
-            if begin > shown[-1]:
-                break
-            visible &= (shown <= begin) | (shown > end)
-        return np.flatnonzero(visible)
-
-    def _of_steps(self, day: int, steps: Counts) -> list[Extremes]:
-        if not len(steps):
-            return []
-        first, end = int(steps[0]), int(steps[-1]) + 1
-        # Without a gap nothing has to be copied.
-        chosen = slice(first, end) if end - first == len(steps) else steps
-        values = self._household.day(self._household.pattern(day)).values[:, chosen]
-        shown = load.day_begin(day) + (steps + 1) * STEP_SECONDS
-        lowest = values.argmin(axis=1).tolist()
-        highest = values.argmax(axis=1).tolist()
-        return [
-            Extremes(
-                *(
-                    tuple(
-                        Extreme(int(values[row, step]), int(shown[step]))
-                        for row, step in enumerate(steps_of_records)
-                    )
-                    for steps_of_records in (lowest, highest)
-                )
-            )
-        ]
 
 
 _NEVER = 2**62

@@ -13,8 +13,9 @@ from .history import LAST, ClockSet, Event, History, LoggedSettings
 from .load import household
 from .logbook import Logbook, LogbookConfig, LogbookRecord, printed
 from .logger import FIFTEEN_MINUTES, Logger, LoggerConfig, Module, Record
-from .measuring import Extreme, Extremes, Metrology, Registers, Snapshot, Span
+from .measuring import Metrology
 from .tables import TableConfig
+from .values import Extreme, Extremes, Registers, Snapshot, Span
 
 USER = "admin"
 PASSWORD_LENGTH = 20

@@ -28,7 +28,7 @@ from simulator.history import (
     VoltageRatioChange,
 )
 from simulator.logger import Record
-from simulator.measuring import Registers
+from simulator.values import Registers
 
 SERIAL_NUMBER = "22350001"
 DAY = 86_400

@@ -27,8 +27,8 @@ from simulator.history import (
     VoltageRatioChange,
 )
 from simulator.logger import Record
-from simulator.measuring import Extreme, Registers, Snapshot
 from simulator.meter import Meter, MeterConfig
+from simulator.values import Extreme, Registers, Snapshot
 from tests.conftest import COUNTED
 
 from .lives import SERIAL_NUMBER, Life

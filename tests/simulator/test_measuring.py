@@ -12,14 +12,8 @@ import numpy as np
 import pytest
 
 from simulator.load import COLUMNS, household
-from simulator.measuring import (
-    Extreme,
-    Metrology,
-    Momentary,
-    Phases,
-    Registers,
-    Snapshot,
-)
+from simulator.measuring import Metrology
+from simulator.values import Extreme, Momentary, Phases, Registers, Snapshot
 
 FIXED_ZONE = timezone(timedelta(hours=1))
 T1_HOURS = {**dict.fromkeys(range(5), (7, 20)), 5: (7, 13), 6: (0, 0)}

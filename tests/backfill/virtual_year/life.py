@@ -26,9 +26,9 @@ from homeassistant.helpers import entity_registry as er
 from simulator.clock import ManualClock
 from simulator.history import ClockSet, Event, IntervalChange, ModuleMoved, PowerFailure
 from simulator.logger import LoggerConfig
-from simulator.measuring import Registers, Snapshot
 from simulator.meter import Meter, MeterConfig
 from simulator.tables import TableConfig
+from simulator.values import Registers, Snapshot
 
 from .automatic import Automatic
 from .contract import EXACT, Contract, mismatch

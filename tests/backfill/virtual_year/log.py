@@ -9,8 +9,8 @@ from custom_components.emu_professional.backfill.targets import Target
 from custom_components.emu_professional.backfill.times import HOUR
 from simulator.history import Status
 from simulator.logger import Record
-from simulator.measuring import Registers
 from simulator.meter import Meter
+from simulator.values import Registers
 
 from .steps import PERIOD
 
