@@ -24,6 +24,7 @@ from processes.owner import DOMAIN, Owner
 from processes.running import ROOT, own_port
 from scripts.release import HACS, write_zip
 from simulator.clock import RunningClock
+from simulator.images import signed_image
 from simulator.meter import Meter, MeterConfig
 from simulator.web import MeterServer
 
@@ -33,6 +34,8 @@ HISTORY = timedelta(days=60)
 PREFIX = f"sensor.emu_professional_ii_{SERIAL_NUMBER}"
 PATIENCE = 300
 """Seconds."""
+
+FIRMWARE = "1.0.99"
 
 OLD = "320447c"
 """The last commit of version 0.1.0."""
@@ -93,7 +96,10 @@ async def _update(folder: Path, release: Path) -> None:
         owner = home_assistant.owner
         async with home_assistant.run(), asyncio.timeout(PATIENCE):
             entry_id = await owner.add_meter(host, PASSWORD)
+            await owner.give_firmware(entry_id, signed_image(FIRMWARE))
             await _filled(owner)
+            while not any(name.endswith(".logbook") for name in _stores(folder)):
+                await asyncio.sleep(0.1)
             before = await owner.entities(SERIAL_NUMBER)
             disabled = await owner.disabled(SERIAL_NUMBER)
             hours = await _hours(owner)
