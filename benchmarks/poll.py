@@ -34,8 +34,9 @@ from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.recorder import DATA_INSTANCE, async_initialize_recorder
 from homeassistant.setup import async_setup_component
 from simulator.clock import Instant, ManualClock
+from simulator.config import MeterConfig
 from simulator.documents import Document
-from simulator.meter import Meter, MeterConfig
+from simulator.meter import Meter
 from simulator.web import MeterServer
 
 ROOT = Path(__file__).parent.parent

@@ -40,8 +40,9 @@ from processes.owner import Owner
 from processes.running import ROOT, own_port
 from simulator.__main__ import MANUALS_PACE, UPDATER_PORT
 from simulator.clock import RunningClock
+from simulator.config import MeterConfig
 from simulator.images import signed_image
-from simulator.meter import Meter, MeterConfig
+from simulator.meter import Meter
 from simulator.updater import UpdaterServer
 from simulator.web import MeterServer
 

@@ -32,8 +32,9 @@ from custom_components.emu_professional.emu.updater import messages
 from custom_components.emu_professional.emu.updater.session import CHUNK, UpdaterSession
 from simulator.bootloader import read_image
 from simulator.clock import ManualClock
+from simulator.config import MeterConfig
 from simulator.images import signed_image
-from simulator.meter import Meter, MeterConfig
+from simulator.meter import Meter
 from simulator.updater import UpdaterConfig, UpdaterServer
 from simulator.web import MeterServer
 

@@ -24,8 +24,9 @@ from processes.owner import DOMAIN, Owner
 from processes.running import ROOT, own_port
 from scripts.release import HACS, write_zip
 from simulator.clock import RunningClock
+from simulator.config import MeterConfig
 from simulator.images import signed_image
-from simulator.meter import Meter, MeterConfig
+from simulator.meter import Meter
 from simulator.web import MeterServer
 
 SERIAL_NUMBER = "22350001"

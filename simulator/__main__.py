@@ -11,9 +11,10 @@ import signal
 import sys
 
 from .clock import RunningClock
+from .config import INSTALLED, MeterConfig
 from .history import INTERVALS, PowerFailure
 from .logger import FIFTEEN_MINUTES, LONGEST_DELAY, THREE_YEARS, LoggerConfig
-from .meter import INSTALLED, PASSWORD_LENGTH, Meter, MeterConfig
+from .meter import PASSWORD_LENGTH, Meter
 from .tables import TableConfig
 from .updater import UpdaterConfig, UpdaterServer
 from .web import IMMEDIATE, Latency, MeterServer

@@ -33,8 +33,9 @@ from homeassistant.helpers import aiohttp_client
 from homeassistant.helpers.entity import Entity
 from homeassistant.util import dt as dt_util
 from simulator.clock import ManualClock
+from simulator.config import MeterConfig
 from simulator.logger import LoggerConfig
-from simulator.meter import Meter, MeterConfig
+from simulator.meter import Meter
 from simulator.updater import UpdaterServer
 from simulator.web import MeterServer
 

@@ -24,7 +24,8 @@ from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers.service_info.dhcp import DhcpServiceInfo
 from simulator import faults
 from simulator.clock import ManualClock
-from simulator.meter import Meter, MeterConfig
+from simulator.config import MeterConfig
+from simulator.meter import Meter
 from simulator.web import MeterServer
 
 from .conftest import SERIAL_NUMBER

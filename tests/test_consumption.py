@@ -23,8 +23,9 @@ from custom_components.emu_professional.emu.logs import COLUMNS, REGISTER_COUNT,
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from simulator import faults
+from simulator.config import MeterConfig
 from simulator.history import CurrentRatioChange, PowerFailure
-from simulator.meter import Meter, MeterConfig
+from simulator.meter import Meter
 from simulator.web import MeterServer
 
 from .conftest import COUNTED, NOON, SERIAL_NUMBER

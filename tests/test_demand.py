@@ -27,9 +27,10 @@ from custom_components.emu_professional.intervals import (
     next_month,
 )
 from simulator.clock import ManualClock
+from simulator.config import MeterConfig
 from simulator.history import PowerFailure
 from simulator.logger import LoggerConfig
-from simulator.meter import Meter, MeterConfig
+from simulator.meter import Meter
 
 SERIAL_NUMBER: Final = "22350001"
 ZURICH: Final = ZoneInfo("Europe/Zurich")

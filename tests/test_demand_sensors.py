@@ -18,8 +18,9 @@ from homeassistant.const import STATE_UNAVAILABLE, STATE_UNKNOWN
 from homeassistant.core import HomeAssistant
 from simulator import faults
 from simulator.clock import ManualClock
+from simulator.config import MeterConfig
 from simulator.history import ClockSet, IntervalChange, PowerFailure
-from simulator.meter import Meter, MeterConfig
+from simulator.meter import Meter
 from simulator.web import MeterServer
 
 from .conftest import COUNTED, NOON, SERIAL_NUMBER, Pass, state_of

@@ -16,7 +16,7 @@ from homeassistant.helpers import (
 )
 from simulator import faults
 from simulator.clock import ManualClock
-from simulator.meter import MeterConfig
+from simulator.config import MeterConfig
 from simulator.web import MeterServer
 
 from .conftest import SERIAL_NUMBER, Pass, state_of

@@ -26,6 +26,7 @@ from homeassistant.helpers.entity import Entity
 from homeassistant.setup import async_setup_component
 from simulator import faults
 from simulator.clock import ManualClock
+from simulator.config import MeterConfig
 from simulator.history import (
     ClockChange,
     CurrentRatioChange,
@@ -37,7 +38,6 @@ from simulator.history import (
     PowerFailure,
     VoltageRatioChange,
 )
-from simulator.meter import MeterConfig
 from simulator.web import MeterServer
 from tests.conftest import SERIAL_NUMBER, Pass, state_of
 

@@ -32,7 +32,8 @@ from homeassistant.helpers.service_info.dhcp import DhcpServiceInfo
 from homeassistant.util import dt as dt_util
 from simulator import faults
 from simulator.clock import ManualClock
-from simulator.meter import Meter, MeterConfig
+from simulator.config import MeterConfig
+from simulator.meter import Meter
 from simulator.web import MeterServer
 
 from .conftest import SERIAL_NUMBER

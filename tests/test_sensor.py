@@ -22,7 +22,7 @@ from homeassistant.core import Event, EventStateReportedData, HomeAssistant, cal
 from homeassistant.helpers import entity_registry as er
 from simulator import faults
 from simulator.clock import ManualClock
-from simulator.meter import MeterConfig
+from simulator.config import MeterConfig
 from simulator.web import MeterServer
 
 from .conftest import NOON, SERIAL_NUMBER, Pass, state_of

@@ -44,9 +44,10 @@ from homeassistant.setup import async_setup_component
 from homeassistant.util.yaml import parse_yaml
 from simulator import faults
 from simulator.clock import ManualClock
+from simulator.config import MeterConfig
 from simulator.history import ClockChange, Event, PowerFailure
 from simulator.logger import Record
-from simulator.meter import Meter, MeterConfig
+from simulator.meter import Meter
 from simulator.web import MeterServer
 
 from .conftest import COUNTED, NOON, SERIAL_NUMBER

@@ -17,7 +17,7 @@ from homeassistant.components.recorder.core import Recorder
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
 from simulator.clock import ManualClock
-from simulator.meter import MeterConfig
+from simulator.config import MeterConfig
 from simulator.web import MeterServer
 from tests.conftest import COUNTED, SERIAL_NUMBER
 

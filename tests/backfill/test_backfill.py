@@ -17,7 +17,8 @@ from homeassistant.helpers import entity_registry as er, issue_registry as ir
 from homeassistant.helpers.recorder import get_instance
 from homeassistant.util import dt as dt_util
 from simulator import faults
-from simulator.meter import Meter, MeterConfig
+from simulator.config import MeterConfig
+from simulator.meter import Meter
 from tests.conftest import COUNTED, SERIAL_NUMBER
 
 from .house import (

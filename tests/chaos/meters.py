@@ -10,6 +10,7 @@ from typing import Final, Self
 
 from processes.running import own_addresses
 from simulator.clock import RunningClock
+from simulator.config import MeterConfig
 from simulator.faults import (
     CloseHalfway,
     CloseWithoutAnswer,
@@ -28,7 +29,7 @@ from simulator.faults import (
     null_values,
 )
 from simulator.history import PowerFailure
-from simulator.meter import Meter, MeterConfig
+from simulator.meter import Meter
 from simulator.updater import UpdaterConfig, UpdaterServer
 from simulator.web import MeterServer
 

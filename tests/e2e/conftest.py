@@ -27,7 +27,8 @@ from processes.home_assistant import CONFIGURATION, HomeAssistant
 from processes.owner import PASSWORD, USER, Owner
 from processes.running import own_addresses, own_port
 from simulator.clock import RunningClock
-from simulator.meter import USER as METER_USER, Meter, MeterConfig
+from simulator.config import MeterConfig
+from simulator.meter import USER as METER_USER, Meter
 from simulator.updater import UpdaterConfig, UpdaterServer
 from simulator.web import HOST, MeterServer
 

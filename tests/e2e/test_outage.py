@@ -13,7 +13,8 @@ from processes.home_assistant import HomeAssistant
 from processes.owner import IMPORT_PRICES, Owner
 from processes.running import own_port
 from simulator.clock import RunningClock
-from simulator.meter import Meter, MeterConfig
+from simulator.config import MeterConfig
+from simulator.meter import Meter
 from simulator.web import MeterServer
 
 from .conftest import Shot, is_warning_of_us, log_in

@@ -32,6 +32,7 @@ from custom_components.emu_professional.emu.logs import (
 from custom_components.emu_professional.emu.table_reader import LogbookReader
 from simulator import faults, logbook as simulated
 from simulator.clock import ManualClock
+from simulator.config import MeterConfig
 from simulator.history import (
     ClockChange,
     CurrentRatioChange,
@@ -41,7 +42,7 @@ from simulator.history import (
     VoltageRatioChange,
 )
 from simulator.logbook import LogbookConfig, Unchanged
-from simulator.meter import Meter, MeterConfig
+from simulator.meter import Meter
 from simulator.tables import LOGBOOK_COLUMNS, TableConfig, rendered
 from simulator.web import MeterServer
 from tests.conftest import NOON

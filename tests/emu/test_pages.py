@@ -21,7 +21,8 @@ from custom_components.emu_professional.emu.errors import (
 from custom_components.emu_professional.emu.logs import Record
 from simulator import faults
 from simulator.clock import ManualClock
-from simulator.meter import Meter, MeterConfig
+from simulator.config import MeterConfig
+from simulator.meter import Meter
 from simulator.tables import BeyondTheEnds, TableConfig
 from simulator.web import MeterServer
 from tests.conftest import NOON

@@ -11,9 +11,10 @@ import zipfile
 import cbor2
 
 from simulator.clock import ManualClock
+from simulator.config import MeterConfig
 from simulator.history import ClockChange, CurrentRatioChange, PowerFailure
 from simulator.images import signed_image, unsigned_image
-from simulator.meter import Meter, MeterConfig
+from simulator.meter import Meter
 from simulator.tables import TableConfig
 
 NOW: Final = datetime(2026, 6, 1, 10, tzinfo=UTC)

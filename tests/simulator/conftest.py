@@ -9,7 +9,8 @@ import aiohttp
 import pytest
 
 from simulator.clock import ManualClock
-from simulator.meter import Meter, MeterConfig
+from simulator.config import MeterConfig
+from simulator.meter import Meter
 from simulator.tables import TableConfig
 
 MANUALS_FORM = TableConfig(separator=",", header=False, manuals_names=True)

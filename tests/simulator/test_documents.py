@@ -10,8 +10,9 @@ from hypothesis import given, strategies as st
 import pytest
 
 from simulator.clock import ManualClock
+from simulator.config import MeterConfig, Settings
 from simulator.documents import Literal, decimal, rendered
-from simulator.meter import Meter, MeterConfig, Settings
+from simulator.meter import Meter
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 NOON = datetime(2026, 6, 1, 10, tzinfo=UTC)

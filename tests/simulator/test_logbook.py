@@ -11,6 +11,7 @@ import pytest
 
 from simulator import faults
 from simulator.clock import ManualClock, epoch
+from simulator.config import MeterConfig
 from simulator.history import (
     ClockChange,
     ClockSet,
@@ -26,7 +27,7 @@ from simulator.history import (
 )
 from simulator.logbook import LogbookConfig, LogbookRecord, Unchanged
 from simulator.logger import LoggerConfig
-from simulator.meter import Meter, MeterConfig
+from simulator.meter import Meter
 from simulator.tables import LOGBOOK_COLUMNS, TableConfig
 from simulator.web import MeterServer
 from tests.conftest import COUNTED

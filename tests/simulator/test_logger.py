@@ -10,6 +10,7 @@ from hypothesis import example, given, strategies as st
 import pytest
 
 from simulator.clock import ManualClock, epoch
+from simulator.config import MeterConfig
 from simulator.documents import decimal
 from simulator.history import (
     ClockChange,
@@ -27,7 +28,7 @@ from simulator.history import (
     VoltageRatioChange,
 )
 from simulator.logger import Record
-from simulator.meter import Meter, MeterConfig
+from simulator.meter import Meter
 from simulator.values import Extreme, Registers, Snapshot
 from tests.conftest import COUNTED
 

@@ -12,9 +12,10 @@ from hypothesis import given, strategies as st
 import pytest
 
 from simulator.clock import ManualClock
+from simulator.config import MeterConfig
 from simulator.history import PowerFailure
 from simulator.logger import Record
-from simulator.meter import Meter, MeterConfig
+from simulator.meter import Meter
 from simulator.tables import (
     LOGGER_COLUMNS,
     BeyondTheEnds,

@@ -8,8 +8,9 @@ import aiohttp
 import pytest
 
 from simulator.clock import ManualClock
+from simulator.config import MeterConfig
 from simulator.documents import rendered
-from simulator.meter import Meter, MeterConfig
+from simulator.meter import Meter
 from simulator.web import Latency, MeterServer
 
 

@@ -24,9 +24,10 @@ from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import entity_registry as er
 from simulator.clock import ManualClock
+from simulator.config import MeterConfig
 from simulator.history import ClockSet, Event, IntervalChange, ModuleMoved, PowerFailure
 from simulator.logger import LoggerConfig
-from simulator.meter import Meter, MeterConfig
+from simulator.meter import Meter
 from simulator.tables import TableConfig
 from simulator.values import Registers, Snapshot
 

@@ -5,8 +5,9 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from simulator.clock import ManualClock
+from simulator.config import MeterConfig
 from simulator.documents import rendered
-from simulator.meter import Meter, MeterConfig
+from simulator.meter import Meter
 from simulator.web import MeterServer
 
 

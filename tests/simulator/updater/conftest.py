@@ -5,7 +5,8 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from simulator.clock import ManualClock
-from simulator.meter import Meter, MeterConfig
+from simulator.config import MeterConfig
+from simulator.meter import Meter
 from simulator.updater import Age
 from simulator.web import MeterServer
 

@@ -7,7 +7,8 @@ import pytest
 from custom_components.emu_professional.emu.updater.datagrams import RetransmissionTimer
 from custom_components.emu_professional.emu.updater.session import UpdaterSession
 from simulator.clock import ManualClock
-from simulator.meter import Meter, MeterConfig
+from simulator.config import MeterConfig
+from simulator.meter import Meter
 from simulator.web import MeterServer
 
 from .scripted_server import QUICK, Flash, ScriptedServer
