@@ -108,7 +108,7 @@ async def _async_read_logger(
             refused.update(line.reason for line in page.rejected)
             await hass.async_add_executor_job(profile.feed, page.records)
     profile.close()
-    refused += profile.filter.refused
+    refused += profile.filter.rejected
     return Reading(list(profile.periods(now)), refused)
 
 

@@ -76,7 +76,7 @@ class SelectedRecords:
             return
         selection = self._selection
         if selection.last > newest.index and selection.until > newest.at:
-            at_end = self._reader.refused_at_end
+            at_end = self._reader.rejected_at_end
             self.refused.update(line.reason for line in at_end)
         first = await self._async_first(newest)
         last = min(selection.last, newest.index)

@@ -96,7 +96,7 @@ async def test_records_that_cannot_be_right(manual: House) -> None:
     )
     manual.server.faults.set(Together(tuple(several)), path="/data/")
     report = await manual.fill()
-    assert report.refused == Counter(reason for _, reason in BAD_RECORDS)
+    assert report.rejected == Counter(reason for _, reason in BAD_RECORDS)
     for sensor, register in SENSORS.items():
         errors = await manual.errors(sensor, register)
         assert sum(errors.values()) == pytest.approx(0, abs=EXACT)
@@ -129,7 +129,7 @@ async def test_logger_of_another_meter(manual: House) -> None:
     for form in ("0022350001", " 22350001"):
         same = faults.foreign_serial_number(form, faults.EVERY_RECORD)
         manual.server.faults.set(same, path="/data/")
-        assert not (await manual.fill()).refused
+        assert not (await manual.fill()).rejected
     assert await manual.worst_error() < EXACT
     assert not registry.async_get_issue(DOMAIN, issue_id)
 
@@ -144,7 +144,7 @@ async def test_pages_that_are_lost(manual: House) -> None:
         manual.server.faults.set(fault, path="/data/", times=2)
         report = await manual.fill()
         assert report.records == manual.server.meter.newest_index, fault
-        assert report.refused.keys() <= {"cut off"}, fault
+        assert report.rejected.keys() <= {"cut off"}, fault
         assert await manual.worst_error() < EXACT, fault
 
 

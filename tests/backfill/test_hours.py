@@ -58,7 +58,7 @@ def profiles(draw: st.DrawFn) -> list[Record]:
 def test_nothing_is_lost(records: list[Record]) -> None:
     """The hours telescope to the whole energy, each known where its record ends."""
     hours, folding = fold(records)
-    assert not folding.filter.refused
+    assert not folding.filter.rejected
     assert hours == sorted(hours, key=lambda hour: hour.start)
     assert hours[-1].registers == records[-1].values[:REGISTER_COUNT]
     for hour in hours:
@@ -148,7 +148,7 @@ def test_clock_set_back_and_forward() -> None:
         for i in range(9, 17)
     ]
     hours, folding = fold(back)
-    assert not folding.filter.refused
+    assert not folding.filter.rejected
     assert [hour.registers[0] for hour in hours] == [40, 120, 160]
     assert hours[1].status == changed
 
@@ -165,10 +165,10 @@ def test_stamp_that_does_not_fit_in(shift: int) -> None:
     records = [record(i, START + 900 * i, i * 10) for i in range(1, 13)]
     odd = replace(records[9], at=records[9].at + shift)
     _, folding = fold([*records[:9], odd, *records[10:]])
-    assert folding.filter.refused == {"time stamp out of order": 1}
+    assert folding.filter.rejected == {"time stamp out of order": 1}
     odd = replace(odd, status=int(LoggerStatus.TIME_CHANGED))
     _, folding = fold([*records[:9], odd, *records[10:]])
-    assert not folding.filter.refused
+    assert not folding.filter.rejected
 
 
 def test_hour_that_the_clock_was_set_back_from() -> None:
@@ -176,7 +176,7 @@ def test_hour_that_the_clock_was_set_back_from() -> None:
     before = [record(i, START + 900 * i, i * 10) for i in range(1, 10)]
     after = [record(i, START + 900 * i - 2 * HOUR, i * 10) for i in range(10, 12)]
     hours, folding = fold(before + after)
-    assert not folding.filter.refused
+    assert not folding.filter.rejected
     assert [hour.start for hour in hours] == [START]
     assert hours[0].registers[0] == 110
 
@@ -204,7 +204,7 @@ def test_record_that_cannot_be_right(change: dict[str, object], reason: str) -> 
     records = [record(i, START + 900 * i, i * 10) for i in range(1, 13)]
     damaged = [*records[:5], replace(records[5], **change), *records[6:]]  # type: ignore[arg-type]
     hours, folding = fold(damaged)
-    assert folding.filter.refused == {reason: 1}
+    assert folding.filter.rejected == {reason: 1}
     assert [hour.registers for hour in hours] == [
         hour.registers for hour in fold(records)[0]
     ]

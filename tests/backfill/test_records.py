@@ -76,7 +76,7 @@ def test_registers_that_fall(
     """What follows decides who was wrong, or that the register has restarted."""
     believed, record_filter = believe(records(registers))
     assert [one.record.values[0] for one in believed] == right
-    assert record_filter.refused == refused
+    assert record_filter.rejected == refused
     levels = [one.record.values[0] + one.lift[0] for one in believed]
     assert levels == sorted(levels)
 
@@ -128,7 +128,7 @@ def test_stamps_before_the_first_meter() -> None:
     logged = [replace(r, at=r.at - START) for r in records([10, 20])]
     believed, record_filter = believe([*logged, *records([10, 20, 30, 40])[2:]])
     assert len(believed) == 2
-    assert record_filter.refused == {"clock not set": 2}
+    assert record_filter.rejected == {"clock not set": 2}
 
 
 @given(
@@ -151,7 +151,7 @@ def test_damage_is_no_restart(
         record for n, record in enumerate(logged) if n not in apart
     ]
     assert not any(any(b.lift) for b in believed)
-    assert record_filter.refused.total() == len(apart)
+    assert record_filter.rejected.total() == len(apart)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_stamp_out_of_order(
     believed, record_filter = believe(logged)
     right = [index for index in range(5) if index not in dropped]
     assert [one.record.index for one in believed] == right
-    assert record_filter.refused.total() == len(dropped)
+    assert record_filter.rejected.total() == len(dropped)
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ class HourReader:
         async for page in self._pages.pages(first, counted_from - 1, end):
             hours += await self._async_fold(folding, page)
             self._count(page)
-        rejected = folding.filter.refused.copy()
+        rejected = folding.filter.rejected.copy()
         # These were counted with a newer part, and overlap with this one.
         again = max(first, counted_from)
         async for page in self._pages.pages(again, newest.index, end):
@@ -103,7 +103,7 @@ class HourReader:
         # The filter rejects its last records only when it is closed. In an older part these
         # were reported with the newer one.
         is_newest = counted_from > newest.index
-        self._report.refused += folding.filter.refused if is_newest else rejected
+        self._report.rejected += folding.filter.rejected if is_newest else rejected
         self._counted_from = min(first, counted_from)
         return LoggedHours(
             sorted(hours, key=lambda hour: hour.start),
@@ -122,7 +122,7 @@ class HourReader:
         assert self._newest
         report, owner = self._report, self._newest.serial_number
         is_own = is_same_meter(owner, self._logger.serial_number)
-        if not is_own and report.records == report.refused[ANOTHER_METER] > 0:
+        if not is_own and report.records == report.rejected[ANOTHER_METER] > 0:
             raise LoggerOfAnotherMeter(owner)
 
     async def _async_fold(self, folding: Folding, page: Page[Record]) -> list[Hour]:
@@ -134,7 +134,7 @@ class HourReader:
     def _count(self, page: Page[Record]) -> None:
         report = self._report
         report.records += len(page.records)
-        report.refused.update(line.reason for line in page.rejected)
+        report.rejected.update(line.reason for line in page.rejected)
         if page.records and (
             self._oldest is None or page.records[0].index < self._oldest.index
         ):

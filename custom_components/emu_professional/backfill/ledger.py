@@ -89,6 +89,7 @@ class Ledger:
         """Return the ledger as data for JSON."""
         return {
             "settled": self.settled,
+            # The name of the outages since version 0.1.0: its files must be readable.
             "silences": [list(outage) for outage in self.outages],
             "seals": {
                 key: {str(bucket): list(seal) for bucket, seal in seals.items()}

@@ -84,7 +84,7 @@ class TablePages[R: Record | LogbookRecord]:
         self._holes: list[range] = []
         """Indices that have no records."""
         self._newest: R | None = None
-        self.refused_at_end: tuple[RejectedLine, ...] = ()
+        self.rejected_at_end: tuple[RejectedLine, ...] = ()
         """Lines after the newest readable record, as `newest` found them."""
 
     async def newest(self) -> R | None:
@@ -96,7 +96,7 @@ class TablePages[R: Record | LogbookRecord]:
             page = await self._newest_page(FIRST_PAGE)
         self._keep(page.records)
         self._newest = newest_of(page.records)
-        self.refused_at_end = _refused_after(self._newest, page)
+        self.rejected_at_end = _rejected_after(self._newest, page)
         return self._newest
 
     async def pages(
@@ -303,7 +303,7 @@ def _is_doubtful[R: Record | LogbookRecord](page: Page[R]) -> bool:
     return _is_nothing(page) and not (page.whole and page.has_length)
 
 
-def _refused_after[R: Record | LogbookRecord](
+def _rejected_after[R: Record | LogbookRecord](
     newest: R | None, page: Page[R]
 ) -> tuple[RejectedLine, ...]:
     """Return the rejected lines after a record; others fill gaps between indices."""

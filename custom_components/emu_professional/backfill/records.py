@@ -73,7 +73,7 @@ class Believed(NamedTuple):
 class RecordFilter:
     """Passes on the plausible records of one meter, in the order of their index.
 
-    `refused` counts all others by reason. After `close`, `undecided_since` is the stamp
+    `rejected` counts all others by reason. After `close`, `undecided_since` is the stamp
     of the first record in need of later ones: a register may have restarted, or one of
     two stamps is wrong. `clock_set_at` is the stamp of the first record after the clock
     was set for the first time: all records before it have wrong stamps.
@@ -81,7 +81,7 @@ class RecordFilter:
 
     def __init__(self, serial_number: str, latest: int) -> None:
         """Initialize for the records of a meter until the latest plausible stamp."""
-        self.refused: Counter[str] = Counter()
+        self.rejected: Counter[str] = Counter()
         self.clock_set_at: int | None = None
         self.undecided_since: int | None = None
         self._serial_number = normalized(serial_number)
@@ -97,14 +97,14 @@ class RecordFilter:
         before = self._lower[-1] if self._lower else waiting[-1] if waiting else None
         before = before or self._passed
         if reason := self._reason_against(record, before):
-            self.refused[reason] += 1
+            self.rejected[reason] += 1
             return
         if before is not None:
             self._look_at_clock(before, record)
         if self._lower:
             yield from self._decide(record)
         elif waiting and _falls(waiting[-1], record):
-            self._refuse_or_wait(record)
+            self._reject_or_wait(record)
         else:
             self._drop_out_of_order(record)
             waiting.append(record)
@@ -122,8 +122,8 @@ class RecordFilter:
             self.undecided_since = newest[1].at
         while self._waiting:
             yield self._pass_on()
-        self.refused["register runs backwards"] += len(self._lower)
-        self.refused += Counter()
+        self.rejected["register runs backwards"] += len(self._lower)
+        self.rejected += Counter()
 
     def _reason_against(self, record: Record, before: Record | None) -> str | None:
         if record.serial_number != self._serial_number:
@@ -171,9 +171,9 @@ class RecordFilter:
             return
         kept = min(right, key=lambda one: _unevenness(before, one, record))
         waiting.remove(higher if kept is lower else lower)
-        self.refused["time stamp out of order"] += 1
+        self.rejected["time stamp out of order"] += 1
 
-    def _refuse_or_wait(self, record: Record) -> None:
+    def _reject_or_wait(self, record: Record) -> None:
         """Let a record lower than the last one wait, or drop the last one."""
         before = self._waiting[-2] if len(self._waiting) > 1 else self._passed
         if before is not None and _falls(before, record):
@@ -182,20 +182,20 @@ class RecordFilter:
         # It fits the record before the last one: that one was too high.
         self._waiting.pop()
         self._waiting.append(record)
-        self.refused["register runs ahead"] += 1
+        self.rejected["register runs ahead"] += 1
 
     def _decide(self, record: Record) -> Iterator[Believed]:
         """Yield records if the next one decides about a lower register."""
         lower = self._lower
         # The register is where it was before the lower records: these were damaged.
         if not _falls(self._waiting[-1], record):
-            self.refused["register runs backwards"] += len(lower)
+            self.rejected["register runs backwards"] += len(lower)
             lower.clear()
             self._waiting.append(record)
             return
         # Lower still: the one before was damaged, or the register restarted only now.
         if _falls(lower[-1], record):
-            self.refused["register runs backwards"] += len(lower)
+            self.rejected["register runs backwards"] += len(lower)
             lower[:] = [record]
             return
         lower.append(record)
@@ -218,7 +218,7 @@ class RecordFilter:
             return False
         while self._waiting and self._waiting[-1] is not right[-1]:
             self._waiting.pop()
-            self.refused["register runs ahead"] += 1
+            self.rejected["register runs ahead"] += 1
         return True
 
     def _pass_on(self) -> Believed:

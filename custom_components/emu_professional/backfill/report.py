@@ -148,7 +148,7 @@ class Report:
     """
 
     records: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
     status: int = 0
     first: int | None = None
     last: int | None = None
@@ -163,7 +163,7 @@ class Report:
         """Return the report for diagnostics; statistics are named by their key."""
         return {
             "records": self.records,
-            "refused": dict(self.refused),
+            "refused": dict(self.rejected),
             "status": self.status,
             "first": shown_time(self.first),
             "last": shown_time(self.last),

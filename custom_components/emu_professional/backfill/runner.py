@@ -173,7 +173,7 @@ class BackfillRunner:
             " %s corrected, %s five-minute rows written, within %.0f s",
             self._meter.name,
             report.records,
-            report.refused.total(),
+            report.rejected.total(),
             len(outcomes),
             written,
             corrected,

@@ -53,7 +53,7 @@ async def async_backfill_statistics(call: ServiceCall) -> ServiceResponse:
     )
     return {
         "records_read": report.records,
-        "records_refused": dict(report.refused),
+        "records_refused": dict(report.rejected),
         "first_record": maybe_shown(report.first),
         "last_record": maybe_shown(report.last),
         "status": [*status_names(report.status)],
