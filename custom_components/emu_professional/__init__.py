@@ -12,7 +12,7 @@ from .const import DOMAIN
 from .coordinator import EmuCoordinator, registers_store
 from .demand_coordinator import DemandCoordinator, demand_store
 from .firmware.kept import firmware_store
-from .firmware.updater import firmware_updater_of
+from .firmware.meter_firmware import meter_firmware_of
 from .log_position import logbook_store
 from .lost_hours import lost_hours_store
 from .meter_log import LogbookCoordinator
@@ -43,7 +43,7 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
 async def async_setup_entry(hass: HomeAssistant, entry: EmuConfigEntry) -> bool:
     """Set up a meter."""
     # First of all: a firmware on trial may be the reason why the meter is silent.
-    firmware_updater_of(hass, entry).async_look_back()
+    meter_firmware_of(hass, entry).async_look_back()
     meter = EmuCoordinator(hass, entry)
     await meter.async_config_entry_first_refresh()
     backfill = BackfillCoordinator(hass, entry, meter)
@@ -67,7 +67,7 @@ async def async_unload_entry(hass: HomeAssistant, entry: EmuConfigEntry) -> bool
 
 async def async_remove_entry(hass: HomeAssistant, entry: EmuConfigEntry) -> None:
     """Delete all files and issues of a removed meter."""
-    await firmware_updater_of(hass, entry).async_remove()
+    await meter_firmware_of(hass, entry).async_remove()
     await registers_store(hass, entry).async_remove()
     await backfill_store(hass, entry).async_remove()
     await logbook_store(hass, entry).async_remove()

@@ -11,7 +11,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .entity import BackfillEntity, ModuleEntity
-from .firmware.updater import FirmwareUpdater
+from .firmware.meter_firmware import MeterFirmware
 from .runtime import EmuConfigEntry
 
 PARALLEL_UPDATES = 1
@@ -27,11 +27,11 @@ FILL_STATISTICS = ButtonEntityDescription(
 class FirmwareButtonDescription(ButtonEntityDescription):
     """Describes a button of a meter's communication module."""
 
-    press_fn: Callable[[FirmwareUpdater], Awaitable[None]]
+    press_fn: Callable[[MeterFirmware], Awaitable[None]]
 
 
-async def _offer_erase(updater: FirmwareUpdater) -> None:
-    updater.async_offer_erase()
+async def _offer_erase(firmware: MeterFirmware) -> None:
+    firmware.async_offer_erase()
 
 
 RESTART = FirmwareButtonDescription(
@@ -39,7 +39,7 @@ RESTART = FirmwareButtonDescription(
     translation_key="restart",
     device_class=ButtonDeviceClass.RESTART,
     entity_category=EntityCategory.CONFIG,
-    press_fn=FirmwareUpdater.async_restart,
+    press_fn=MeterFirmware.async_restart,
 )
 DELETE_FIRMWARE = FirmwareButtonDescription(
     key="delete_firmware",

@@ -23,7 +23,7 @@ from .emu.registers import Tariff
 from .emu.serial_number import is_same_meter
 from .emu.tariff import TariffWatch
 from .failures import failure
-from .firmware.updater import firmware_updater_of
+from .firmware.meter_firmware import meter_firmware_of
 from .outages import Outage, outage_between
 from .password import password_watch_of
 from .relocation import async_learn_fingerprint
@@ -88,7 +88,7 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
             entry.data.get(CONF_PASSWORD),
         )
         self.phase_offset = phase_offset_of(hass, entry)
-        self.firmware = firmware_updater_of(hass, entry)
+        self.firmware = meter_firmware_of(hass, entry)
         entry.async_on_unload(
             self.firmware.activity.async_add_listener(self._firmware_activity_changed)
         )

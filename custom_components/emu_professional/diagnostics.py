@@ -18,7 +18,7 @@ from .const import CONF_AUTOMATIC, CONF_COSTS
 from .emu.pace import Pace
 from .emu.registers import BY_JSON_KEY
 from .firmware.kept import firmware_store
-from .firmware.updater import firmware_updater_of
+from .firmware.meter_firmware import meter_firmware_of
 from .runtime import EmuConfigEntry
 
 _HTTP_PORT: Final = 80
@@ -145,7 +145,7 @@ def _firmware(hass: HomeAssistant, entry: EmuConfigEntry) -> dict[str, Any]:
     """Return the stored firmware, and the state of this meter's update."""
     store = firmware_store(hass)
     image = store.image
-    activity = firmware_updater_of(hass, entry).activity
+    activity = meter_firmware_of(hass, entry).activity
     return {
         "kept": image
         and {

@@ -21,7 +21,7 @@ from .emu.updater.procedure import OLDEST, is_too_old
 
 if TYPE_CHECKING:
     # Both modules raise issues themselves.
-    from .firmware.updater import FirmwareUpdater
+    from .firmware.meter_firmware import MeterFirmware
     from .runtime import EmuConfigEntry
 
 CLOCK_LIMIT: Final = timedelta(minutes=1)
@@ -42,7 +42,7 @@ class Issue:
     find: Callable[[EmuConfigEntry], Placeholders | None] | None = None
     is_confirmed: bool = False
     """Whether it stays until the owner has confirmed it."""
-    fixes: Mapping[str, Callable[[FirmwareUpdater], Awaitable[None]]] = field(
+    fixes: Mapping[str, Callable[[MeterFirmware], Awaitable[None]]] = field(
         default_factory=dict
     )
     """Choices of the owner, by the step of its dialog."""

@@ -14,7 +14,7 @@ from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.translation import async_get_translations
 
 from .const import DOMAIN
-from .firmware.updater import FirmwareUpdater, firmware_updater_of
+from .firmware.meter_firmware import MeterFirmware, meter_firmware_of
 from .issues import Issue, issue_of
 
 _CONFIRM = "confirm"
@@ -23,7 +23,7 @@ _CONFIRM = "confirm"
 class FixFlow(RepairsFlow):
     """Lets the owner choose one of an issue's fixes, or confirm the only one."""
 
-    def __init__(self, issue: Issue, meter: FirmwareUpdater) -> None:
+    def __init__(self, issue: Issue, meter: MeterFirmware) -> None:
         """Initialize the dialog of an issue of a meter."""
         self._issue = issue
         self._meter = meter
@@ -56,7 +56,7 @@ class FixFlow(RepairsFlow):
 
     async def _async_fix(
         self,
-        fix: Callable[[FirmwareUpdater], Awaitable[None]],
+        fix: Callable[[MeterFirmware], Awaitable[None]],
         user_input: dict[str, str] | None = None,
     ) -> RepairsFlowResult:
         """Apply a fix, and end with success or with the reason of its failure."""
@@ -94,4 +94,4 @@ async def async_create_fix_flow(
     # The meter may have been removed since the issue was shown.
     if issue is None or entry is None or not issue.fixes:
         return ConfirmRepairFlow()
-    return FixFlow(issue, firmware_updater_of(hass, entry))
+    return FixFlow(issue, meter_firmware_of(hass, entry))

@@ -21,7 +21,7 @@ from homeassistant.core import HomeAssistant
 from .. import issues
 from ..const import DOMAIN, LOGGER
 from ..emu.errors import MeterError
-from ..emu.updater.outcome import UpdateFailed
+from ..emu.updater.outcome import FirmwareUpdateFailed
 from ..emu.updater.slots import Slot, active_slot
 from ..storage import CheckedStore, async_to_its_end, shape
 from .activity import Activity
@@ -84,7 +84,7 @@ class UnfinishedUpdate:
         try:
             await work
         except MeterError as err:
-            reason = err.reason if isinstance(err, UpdateFailed) else None
+            reason = err.reason if isinstance(err, FirmwareUpdateFailed) else None
             if reason and reason.is_unfinished:
                 raise
             if before and (reason is None or reason.is_untouched):

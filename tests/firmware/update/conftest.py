@@ -12,8 +12,8 @@ from custom_components.emu_professional.const import DOMAIN
 from custom_components.emu_professional.emu.updater.image import read_firmware
 from custom_components.emu_professional.emu.updater.module import UpdateTimeouts
 from custom_components.emu_professional.firmware import (
+    meter_firmware as meter_firmware_module,
     unfinished,
-    updater as updater_module,
 )
 from custom_components.emu_professional.firmware.kept import Source, firmware_store
 from homeassistant.core import HomeAssistant
@@ -40,7 +40,7 @@ def quick(
         look=0.02,
         session=QUICK_SESSION,
     )
-    monkeypatch.setattr(updater_module, "TIMEOUTS", timeouts)
+    monkeypatch.setattr(meter_firmware_module, "TIMEOUTS", timeouts)
     monkeypatch.setattr(unfinished, "_LOOK_BACK_PAUSE", 0.05)
 
 
@@ -51,7 +51,7 @@ async def updater(
     """Serve the updates of the meter."""
     config = UpdaterConfig(image=OLD, old_answers=0.05, boot_seconds=0.15)
     async with UpdaterServer(server, config) as updater:
-        monkeypatch.setattr(updater_module, "DEFAULT_PORT", updater.port)
+        monkeypatch.setattr(meter_firmware_module, "DEFAULT_PORT", updater.port)
         yield updater
 
 

@@ -13,10 +13,12 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from custom_components.emu_professional.const import DOMAIN
 from custom_components.emu_professional.emu.updater.image import read_firmware
 from custom_components.emu_professional.emu.updater.outcome import Step
-from custom_components.emu_professional.firmware import updater as updater_module
+from custom_components.emu_professional.firmware import (
+    meter_firmware as meter_firmware_module,
+)
 from custom_components.emu_professional.firmware.kept import Source, firmware_store
+from custom_components.emu_professional.firmware.meter_firmware import meter_firmware_of
 from custom_components.emu_professional.firmware.unfinished import update_store
-from custom_components.emu_professional.firmware.updater import firmware_updater_of
 from homeassistant.const import STATE_OFF, STATE_ON
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
@@ -107,7 +109,7 @@ async def test_one_at_a_time(
     """During an update nothing else is done to the firmware."""
     task = hass.async_create_task(install(hass))
     await updater.received(3)
-    for work in (press(hass, RESTART), firmware_updater_of(hass, given).async_slots()):
+    for work in (press(hass, RESTART), meter_firmware_of(hass, given).async_slots()):
         with pytest.raises(HomeAssistantError, match="is being changed already"):
             await work
     await task
@@ -163,7 +165,7 @@ async def test_network_dies(
     left: set[str],
 ) -> None:
     """At every step the owner reads the known, and the rest is found out."""
-    firmware = firmware_updater_of(hass, given)
+    firmware = meter_firmware_of(hass, given)
 
     @callback
     def die() -> None:
@@ -230,7 +232,7 @@ async def test_meter_with_a_name(
     data = {**entry.data, "host": "meter.local"}
     hass.config_entries.async_update_entry(entry, data=data)
     assert await hass.config_entries.async_setup(entry.entry_id)
-    firmware = firmware_updater_of(hass, entry)
+    firmware = meter_firmware_of(hass, entry)
     (slot,) = await firmware.async_slots()
     assert slot.active
 
@@ -244,7 +246,7 @@ async def test_huge_number_in_the_middle(
     hass: HomeAssistant, given: MockConfigEntry, updater: UpdaterServer
 ) -> None:
     """A forged answer of 1,800 bytes does not count."""
-    firmware = firmware_updater_of(hass, given)
+    firmware = meter_firmware_of(hass, given)
     datagrams = updater.datagrams.answers
     carry = datagrams.send
 
@@ -263,7 +265,7 @@ async def test_huge_number_in_the_middle(
 
 def test_cbor_is_imported_late() -> None:
     """The library of an update is imported at its beginning."""
-    for path in Path(updater_module.__file__).parent.parent.rglob("*.py"):
+    for path in Path(meter_firmware_module.__file__).parent.parent.rglob("*.py"):
         imported = {
             name.name if isinstance(statement, ast.Import) else statement.module
             for statement in ast.parse(path.read_text()).body

@@ -7,8 +7,8 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.emu_professional.const import DOMAIN
 from custom_components.emu_professional.emu.updater.outcome import Step
+from custom_components.emu_professional.firmware.meter_firmware import meter_firmware_of
 from custom_components.emu_professional.firmware.unfinished import update_store
-from custom_components.emu_professional.firmware.updater import firmware_updater_of
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
@@ -192,7 +192,7 @@ async def test_update_that_may_not_be_at_its_end(
     hass: HomeAssistant, given: MockConfigEntry, updater: UpdaterServer, fix: Fix
 ) -> None:
     """Where a trial could not be confirmed, Home Assistant looks again by itself."""
-    firmware = firmware_updater_of(hass, given)
+    firmware = meter_firmware_of(hass, given)
 
     @callback
     def lose_everything() -> None:
@@ -242,7 +242,7 @@ async def test_unexpected_error(
     hass: HomeAssistant, given: MockConfigEntry, updater: UpdaterServer
 ) -> None:
     """Any end of a begun update leads to a look at its outcome."""
-    firmware = firmware_updater_of(hass, given)
+    firmware = meter_firmware_of(hass, given)
 
     @callback
     def fail() -> None:

@@ -10,7 +10,7 @@ from custom_components.emu_professional.const import DOMAIN
 from custom_components.emu_professional.emu.updater.image import read_firmware
 from custom_components.emu_professional.emu.updater.outcome import Step
 from custom_components.emu_professional.firmware.kept import Source, firmware_store
-from custom_components.emu_professional.firmware.updater import firmware_updater_of
+from custom_components.emu_professional.firmware.meter_firmware import meter_firmware_of
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
 from simulator.bootloader import Swap
@@ -46,7 +46,7 @@ async def test_removed_in_the_middle(
     step: Step,
 ) -> None:
     """An update ends with its meter, and the meter can be added and updated again."""
-    firmware = firmware_updater_of(hass, given)
+    firmware = meter_firmware_of(hass, given)
     arrived = asyncio.Event()
 
     @callback
@@ -71,7 +71,7 @@ async def test_removed_in_the_middle(
     updater.web.away = False
     await set_up(hass, again)
     await firmware_store(hass).async_keep(read_firmware(NEW), Source.UPLOAD)
-    await firmware_updater_of(hass, again).async_install(read_firmware(NEW))
+    await meter_firmware_of(hass, again).async_install(read_firmware(NEW))
     assert (updater.running, updater.bootloader.swap) == ("1.0.17", Swap.NONE)
 
 
@@ -84,7 +84,7 @@ async def test_dialog_that_outlives_its_meter(
 ) -> None:
     """A dialog has no effect after the removal of its meter."""
     updater.bootloader.write(0, NEW)
-    firmware = firmware_updater_of(hass, loaded)
+    firmware = meter_firmware_of(hass, loaded)
     firmware.async_offer_erase()
     await hass.config_entries.async_remove(loaded.entry_id)
     for work in (firmware.async_erase, firmware.async_slots, firmware.async_restart):

@@ -93,7 +93,7 @@ _UNFINISHED: Final = frozenset(
 )
 
 
-class UpdateFailed(MeterError):
+class FirmwareUpdateFailed(MeterError):
     """A failed update, with the reason."""
 
     def __init__(self, reason: Reason, detail: object = "") -> None:

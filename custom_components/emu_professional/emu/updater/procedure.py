@@ -7,7 +7,7 @@ from ..errors import MeterDifferent, MeterError
 from ..serial_number import is_same_meter
 from .image import Image, Version
 from .module import Access, Module, UpdateTimeouts
-from .outcome import Reason, Step, UpdateFailed
+from .outcome import FirmwareUpdateFailed, Reason, Step
 from .restarts import MOST_RESTARTS
 from .session import UpdaterSession
 from .slots import Slot, hash_on_trial, is_pending, running_hash
@@ -23,7 +23,7 @@ class Update:
     """One meter's firmware, to be looked at or changed.
 
     `find` returns where the meter is now: its address may change during a restart.
-    Every method that acts raises UpdateFailed, or another MeterError if the meter's
+    Every method that acts raises FirmwareUpdateFailed, or another MeterError if the meter's
     web page fails before anything was changed.
     """
 
@@ -53,7 +53,7 @@ class Update:
         try:
             return await self._module.slots()
         except MeterError as err:
-            raise UpdateFailed(Reason.UPDATER_SILENT, err) from err
+            raise FirmwareUpdateFailed(Reason.UPDATER_SILENT, err) from err
 
     async def install(self, image: Image) -> None:
         """Bring an image into the meter, and return when it is there to stay.
@@ -81,14 +81,14 @@ class Update:
         slots = await self.slots()
         _refuse_another_update(slots, hash)
         if running_hash(slots) != hash and not is_pending(slots, hash):
-            raise UpdateFailed(Reason.WENT_BACK)
+            raise FirmwareUpdateFailed(Reason.WENT_BACK)
         await self._trial(hash).run()
 
     async def revert(self) -> None:
         """End a trial by a restart, and return when the old firmware runs again."""
         slots = await self.slots()
         if (on_trial := hash_on_trial(slots)) is None:
-            raise UpdateFailed(Reason.NOTHING_ON_TRIAL)
+            raise FirmwareUpdateFailed(Reason.NOTHING_ON_TRIAL)
         await end_trial(self._module, on_trial, Reason.NOT_REVERTED)
 
     async def restart(self) -> None:
@@ -107,7 +107,7 @@ class Update:
             except MeterError:
                 # Only the answer was lost: it restarts.
                 return
-        raise UpdateFailed(Reason.UPDATER_SILENT)
+        raise FirmwareUpdateFailed(Reason.UPDATER_SILENT)
 
     async def erase(self) -> None:
         """Delete the image in slot 1, which does not run, even if it is pending.
@@ -117,7 +117,7 @@ class Update:
         slots = await self.slots()
         # During a trial, slot 1 has the old image: the way back.
         if hash_on_trial(slots) is not None:
-            raise UpdateFailed(Reason.OTHER_ON_TRIAL)
+            raise FirmwareUpdateFailed(Reason.OTHER_ON_TRIAL)
         if any(slot.pending for slot in slots):
             await erase_pending(self._module)
         else:
@@ -129,9 +129,9 @@ class Update:
         if not is_same_meter(status.serial_number, self._serial_number):
             raise MeterDifferent(f"meter {status.serial_number} answers instead")
         if status.online_update is False:
-            raise UpdateFailed(Reason.ONLINE_UPDATE_OFF)
+            raise FirmwareUpdateFailed(Reason.ONLINE_UPDATE_OFF)
         if is_too_old(status.software_version):
-            raise UpdateFailed(Reason.FIRMWARE_TOO_OLD, status.software_version)
+            raise FirmwareUpdateFailed(Reason.FIRMWARE_TOO_OLD, status.software_version)
 
     def _trial(self, hash: bytes) -> Trial:
         return Trial(
@@ -151,8 +151,8 @@ def is_too_old(version: str | None) -> bool:
 
 
 def _refuse_another_update(slots: Sequence[Slot], hash: bytes | None = None) -> None:
-    """Raise UpdateFailed during an update of any image but one."""
+    """Raise FirmwareUpdateFailed during an update of any image but one."""
     if hash_on_trial(slots) not in (None, hash):
-        raise UpdateFailed(Reason.OTHER_ON_TRIAL)
+        raise FirmwareUpdateFailed(Reason.OTHER_ON_TRIAL)
     if any(slot.pending and slot.hash != hash for slot in slots):
-        raise UpdateFailed(Reason.OTHER_PENDING)
+        raise FirmwareUpdateFailed(Reason.OTHER_PENDING)

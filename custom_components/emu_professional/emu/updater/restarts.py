@@ -15,7 +15,7 @@ from typing import Final
 
 from ..errors import MeterError
 from .module import Module
-from .outcome import Reason, UpdateFailed
+from .outcome import FirmwareUpdateFailed, Reason
 from .session import UpdaterSession
 from .slots import Slot
 
@@ -53,7 +53,7 @@ async def restarts(
             # module has not got them.
             if len(effective) == count:
                 raise RestartsInVain
-            raise UpdateFailed(no_restart)
+            raise FirmwareUpdateFailed(no_restart)
         count += 1
         with suppress(MeterError):
             await module.ask(UpdaterSession.reset)

@@ -6,14 +6,14 @@ from contextlib import suppress
 from ..errors import MeterError, UpdaterRefused
 from ..serial_number import is_same_meter
 from .module import Module
-from .outcome import Reason, Step, UpdateFailed
+from .outcome import FirmwareUpdateFailed, Reason, Step
 from .restarts import RestartsInVain, restarts
 from .slots import Slot, is_confirmed, is_pending, running_hash
 from .way_back import end_trial, erase_pending
 
 
 class Trial:
-    """The trial of one image, by its hash. Every method raises UpdateFailed."""
+    """The trial of one image, by its hash. Every method raises FirmwareUpdateFailed."""
 
     def __init__(
         self,
@@ -35,9 +35,9 @@ class Trial:
             await self._module.ask(lambda session: session.test(self._hash))
         except UpdaterRefused as err:
             if not await self._is_marked():
-                raise UpdateFailed(Reason.TEST_REFUSED, err) from err
+                raise FirmwareUpdateFailed(Reason.TEST_REFUSED, err) from err
         except MeterError as err:
-            raise UpdateFailed(Reason.TEST_LOST, err) from err
+            raise FirmwareUpdateFailed(Reason.TEST_LOST, err) from err
 
     async def run(self) -> None:
         """Start the image, wait for the meter's readings, and confirm it.
@@ -59,7 +59,7 @@ class Trial:
         try:
             slots = await self._module.slots()
         except MeterError as err:
-            raise UpdateFailed(Reason.TEST_LOST, err) from err
+            raise FirmwareUpdateFailed(Reason.TEST_LOST, err) from err
         return running_hash(slots) == self._hash or self._is_pending(slots)
 
     def _is_pending(self, slots: Sequence[Slot]) -> bool:
@@ -77,12 +77,12 @@ class Trial:
                 # Neither running nor pending: the boot loader has refused the image, or
                 # has swapped it in and back already.
                 if not self._is_pending(slots):
-                    raise UpdateFailed(Reason.NOT_STARTED)
+                    raise FirmwareUpdateFailed(Reason.NOT_STARTED)
         except RestartsInVain as err:
             # It would be tried again at each restart, and keep every other image out.
             await erase_pending(self._module)
-            raise UpdateFailed(Reason.SWAP_REFUSED) from err
-        raise UpdateFailed(Reason.NO_RETURN)
+            raise FirmwareUpdateFailed(Reason.SWAP_REFUSED) from err
+        raise FirmwareUpdateFailed(Reason.NO_RETURN)
 
     async def _await_readings(self) -> None:
         """Wait until the meter serves its readings; end the trial if it does not."""
@@ -91,7 +91,7 @@ class Trial:
             if await self._serves_readings():
                 return
         await end_trial(self._module, self._hash, Reason.NO_READINGS_ON_TRIAL)
-        raise UpdateFailed(Reason.NO_READINGS)
+        raise FirmwareUpdateFailed(Reason.NO_READINGS)
 
     async def _serves_readings(self) -> bool:
         client = self._module.client
@@ -109,13 +109,13 @@ class Trial:
         async for slots in self._module.looks(self._module.timeouts.confirm):
             if self._is_pending(slots):
                 # It restarted, and then got the confirm: as a late datagram.
-                raise UpdateFailed(Reason.TEST_LOST)
+                raise FirmwareUpdateFailed(Reason.TEST_LOST)
             if running_hash(slots) != self._hash:
-                raise UpdateFailed(Reason.WENT_BACK)
+                raise FirmwareUpdateFailed(Reason.WENT_BACK)
             if is_confirmed(slots):
                 return
             # One confirm for each look: the module may have restarted between two of
             # them, and a confirm then would make an image permanent without a trial.
             with suppress(MeterError):
                 await self._module.ask(lambda session: session.confirm(self._hash))
-        raise UpdateFailed(Reason.NOT_CONFIRMED)
+        raise FirmwareUpdateFailed(Reason.NOT_CONFIRMED)

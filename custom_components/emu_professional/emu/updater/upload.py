@@ -6,7 +6,7 @@ from typing import Final
 from ..errors import MeterUnexpectedAnswer, MeterUnreachable, UpdaterRefused
 from .image import Image
 from .module import Module
-from .outcome import Reason, UpdateFailed
+from .outcome import FirmwareUpdateFailed, Reason
 from .session import UpdaterSession
 
 _UPLOADS: Final = 4
@@ -17,15 +17,15 @@ async def upload(
 ) -> None:
     """Upload an image; return when slot 1 shows its hash.
 
-    `on_percent` gets the percentage at the module. Raises UpdateFailed: the same
+    `on_percent` gets the percentage at the module. Raises FirmwareUpdateFailed: the same
     firmware as before runs then, and will after the next restart.
     """
     try:
         await module.ask(lambda session: _send(session, image, on_percent))
     except UpdaterRefused as err:
-        raise UpdateFailed(Reason.UPLOAD_REFUSED, err) from err
+        raise FirmwareUpdateFailed(Reason.UPLOAD_REFUSED, err) from err
     except (MeterUnreachable, MeterUnexpectedAnswer) as err:
-        raise UpdateFailed(Reason.UPLOAD_LOST, err) from err
+        raise FirmwareUpdateFailed(Reason.UPLOAD_LOST, err) from err
 
 
 async def _send(
@@ -46,4 +46,4 @@ async def _send(
             await session.erase()
     # The module checks nothing meanwhile: only the listed hash shows a whole image.
     if not any(slot.hash == image.hash for slot in await session.slots()):
-        raise UpdateFailed(Reason.UPLOAD_DAMAGED)
+        raise FirmwareUpdateFailed(Reason.UPLOAD_DAMAGED)

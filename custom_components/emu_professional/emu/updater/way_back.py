@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from ..errors import MeterError
 from .module import Module
-from .outcome import Reason, UpdateFailed
+from .outcome import FirmwareUpdateFailed, Reason
 from .restarts import RestartsInVain, restarts
 from .session import UpdaterSession
 from .slots import Slot, hash_on_trial, running_hash
@@ -18,7 +18,7 @@ from .slots import Slot, hash_on_trial, running_hash
 async def end_trial(module: Module, on_trial: bytes, failure: Reason) -> None:
     """Restart the module until the image on trial has stopped running.
 
-    Raises UpdateFailed with `failure` if that can't be seen.
+    Raises FirmwareUpdateFailed with `failure` if that can't be seen.
     """
 
     def still_on_trial(slots: Sequence[Slot]) -> bool:
@@ -28,13 +28,13 @@ async def end_trial(module: Module, on_trial: bytes, failure: Reason) -> None:
         async for slots in restarts(module, still_on_trial, failure):
             if running_hash(slots) != on_trial:
                 return
-    raise UpdateFailed(failure)
+    raise FirmwareUpdateFailed(failure)
 
 
 async def erase_pending(module: Module) -> None:
     """Erase an image that waits for the restart; most modules refuse that.
 
-    Raises UpdateFailed with STAYS_PENDING if they do, or if nobody can tell.
+    Raises FirmwareUpdateFailed with STAYS_PENDING if they do, or if nobody can tell.
     """
     failure: MeterError | None = None
     try:
@@ -45,6 +45,6 @@ async def erase_pending(module: Module) -> None:
     try:
         slots = await module.slots()
     except MeterError as err:
-        raise UpdateFailed(Reason.STAYS_PENDING, err) from err
+        raise FirmwareUpdateFailed(Reason.STAYS_PENDING, err) from err
     if any(slot.pending for slot in slots):
-        raise UpdateFailed(Reason.STAYS_PENDING, failure or "") from failure
+        raise FirmwareUpdateFailed(Reason.STAYS_PENDING, failure or "") from failure

@@ -10,9 +10,9 @@ from custom_components.emu_professional.emu.errors import MeterUnreachable
 from custom_components.emu_professional.emu.updater.image import read_firmware
 from custom_components.emu_professional.emu.updater.module import Access, UpdateTimeouts
 from custom_components.emu_professional.emu.updater.outcome import (
+    FirmwareUpdateFailed,
     Reason,
     Step,
-    UpdateFailed,
 )
 from custom_components.emu_professional.emu.updater.procedure import Update
 from simulator.bootloader import Swap
@@ -77,7 +77,7 @@ class Owner:
         """Install an image, and return the reason of a failure."""
         try:
             await self.update.install(read_firmware(image))
-        except UpdateFailed as err:
+        except FirmwareUpdateFailed as err:
             return err.reason
         except MeterUnreachable:
             return UNREACHABLE

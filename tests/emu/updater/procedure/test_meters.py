@@ -11,9 +11,9 @@ from custom_components.emu_professional.emu.errors import MeterDifferent
 from custom_components.emu_professional.emu.updater.image import read_firmware
 from custom_components.emu_professional.emu.updater.module import Access
 from custom_components.emu_professional.emu.updater.outcome import (
+    FirmwareUpdateFailed,
     Reason,
     Step,
-    UpdateFailed,
 )
 from custom_components.emu_professional.emu.updater.procedure import Update
 from simulator.images import signed_image
@@ -37,7 +37,7 @@ async def test_another_image_is_on_trial(updater: UpdaterServer, owner: Owner) -
     put_on_trial(updater, signed_image("1.0.15", size=6 * 1024))
     assert await owner.install() is Reason.OTHER_ON_TRIAL
     for doing in (owner.update.restart(), owner.update.erase()):
-        with pytest.raises(UpdateFailed) as caught:
+        with pytest.raises(FirmwareUpdateFailed) as caught:
             await doing
         assert caught.value.reason is Reason.OTHER_ON_TRIAL
     assert {(r.op, r.group, r.command) for r in updater.requests} == {(0, 1, 0)}

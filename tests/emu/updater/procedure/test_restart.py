@@ -4,7 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from custom_components.emu_professional.emu.updater.outcome import Reason, UpdateFailed
+from custom_components.emu_professional.emu.updater.outcome import (
+    FirmwareUpdateFailed,
+    Reason,
+)
 from simulator.updater import Group, Moment, OsCommand, UpdateRequest, UpdaterServer
 
 from .owner import Owner
@@ -28,7 +31,7 @@ async def test_lost_restart(updater: UpdaterServer, owner: Owner, lost: int) -> 
         await owner.update.restart()
         await updater.booted(boots + 1)
     else:
-        with pytest.raises(UpdateFailed) as caught:
+        with pytest.raises(FirmwareUpdateFailed) as caught:
             await owner.update.restart()
         assert caught.value.reason is Reason.UPDATER_SILENT
     assert updater.boots == boots + (lost < 3)

@@ -7,9 +7,9 @@ import pytest
 
 from custom_components.emu_professional.emu.updater.image import read_firmware
 from custom_components.emu_professional.emu.updater.outcome import (
+    FirmwareUpdateFailed,
     Reason,
     Step,
-    UpdateFailed,
 )
 from simulator.bootloader import Swap
 from simulator.images import Trait, signed_image
@@ -135,7 +135,7 @@ async def test_ended_trial_is_not_repeated(
     updater: UpdaterServer, owner: Owner
 ) -> None:
     """An ended trial is not begun again unless the owner wants it."""
-    with pytest.raises(UpdateFailed) as caught:
+    with pytest.raises(FirmwareUpdateFailed) as caught:
         await owner.update.finish(read_firmware(NEW).hash)
     assert caught.value.reason is Reason.WENT_BACK
 
@@ -183,7 +183,7 @@ async def test_boot_loader_refuses_the_swap(
     if not erases:
         assert updater.bootloader.swap is Swap.TEST
         assert await owner.install(other) is Reason.OTHER_PENDING
-        with pytest.raises(UpdateFailed) as caught:
+        with pytest.raises(FirmwareUpdateFailed) as caught:
             await owner.update.erase()
         assert caught.value.reason is Reason.STAYS_PENDING
         updater.config = replace(updater.config, erases_pending=True)

@@ -5,7 +5,10 @@ from dataclasses import replace
 import pytest
 
 from custom_components.emu_professional.emu.errors import UpdaterRefused
-from custom_components.emu_professional.emu.updater.outcome import Reason, UpdateFailed
+from custom_components.emu_professional.emu.updater.outcome import (
+    FirmwareUpdateFailed,
+    Reason,
+)
 from simulator.updater import ImageCommand, Moment, Rc, UpdateRequest, UpdaterServer
 from tests.conftest import put_on_trial
 
@@ -49,7 +52,7 @@ async def test_revert(updater: UpdaterServer, owner: Owner) -> None:
     put_on_trial(updater, NEW)
     await owner.update.revert()
     await assert_safe(updater, Reason.WENT_BACK)
-    with pytest.raises(UpdateFailed) as caught:
+    with pytest.raises(FirmwareUpdateFailed) as caught:
         await owner.update.revert()
     assert caught.value.reason is Reason.NOTHING_ON_TRIAL
     assert len([r for r in updater.requests if (r.group, r.command) == (0, 5)]) == 1
@@ -59,7 +62,7 @@ async def test_revert_without_an_answer(updater: UpdaterServer, owner: Owner) ->
     """The owner does not read that the old firmware runs."""
     put_on_trial(updater, NEW)
     updater.config = replace(updater.config, old_answers=60)
-    with pytest.raises(UpdateFailed) as caught:
+    with pytest.raises(FirmwareUpdateFailed) as caught:
         await owner.update.revert()
     assert caught.value.reason is Reason.NOT_REVERTED
 
@@ -75,7 +78,7 @@ async def test_erase_ends_no_trial(updater: UpdaterServer, owner: Owner) -> None
     """The way back is not deleted while it may be needed."""
     put_on_trial(updater, NEW)
     updater.config = replace(updater.config, erases_pending=True)
-    with pytest.raises(UpdateFailed) as caught:
+    with pytest.raises(FirmwareUpdateFailed) as caught:
         await owner.update.erase()
     assert caught.value.reason is Reason.OTHER_ON_TRIAL
     assert len(updater.bootloader.slots) == 2

@@ -19,7 +19,7 @@ from ..emu.client import MeterClient
 from ..emu.errors import MeterError
 from ..emu.updater.image import Image
 from ..emu.updater.module import Access, UpdateTimeouts
-from ..emu.updater.outcome import Reason, UpdateFailed
+from ..emu.updater.outcome import FirmwareUpdateFailed, Reason
 from ..emu.updater.procedure import Update
 from ..emu.updater.session import DEFAULT_PORT
 from ..emu.updater.slots import Slot
@@ -32,12 +32,10 @@ from .work import Work, owners_error
 
 TIMEOUTS: Final = UpdateTimeouts()
 
-_UPDATERS: Final[HassKey[dict[str, FirmwareUpdater]]] = HassKey(
-    f"{DOMAIN}.firmware_updaters"
-)
+_METERS: Final[HassKey[dict[str, MeterFirmware]]] = HassKey(f"{DOMAIN}.meter_firmware")
 
 
-class FirmwareUpdater:
+class MeterFirmware:
     """Changes the firmware of one meter, one thing at a time.
 
     Every method that asks the meter raises HomeAssistantError with a text for its owner.
@@ -117,7 +115,7 @@ class FirmwareUpdater:
 
         At the meter's next restart at the latest, an unfinished update is undone.
         """
-        self._hass.data[_UPDATERS].pop(self._entry.entry_id)
+        self._hass.data[_METERS].pop(self._entry.entry_id)
         await self._work.async_remove()
         await self._unfinished.async_forget()
 
@@ -139,7 +137,7 @@ class FirmwareUpdater:
         )
         try:
             await self._unfinished.async_settle(self._update.install(image), before)
-        except UpdateFailed as err:
+        except FirmwareUpdateFailed as err:
             if err.reason.is_unfit:
                 # Else the update entity would offer it again at once.
                 store = firmware_store(self._hass)
@@ -148,7 +146,7 @@ class FirmwareUpdater:
 
     async def _async_finish(self) -> None:
         if (note := await self._unfinished.async_load()) is None:
-            raise UpdateFailed(Reason.NOTHING_ON_TRIAL)
+            raise FirmwareUpdateFailed(Reason.NOTHING_ON_TRIAL)
         work = self._update.finish(bytes.fromhex(note["hash"]))
         await self._unfinished.async_settle(work, note)
 
@@ -173,13 +171,13 @@ class FirmwareUpdater:
             raise owners_error("update_removed", self._entry)
         try:
             return task.result()
-        except UpdateFailed as err:
+        except FirmwareUpdateFailed as err:
             self._report(err)
             raise owners_error(f"update_{err.reason}", self._entry) from err
         except MeterError as err:
             raise failure(err, HomeAssistantError, self._find().client.url) from err
 
-    def _report(self, err: UpdateFailed) -> None:
+    def _report(self, err: FirmwareUpdateFailed) -> None:
         """Log a failed update, and raise an issue if the owner can do something."""
         LOGGER.warning("%s: firmware: %s", self._entry.title, err)
         if self._work.is_removed:
@@ -224,9 +222,9 @@ class FirmwareUpdater:
 
 
 @callback
-def firmware_updater_of(hass: HomeAssistant, entry: ConfigEntry) -> FirmwareUpdater:
-    """Return the firmware updater of an entry's meter, loaded or not."""
-    updaters = hass.data.setdefault(_UPDATERS, {})
-    if entry.entry_id not in updaters:
-        updaters[entry.entry_id] = FirmwareUpdater(hass, entry)
-    return updaters[entry.entry_id]
+def meter_firmware_of(hass: HomeAssistant, entry: ConfigEntry) -> MeterFirmware:
+    """Return the firmware of an entry's meter, loaded or not."""
+    meters = hass.data.setdefault(_METERS, {})
+    if entry.entry_id not in meters:
+        meters[entry.entry_id] = MeterFirmware(hass, entry)
+    return meters[entry.entry_id]
