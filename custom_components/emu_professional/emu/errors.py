@@ -90,11 +90,6 @@ class UpdaterRefused(MeterError):
         self.command = command
         self.rc = rc
 
-    @property
-    def no_room(self) -> bool:
-        """Whether the code can mean "no free slot", on old or new servers."""
-        return self.rc in (2, 5, 6)
-
 
 class RejectReason(StrEnum):
     """Reason to reject a firmware file before a byte of it is sent."""

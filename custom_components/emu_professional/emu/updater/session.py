@@ -77,7 +77,7 @@ class UpdaterSession:
 
         A half-done upload of the same image is resumed; a forgotten one is started over,
         perhaps because only the answer to the last chunk was lost. `progress` gets the
-        number of bytes at the server; it may decrease. Raises UpdaterRefused with `no_room` if slot 1 must be erased first.
+        number of bytes at the server; it may decrease.
         """
         try:
             async with asyncio.timeout(self.timeouts.upload):

@@ -91,7 +91,6 @@ async def test_refusal_of_an_upload(
     with pytest.raises(UpdaterRefused) as raised:
         await upload(session)
     assert (raised.value.group, raised.value.command, raised.value.rc) == (1, 1, rc)
-    assert raised.value.no_room is (rc in (5, 6))
     assert len(server.requests) == 1
 
 
@@ -132,5 +131,4 @@ def test_errors_are_of_the_family() -> None:
     """One base, one short clause."""
     error = UpdaterRefused(1, 5, 2)
     assert isinstance(error, MeterError)
-    assert error.no_room
     assert str(error) == "the updater refused command 1.5: rc 2"

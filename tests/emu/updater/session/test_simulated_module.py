@@ -46,7 +46,7 @@ async def test_whole_update(module: UpdaterServer) -> None:
             await session.erase()
         with pytest.raises(UpdaterRefused) as raised:
             await upload(session, NEW_IMAGE)
-        assert raised.value.no_room
+        assert raised.value.rc in (2, 5, 6)
         boots = module.boots
         assert await session.reset()
         await module.booted(boots + 1)
@@ -75,7 +75,7 @@ async def test_full_slot(module: UpdaterServer) -> None:
         await upload(session, NEW_IMAGE)
         with pytest.raises(UpdaterRefused) as raised:
             await upload(session, NEW_IMAGE)
-        assert raised.value.no_room
+        assert raised.value.rc in (2, 5, 6)
         await session.erase()
         await upload(session, NEW_IMAGE)
     assert module.bootloader.flash[1].startswith(NEW_IMAGE)
