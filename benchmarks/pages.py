@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import selectors
 from typing import Any, Final, cast, override
 
-from custom_components.emu_professional.backfill.logger_pages import LoggerReader
+from custom_components.emu_professional.backfill.logger_reader import LoggerReader
 from custom_components.emu_professional.emu.client import MeterClient
 from custom_components.emu_professional.emu.logs import Page, Record, Timing
 from custom_components.emu_professional.emu.pace import Pace

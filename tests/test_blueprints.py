@@ -17,9 +17,9 @@ from pytest_homeassistant_custom_component.common import (
     async_test_home_assistant,
 )
 
-from custom_components.emu_professional.backfill import pages
+from custom_components.emu_professional.backfill import history_pages
 from custom_components.emu_professional.const import DOMAIN
-from custom_components.emu_professional.emu import log_pages
+from custom_components.emu_professional.emu import new_records
 from homeassistant.core import CoreState, HomeAssistant, ServiceCall, State, callback
 from homeassistant.helpers import restore_state
 from homeassistant.helpers.json import json_dumps
@@ -96,7 +96,7 @@ async def test_logbook_message(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What was logged is said, also of the time in which Home Assistant was off."""
-    monkeypatch.setattr(log_pages, "_PAUSE", 0)
+    monkeypatch.setattr(new_records, "_PAUSE", 0)
     said = async_mock_service(hass, "persistent_notification", "create")
 
     async def look() -> list[str]:
@@ -401,9 +401,9 @@ async def july(
     The meter's logger begins on 22 May, and Home Assistant may write to a folder.
     """
     # The event loop's time stands still.
-    monkeypatch.setattr(log_pages, "_PAUSE", 0)
-    monkeypatch.setattr(pages, "_LONGEST_PAUSE", 0)
-    monkeypatch.setattr(pages, "_PATIENCE", ())
+    monkeypatch.setattr(new_records, "_PAUSE", 0)
+    monkeypatch.setattr(history_pages, "_LONGEST_PAUSE", 0)
+    monkeypatch.setattr(history_pages, "_PATIENCE", ())
     hass.config.allowlist_external_dirs = {str(tmp_path)}
     await hass.config.async_set_time_zone("Europe/Zurich")
     begin = datetime(2026, 6, 30, 22, tzinfo=UTC)

@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.emu_professional.backfill import pages
+from custom_components.emu_professional.backfill import history_pages
 from custom_components.emu_professional.consumption import (
     Consumption,
-    LoadProfile,
+    LoggedConsumption,
     Per,
     borders,
     count,
@@ -53,8 +53,8 @@ type Answer = dict[str, Any]
 @pytest.fixture(autouse=True)
 def impatient_pages(monkeypatch: pytest.MonkeyPatch, impatient: None) -> None:
     """Let nobody wait between pages."""
-    monkeypatch.setattr(pages, "_PATIENCE", (0, 0))
-    monkeypatch.setattr(pages, "_LONGEST_PAUSE", 0)
+    monkeypatch.setattr(history_pages, "_PATIENCE", (0, 0))
+    monkeypatch.setattr(history_pages, "_LONGEST_PAUSE", 0)
 
 
 @pytest.fixture(autouse=True)
@@ -292,7 +292,7 @@ def records(rows: Sequence[tuple[int, int]]) -> list[Record]:
 def periods(rows: Sequence[tuple[int, int]], hours: int = 2) -> list[Consumption]:
     """Return what records say of hours from 09:00 on."""
     ends = [START + HOUR * hour for hour in range(1, hours + 2)]
-    profile = LoadProfile(ends, SERIAL_NUMBER, START + 10 * HOUR)
+    profile = LoggedConsumption(ends, SERIAL_NUMBER, START + 10 * HOUR)
     profile.feed(records(rows))
     profile.close()
     return list(profile.periods(START + 10 * HOUR))

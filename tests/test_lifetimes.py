@@ -19,7 +19,7 @@ from custom_components.emu_professional.backfill.ledger_keeper import backfill_s
 from custom_components.emu_professional.const import DOMAIN
 from custom_components.emu_professional.coordinator import registers_store
 from custom_components.emu_professional.demand_coordinator import demand_store
-from custom_components.emu_professional.emu import log_pages
+from custom_components.emu_professional.emu import new_records
 from custom_components.emu_professional.log_position import logbook_store
 from custom_components.emu_professional.relocation import fingerprint_store
 from homeassistant.config_entries import ConfigEntryDisabler
@@ -102,7 +102,7 @@ async def followed(
     loaded: MockConfigEntry,
 ) -> MockConfigEntry:
     """Return the entry of a meter after the first look at its logs."""
-    monkeypatch.setattr(log_pages, "_PAUSE", 0)
+    monkeypatch.setattr(new_records, "_PAUSE", 0)
     await look(hass)
     return loaded
 

@@ -14,7 +14,7 @@ from pytest_homeassistant_custom_component.common import (
 )
 
 from custom_components.emu_professional.const import DOMAIN
-from custom_components.emu_professional.emu import log_pages
+from custom_components.emu_professional.emu import new_records
 from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import (
@@ -53,7 +53,7 @@ type Look = Callable[..., Awaitable[list[dict[str, Any]]]]
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, impatient: None) -> None:
     """Remove the pause between pages."""
-    monkeypatch.setattr(log_pages, "_PAUSE", 0)
+    monkeypatch.setattr(new_records, "_PAUSE", 0)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry, MockUser
 
 from custom_components.emu_professional import action_queue
-from custom_components.emu_professional.backfill import pages
+from custom_components.emu_professional.backfill import history_pages
 from custom_components.emu_professional.const import DOMAIN
 from custom_components.emu_professional.emu import client
 from homeassistant.auth.permissions import PermissionLookup, PolicyPermissions
@@ -145,7 +145,7 @@ async def reading(
 ) -> asyncio.Task[Any]:
     """Return an action that an automation has begun, and that gets stuck."""
     monkeypatch.setattr(client, "FIRST_BYTE_LIMIT", 1.5)
-    monkeypatch.setattr(pages, "_PATIENCE", (0, 0))
+    monkeypatch.setattr(history_pages, "_PATIENCE", (0, 0))
     server.faults.set(faults.Silent(), path="/data/")
     server.requests.clear()
     task = hass.async_create_task(start(hass, loaded, None))

@@ -26,7 +26,7 @@ from pytest_homeassistant_custom_component.common import (
 import voluptuous as vol
 
 from custom_components.emu_professional import export
-from custom_components.emu_professional.backfill import pages
+from custom_components.emu_professional.backfill import history_pages
 from custom_components.emu_professional.backfill.report import Outcome
 from custom_components.emu_professional.const import DOMAIN
 from custom_components.emu_professional.emu.logs import COLUMNS
@@ -66,8 +66,8 @@ type Answer = dict[str, Any]
 @pytest.fixture(autouse=True)
 def impatient_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nobody wait between pages."""
-    monkeypatch.setattr(pages, "_PATIENCE", (0, 0))
-    monkeypatch.setattr(pages, "_LONGEST_PAUSE", 0)
+    monkeypatch.setattr(history_pages, "_PATIENCE", (0, 0))
+    monkeypatch.setattr(history_pages, "_LONGEST_PAUSE", 0)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from custom_components.emu_professional.backfill.means import plan_means
 from custom_components.emu_professional.backfill.parts import cut_part
 from custom_components.emu_professional.backfill.recorder import read
 from custom_components.emu_professional.backfill.rows import changed
-from custom_components.emu_professional.backfill.series import reconcile
+from custom_components.emu_professional.backfill.series import plan_register
 from custom_components.emu_professional.emu.table_reader import TableReader
 
 from .gauges import GARBAGE
@@ -55,7 +55,7 @@ PARTS: Final = {
         Place(read, read.is_written),
     ),
     "joining": (
-        Place(follow_part, reconcile),
+        Place(follow_part, plan_register),
         Place(report, changed),
         Place(follow_part, plan_means),
     ),

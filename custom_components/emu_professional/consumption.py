@@ -42,7 +42,7 @@ class Per(StrEnum):
     HOUR = "hour"
 
 
-class Source(StrEnum):
+class RegisterSource(StrEnum):
     """Origin of the registers of a period."""
 
     LOGGER = "logger"
@@ -76,7 +76,7 @@ class Consumption:
 
     begin: int
     end: int
-    source: Source | None = None
+    source: RegisterSource | None = None
     at_begin: Registers = field(default_factory=dict)
     at_end: Registers = field(default_factory=dict)
     peak: Interval | None = None
@@ -128,7 +128,7 @@ def _borders_after(begin: int, per: Per, zone: tzinfo) -> Iterator[int]:
                 yield month_begin(month, zone)
 
 
-class LoadProfile:
+class LoggedConsumption:
     """Collects the consumption of periods from records of a data logger.
 
     The records must begin with one before the first border, and some more around
@@ -208,7 +208,7 @@ class LoadProfile:
             yield Consumption(
                 begin,
                 end,
-                Source.LOGGER,
+                RegisterSource.LOGGER,
                 at_begin,
                 at_end,
                 self._peaks.get(number),

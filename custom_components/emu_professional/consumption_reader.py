@@ -15,7 +15,7 @@ from typing import Final
 from homeassistant.core import HomeAssistant
 from homeassistant.util import dt as dt_util
 
-from .backfill.logger_pages import LoggerReader
+from .backfill.logger_reader import LoggerReader
 from .backfill.prices import async_cost_sources
 from .backfill.recorder import (
     Statistic,
@@ -28,9 +28,9 @@ from .backfill.times import HOUR
 from .consumption import (
     Consumption,
     Known,
-    LoadProfile,
+    LoggedConsumption,
     Registers,
-    Source,
+    RegisterSource,
     known_since,
     reaches_back,
 )
@@ -48,7 +48,7 @@ _TOLERANCE: Final = 60
 
 
 @dataclass(slots=True)
-class Reading:
+class ConsumptionReport:
     """Consumption and costs of successive periods."""
 
     periods: list[Consumption]
@@ -61,27 +61,29 @@ class Reading:
 
 async def async_read(
     hass: HomeAssistant, entry: EmuConfigEntry, borders: Sequence[int]
-) -> Reading:
+) -> ConsumptionReport:
     """Return the consumption of the periods between borders.
 
-    `borders` are ascending, in seconds since 1970-01-01 UTC. Raises what the meter's client raises, and HomeAssistantError if the database
-    does not answer.
+    `borders` are ascending, in seconds since 1970-01-01 UTC. Raises the errors of the
+    meter's client, and HomeAssistantError if the database does not answer.
     """
     has_recorder = "recorder" in hass.config.components
     try:
-        reading = await _async_read_logger(hass, entry, borders)
+        report = await _async_read_logger(hass, entry, borders)
     except MeterWithoutLogger:
         if not has_recorder:
             raise
-        reading = Reading([Consumption(*period) for period in pairwise(borders)])
+        report = ConsumptionReport(
+            [Consumption(*period) for period in pairwise(borders)]
+        )
     if not has_recorder:
-        return reading
+        return report
     statistics = entry.runtime_data.backfill.register_statistics()
-    if not all(map(reaches_back, reading.periods)):
+    if not all(map(reaches_back, report.periods)):
         counted = await _async_read_statistics(hass, statistics, borders)
-        reading.periods = list(map(_better, reading.periods, counted))
-    reading.costs = await _async_costs(hass, statistics, borders)
-    return reading
+        report.periods = list(map(_better, report.periods, counted))
+    report.costs = await _async_costs(hass, statistics, borders)
+    return report
 
 
 def _better(logged: Consumption, counted: Consumption) -> Consumption:
@@ -92,12 +94,12 @@ def _better(logged: Consumption, counted: Consumption) -> Consumption:
 
 async def _async_read_logger(
     hass: HomeAssistant, entry: EmuConfigEntry, borders: Sequence[int]
-) -> Reading:
+) -> ConsumptionReport:
     meter = entry.runtime_data.meter
     reader = LoggerReader(meter.client, Priority.ACTION)
     ahead = meter.data.clock_offset or timedelta()
     now = int((dt_util.utcnow() + ahead).timestamp())
-    profile = LoadProfile(borders, meter.serial_number, now + _TOLERANCE)
+    logged = LoggedConsumption(borders, meter.serial_number, now + _TOLERANCE)
     refused: Counter[str] = Counter()
     newest = await reader.newest()
     if newest is not None:
@@ -106,10 +108,10 @@ async def _async_read_logger(
             max(first - _BEFORE, 0), newest.index, borders[-1] + _MARGIN
         ):
             refused.update(line.reason for line in page.rejected)
-            await hass.async_add_executor_job(profile.feed, page.records)
-    profile.close()
-    refused += profile.filter.rejected
-    return Reading(list(profile.periods(now)), refused)
+            await hass.async_add_executor_job(logged.feed, page.records)
+    logged.close()
+    refused += logged.filter.rejected
+    return ConsumptionReport(list(logged.periods(now)), refused)
 
 
 async def _async_read_statistics(
@@ -150,7 +152,7 @@ def _counted(
     if not any(known.at > begin for known in at_end.values()):
         return Consumption(begin, end)
     at_begin = {key: at_begin.get(key, first[key]) for key in at_end}
-    return Consumption(begin, end, Source.STATISTICS, at_begin, at_end)
+    return Consumption(begin, end, RegisterSource.STATISTICS, at_begin, at_end)
 
 
 async def _async_costs(

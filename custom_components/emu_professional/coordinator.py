@@ -27,13 +27,13 @@ from .firmware.meter_firmware import meter_firmware_of
 from .outages import Outage, outage_between
 from .password import password_watch_of
 from .relocation import async_learn_fingerprint
-from .stagger import phase_offset_of, seconds_since_phase
+from .stagger import seconds_since_turn, turn_of
 from .storage import EntryStore, entry_store
 
 _STORE_DELAY = 900
 
 _MOST_EARLY = 1.0
-"""Seconds by which one poll comes early at most, until it is at the phase offset."""
+"""Seconds by which one poll comes early at most, until it is at the meter's turn."""
 
 _CLOCK = "%Y-%m-%d %H:%M:%S"
 
@@ -59,7 +59,7 @@ class MeterData:
 class EmuCoordinator(DataUpdateCoordinator[MeterData]):
     """Reads one meter every 5 s, and its configuration every few minutes.
 
-    Several meters are polled at different moments of the 5 s (`phase_offset`). A short
+    Several meters are polled at different moments of the 5 s (`turn`). A short
     interruption changes nothing: the last readings remain valid for `HOLD`. After it
     the serial number is read first, because another meter may have this address by
     then. `async_watch_outages` reports longer interruptions, also those of Home
@@ -87,7 +87,7 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
             entry.data[CONF_PORT],
             entry.data.get(CONF_PASSWORD),
         )
-        self.phase_offset = phase_offset_of(hass, entry)
+        self.turn = turn_of(hass, entry)
         self.firmware = meter_firmware_of(hass, entry)
         entry.async_on_unload(
             self.firmware.activity.async_add_listener(self._firmware_activity_changed)
@@ -147,14 +147,12 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
     @callback
     @override
     def _schedule_refresh(self) -> None:
-        """Poll again after the interval, or a little earlier to reach the phase offset.
+        """Poll again after the interval, or a little earlier to reach the turn.
 
         Only a little earlier each time: a slow meter needs its rest.
         """
         now = self.hass.loop.time()
-        late = seconds_since_phase(
-            self.phase_offset, POLL_INTERVAL.total_seconds(), now
-        )
+        late = seconds_since_turn(self.turn, POLL_INTERVAL.total_seconds(), now)
         # Home Assistant counts an interval from the last whole second on.
         self.update_interval = POLL_INTERVAL + timedelta(
             seconds=now % 1 - min(late, _MOST_EARLY)

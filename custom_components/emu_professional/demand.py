@@ -13,6 +13,7 @@ from typing import Any, Final
 import voluptuous as vol
 
 from .backfill.records import RecordFilter
+from .backfill.times import END_OF_TIME
 from .emu.logs import COLUMNS, REGISTER_COUNT, Record
 from .intervals import LONGEST_INTERVAL, Interval, LoggedIntervals, Month, month_of
 
@@ -72,7 +73,7 @@ class LoggedDemand:
 
     def _reset(self) -> None:
         # Records of the future are rejected by `feed`, with the clock of that moment.
-        self._filter = RecordFilter(self._serial_number, latest=1 << 40)
+        self._filter = RecordFilter(self._serial_number, latest=END_OF_TIME)
         self._intervals = LoggedIntervals()
         self._judged = self._intervals
         self._last_settled: Interval | None = None

@@ -10,7 +10,7 @@ from homeassistant.core import CoreState, HomeAssistant, callback
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
 from homeassistant.util import dt as dt_util
 
-from .backfill.logger_pages import LoggerReader
+from .backfill.logger_reader import LoggerReader
 from .backfill.times import HOUR
 from .const import LOGGER
 from .coordinator import EmuCoordinator
@@ -24,8 +24,8 @@ from .demand import (
     peaks_from_dict,
 )
 from .emu.errors import MeterError
-from .emu.log_pages import LOGGER_SIZE
 from .emu.logs import Record
+from .emu.new_records import LOGGER_SIZE
 from .emu.readings import Readings
 from .intervals import (
     Interval,

@@ -24,7 +24,8 @@ from .coordinator import EmuCoordinator
 from .emu.client import MeterClient
 from .emu.errors import MeterError, MeterUnexpectedAnswer
 from .emu.events import LogPosition, MeterEvent, new_events
-from .emu.log_pages import (
+from .emu.logs import LogbookRecord, LoggerStatus, Record
+from .emu.new_records import (
     LOGBOOK_SIZE,
     LOGGER_SIZE,
     PAGE,
@@ -34,7 +35,6 @@ from .emu.log_pages import (
     read_span,
     records_after,
 )
-from .emu.logs import LogbookRecord, LoggerStatus, Record
 from .emu.serial_number import normalized
 from .log_position import logbook_store, position_as_dict, position_from_dict
 
@@ -115,7 +115,7 @@ class LogbookCoordinator(DataUpdateCoordinator[LogData]):
         self.update_interval = _INTERVAL
         self.config_entry.async_on_unload(
             async_call_later(
-                hass, _FIRST_LOOK + self._meter.phase_offset * _SPREAD, self._first_look
+                hass, _FIRST_LOOK + self._meter.turn * _SPREAD, self._first_look
             )
         )
 
@@ -177,9 +177,7 @@ class LogbookCoordinator(DataUpdateCoordinator[LogData]):
         look = _INTERVAL
         if due is not None and due > 0:
             # Records of several meters are due at the same moment.
-            look = min(
-                look, timedelta(seconds=due) + self._meter.phase_offset * _SPREAD
-            )
+            look = min(look, timedelta(seconds=due) + self._meter.turn * _SPREAD)
         self.update_interval = look
 
     def _learn_interval(self, newest: Record | None) -> None:

@@ -1,4 +1,8 @@
-"""Staggers the periodic work of several meters: each has another phase offset."""
+"""Staggers the periodic work of several meters: each has its turn.
+
+A turn is a share of any interval. Polls, looks into the logs and comparisons of all
+meters have intervals of their own, and each meter has the same turn in all of them.
+"""
 
 from typing import Final
 
@@ -10,20 +14,20 @@ from .const import DOMAIN
 _GOLDEN_RATIO: Final = (5**0.5 - 1) / 2
 
 
-def phase_offset_of(hass: HomeAssistant, entry: ConfigEntry) -> float:
-    """Return a meter's phase offset as a share of any interval, 0 to less than 1.
+def turn_of(hass: HomeAssistant, entry: ConfigEntry) -> float:
+    """Return a meter's turn as a share of any interval, 0 to less than 1.
 
-    The same at each start. The offsets of any number of meters are spread evenly.
+    The same at each start. The turns of any number of meters are spread evenly.
     """
     # Multiples of the golden ratio stay evenly spread however many meters are added.
     number = hass.config_entries.async_entries(DOMAIN).index(entry)
     return number * _GOLDEN_RATIO % 1
 
 
-def seconds_since_phase(phase_offset: float, interval: float, now: float) -> float:
-    """Return the seconds since the meter was due last: less than the interval.
+def seconds_since_turn(turn: float, interval: float, now: float) -> float:
+    """Return the seconds since a meter's last turn: less than the interval.
 
     `interval` and `now` are in seconds; `now` may be of any clock, the same for all
     meters.
     """
-    return (now - phase_offset * interval) % interval
+    return (now - turn * interval) % interval

@@ -357,7 +357,7 @@ async def test_once_a_day(house: House) -> None:
         await house.compile(house.now - PERIOD)
         house.server.requests.clear()
         await house.pass_hour()
-        assert (house.backfill.automatic.schedule.reconciled == house.now) is is_all
+        assert (house.backfill.automatic.schedule.completed == house.now) is is_all
         assert len(house.asked()) <= (8 if is_all else 4)
         last = f"{EXTERNAL}_reactive_energy_import_t1"
         full = int(house.now.timestamp()) // HOUR * HOUR

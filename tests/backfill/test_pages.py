@@ -9,8 +9,8 @@ import aiohttp
 from aiohttp import web
 import pytest
 
-from custom_components.emu_professional.backfill import pages
-from custom_components.emu_professional.backfill.logger_pages import LoggerReader
+from custom_components.emu_professional.backfill import history_pages
+from custom_components.emu_professional.backfill.logger_reader import LoggerReader
 from custom_components.emu_professional.emu.client import MeterClient
 from custom_components.emu_professional.emu.errors import (
     MeterUnexpectedAnswer,
@@ -231,7 +231,7 @@ async def test_records_without_end(
 
     server.faults.set(One(), path="/data/")
     last = (await newest(reader)).index
-    monkeypatch.setattr(pages, "_MOST_PAGES", 50)
+    monkeypatch.setattr(history_pages, "_MOST_PAGES", 50)
     with pytest.raises(MeterUnexpectedAnswer, match="no end"):
         assert [page async for page in reader.pages(0, last)]
     assert len(server.requests) < 60
@@ -259,7 +259,7 @@ async def test_stamps_that_run_back_to_1970(
     came = [r.index for page in read for r in page.records if r.at > BEGIN - 900]
     assert {*range(1, 120), *range(400, record.index + 1)} <= set(came)
     assert sum(len(page.records) for page in read) < record.index - 50
-    assert pages.FAR_IN_THE_PAST in [r.reason for p in read for r in p.rejected]
+    assert history_pages.FAR_IN_THE_PAST in [r.reason for p in read for r in p.rejected]
     assert len(server.requests) < 25
 
 

@@ -28,7 +28,7 @@ from custom_components.emu_professional.backfill.recorder import (
     async_stored_means,
 )
 from custom_components.emu_professional.backfill.rows import Plan
-from custom_components.emu_professional.backfill.series import reconcile
+from custom_components.emu_professional.backfill.series import plan_register
 from custom_components.emu_professional.backfill.times import HOUR
 from homeassistant.components.recorder.core import Recorder
 from homeassistant.components.recorder.db_schema import Statistics, StatisticsRuns
@@ -143,7 +143,7 @@ class Home:
             Reading(register(SINCE)),
             {start: Reading(value) for start, value in logged(until).items()},
         )
-        return reconcile(profile, stored.rows, stored.short_term, rebuild=rebuild)
+        return plan_register(profile, stored.rows, stored.short_term, rebuild=rebuild)
 
     async def worst_error(self) -> float:
         """Return by how many Wh a bar of the energy dashboard is wrong at most."""

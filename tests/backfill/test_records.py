@@ -9,7 +9,7 @@ import pytest
 from custom_components.emu_professional.backfill.records import (
     Believed,
     RecordFilter,
-    clock_offset,
+    clock_offset_by_records,
 )
 from custom_components.emu_professional.emu.logs import (
     COLUMNS,
@@ -186,7 +186,7 @@ def test_clock_by_the_newest_records(
         replace(record, at=START + at)
         for record, at in zip(records([10] * len(stamps)), stamps, strict=True)
     ]
-    assert clock_offset(newest, START + now) == offset
+    assert clock_offset_by_records(newest, START + now) == offset
 
 
 SET: int = LoggerStatus.TIME_CHANGED

@@ -23,7 +23,7 @@ from custom_components.emu_professional.backfill.rows import (
     changed,
     unpolled_energy,
 )
-from custom_components.emu_professional.backfill.series import reconcile
+from custom_components.emu_professional.backfill.series import plan_register
 from custom_components.emu_professional.backfill.times import HOUR
 
 START = 1_780_300_800
@@ -162,7 +162,7 @@ class Home:
     def plan(self, since: int = START, *, rebuild: bool = False) -> Plan:
         """Return what a back-fill since a full hour would do."""
         self._catch_up()
-        return reconcile(
+        return plan_register(
             profile(self.hours(since), self.logged[since]),
             self.recorder.rows_since(since),
             self.recorder.newest,
@@ -308,7 +308,9 @@ def test_rows_after_the_window_keep_what_they_count() -> None:
     before = home.recorder.changes()
     window = {s: v for s, v in home.hours(START).items() if s < START + 14 * 24 * HOUR}
     rows = home.recorder.rows_since(START)
-    plan = reconcile(profile(window, home.logged[START]), rows, home.recorder.newest)
+    plan = plan_register(
+        profile(window, home.logged[START]), rows, home.recorder.newest
+    )
     assert plan.shift
     assert {row.start for row in plan.rows} <= window.keys()
     home.recorder.carry_out(plan)
@@ -340,7 +342,7 @@ def test_rows_outside_the_loggers_memory_stay() -> None:
     home = Home().live(2 * DAY, 100).live(DAY, 100, observed=False).live(2 * DAY, 100)
     since = START + 60 * HOUR
     old = {s: row for s, row in home.recorder.hours.items() if s < since}
-    plan = reconcile(
+    plan = plan_register(
         profile(home.hours(since), None),
         home.recorder.rows_since(since),
         home.recorder.newest,
@@ -355,7 +357,7 @@ def test_rows_outside_the_loggers_memory_stay() -> None:
 def test_sum_restarted_where_the_logger_begins(hours: dict[int, int]) -> None:
     """The first hour counts what was forgotten, even if nothing else is logged yet."""
     rows = [Row(START - 900 * HOUR, 1_000, 20), Row(START, 9_000, 0)]
-    plan = reconcile(profile({START: 9_000} | hours, None), rows, rows[-1])
+    plan = plan_register(profile({START: 9_000} | hours, None), rows, rows[-1])
     after = {row.start: row.sum + plan.shift for row in rows[1:]}
     after |= {row.start: row.sum for row in plan.rows}
     assert after[START] == 8_020
@@ -368,7 +370,9 @@ def test_sum_restarted_where_the_logger_begins(hours: dict[int, int]) -> None:
 def test_row_before_the_logger_begins(older: int | None, passed: int) -> None:
     """The first logged hour counts what has passed since a row of the same meter."""
     rows = [Row(START - HOUR, older, 50), Row(START, 998, 148)]
-    plan = reconcile(profile({START: 1_000, START + HOUR: 1_100}, None), rows, rows[-1])
+    plan = plan_register(
+        profile({START: 1_000, START + HOUR: 1_100}, None), rows, rows[-1]
+    )
     after = {row.start: row for row in (*rows, *plan.rows)}
     assert after[START - HOUR] == rows[0]
     assert after[START] == Row(START, 1_000, 50 + passed)
@@ -391,7 +395,9 @@ def test_another_meter_before_the_logger_begins(
     """Its rows stay, and this meter's energy follows them."""
     older = Row(START - hours * HOUR, state, 500)
     rows = [older, Row(START, 9_000, 9_500)]
-    plan = reconcile(profile({START: 9_000, START + HOUR: 9_800}, None), rows, rows[-1])
+    plan = plan_register(
+        profile({START: 9_000, START + HOUR: 9_800}, None), rows, rows[-1]
+    )
     begin = 500 + (9_000 - state if is_same_meter else 0)
     assert [row for row in plan.rows if row.start > START] == [
         Row(START + HOUR, 9_800, begin + 800)
@@ -404,7 +410,7 @@ def test_strongest_hour_limits_what_was_forgotten() -> None:
     hours = {START + n * HOUR: 50_000 + n * 500 for n in range(30)}
     for missing, is_same_meter in ((3_900, True), (4_100, False)):
         older = Row(START - HOUR, 50_000 - missing, 0)
-        plan = reconcile(profile(hours, None), [older], None)
+        plan = plan_register(profile(hours, None), [older], None)
         assert plan.rows[0].sum == (missing if is_same_meter else 0)
 
 
@@ -413,9 +419,9 @@ def test_missing_rows_before_an_inexact_reading() -> None:
     logged = replace(
         profile({START: 1_100}, 1_000), initial=Reading(1_000, is_exact=False)
     )
-    plan = reconcile(logged, [Row(START - 9 * HOUR, 1_050, 50)], None)
+    plan = plan_register(logged, [Row(START - 9 * HOUR, 1_050, 50)], None)
     assert plan.rows == (Row(START, 1_100, 150),)
-    plan = reconcile(logged, [Row(START - HOUR, 1_050, 50)], None)
+    plan = plan_register(logged, [Row(START - HOUR, 1_050, 50)], None)
     assert plan.rows == (Row(START, 1_100, 100),)
 
 
@@ -423,7 +429,7 @@ def test_live_row_that_has_heard_as_much() -> None:
     """It needs no other short-term row to continue from."""
     rows = [Row(START - HOUR, 1_000, 20), Row(START, 1_100, 120)]
     live = Row(START + HOUR - PERIOD, 1_100, 120)
-    assert reconcile(profile({START: 1_100}, 1_000), rows, live) == Plan()
+    assert plan_register(profile({START: 1_100}, 1_000), rows, live) == Plan()
 
 
 def test_sum_began_anew_and_then_an_outage_ends_behind_the_window() -> None:
@@ -434,7 +440,7 @@ def test_sum_began_anew_and_then_an_outage_ends_behind_the_window() -> None:
         Row(START + 2 * HOUR, 1_300, 10),
         Row(START + 5 * HOUR, 2_000, 710),
     ]
-    plan = reconcile(profile(hours, 1_000), rows, rows[-1])
+    plan = plan_register(profile(hours, 1_000), rows, rows[-1])
     after = {row.start: row.sum + plan.shift for row in rows[1:]}
     after |= {row.start: row.sum for row in plan.rows}
     assert after[START + 3 * HOUR] == 5_400
@@ -450,11 +456,11 @@ def test_row_compiled_meanwhile_from_what_was_before(at: int) -> None:
         Row(START + HOUR, 1_000, 20),
     ]
     logged, newest = profile({START: 1_050}, 1_000), Row(at, 1_000, 20)
-    plan = reconcile(logged, rows, newest, is_live=False)
+    plan = plan_register(logged, rows, newest, is_live=False)
     assert plan.rows == (Row(START + HOUR, 1_050, 70),)
     assert plan.anchor == Row(at, 1_050, 70)
     # The next live row is compiled from an older state as well: it must not fall.
-    plan = reconcile(logged, rows, newest)
+    plan = plan_register(logged, rows, newest)
     assert plan.anchor is None
 
 
@@ -476,7 +482,7 @@ def test_nothing_logged() -> None:
     """Without an hour of the logger nothing is to be done."""
     for before in (None, Reading(0)):
         logged = LoadProfile(START, START, before, {})
-        assert reconcile(logged, [Row(START, 5, 5)], None) == Plan()
+        assert plan_register(logged, [Row(START, 5, 5)], None) == Plan()
 
 
 def test_rows_without_state() -> None:
@@ -502,7 +508,7 @@ def test_row_without_state_behind_the_window() -> None:
         Row(START, 1_050, 70),
         Row(START + HOUR, None, 100),
     ]
-    plan = reconcile(profile({START: 1_060}, 1_000), rows, None)
+    plan = plan_register(profile({START: 1_060}, 1_000), rows, None)
     assert plan.rows == (Row(START, 1_060, 80),)
     assert (plan.shift, plan.shift_from) == (10, START)
 
@@ -573,7 +579,7 @@ def test_register_that_restarts(is_live: bool) -> None:
         Row(at + HOUR, 129, 700 + 129),
     ]
     live = Row(at + 2 * HOUR - PERIOD, 129, 829)
-    plan = reconcile(logged, rows, live, is_live=is_live)
+    plan = plan_register(logged, rows, live, is_live=is_live)
     after = {row.start: row.sum for row in (*rows, *plan.rows)}
     assert after[at] - after[START + HOUR] == 30 + 1_250 - 1_200
     assert after[at + HOUR] - after[at] == 100
@@ -581,7 +587,7 @@ def test_register_that_restarts(is_live: bool) -> None:
     # The next live row counts on from the restarted register.
     anchor = plan.anchor or live._replace(sum=live.sum + plan.shift)
     assert anchor.sum - (anchor.state or 0) == after[at + HOUR] - 130
-    again = reconcile(
+    again = plan_register(
         logged,
         [
             *rows[:1],
@@ -601,7 +607,7 @@ def test_restart_while_home_assistant_is_off() -> None:
     )
     flat = [Row(START + n * HOUR, 1_050, 550) for n in range(4)]
     live = Row(at + 2 * HOUR - PERIOD, 1_050, 550)
-    plan = reconcile(logged, [Row(START - HOUR, 1_000, 500), *flat], live)
+    plan = plan_register(logged, [Row(START - HOUR, 1_000, 500), *flat], live)
     assert [row.sum for row in sorted(plan.rows)] == [600, 700, 780, 880]
     # A newer state is lower than this one: Home Assistant would count it from 0.
     assert plan.anchor == Row(live.start, 130, 880)
@@ -614,14 +620,14 @@ def test_total_that_is_rounded_apart(difference: int) -> None:
     logged = replace(profile(hours, 5_000), rounding=1.5)
     rows = [Row(START - HOUR, 5_000, 0), Row(START, 5_100 + difference, 100)]
     live = Row(START + HOUR - PERIOD, 5_100 + difference, 100 + difference)
-    plan = reconcile(logged, rows, live)
+    plan = plan_register(logged, rows, live)
     assert not plan.rows
     # The register stands still: the next hour counts nothing.
     following = plan.anchor or live._replace(sum=live.sum + plan.shift)
     assert following.sum == 100
     later = profile({START + HOUR: 5_100}, 5_100)
     idle = [rows[1], Row(START + HOUR, 5_100 + difference, 100)]
-    assert not reconcile(replace(later, rounding=1.5), idle, None).rows
+    assert not plan_register(replace(later, rounding=1.5), idle, None).rows
 
 
 def test_rounded_total_where_the_logger_begins() -> None:
@@ -629,7 +635,7 @@ def test_rounded_total_where_the_logger_begins() -> None:
     later = START + 900 * HOUR
     hours = {START: Reading(0, is_exact=False), later: Reading(9)}
     logged = LoadProfile(START, later + HOUR, None, hours, rounding=1.5)
-    plan = reconcile(logged, [Row(START, 10, 10)], None)
+    plan = plan_register(logged, [Row(START, 10, 10)], None)
     assert plan.rows == (Row(later, 9, 10),)
 
 
@@ -641,9 +647,9 @@ def test_peak_until_the_full_hour_is_not_wrong() -> None:
         Row(START, 11_985, 10_985),
         Row(START + HOUR, 12_002, 11_002),
     ]
-    assert not reconcile(profile(hours, 1_000), rows, None).wrong
+    assert not plan_register(profile(hours, 1_000), rows, None).wrong
     rows[1] = Row(START, 11_700, 10_700)
-    wrong = reconcile(profile(hours, 1_000), rows, None).wrong
+    wrong = plan_register(profile(hours, 1_000), rows, None).wrong
     assert wrong == {START, START + HOUR}
 
 

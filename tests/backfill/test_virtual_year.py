@@ -17,7 +17,7 @@ from unittest.mock import patch
 from hypothesis import HealthCheck, Phase, given, settings, strategies as st
 import pytest
 
-from custom_components.emu_professional.backfill import pages, prices
+from custom_components.emu_professional.backfill import history_pages, prices
 from custom_components.emu_professional.backfill.times import HOUR
 from homeassistant.components.recorder.core import Recorder
 from homeassistant.components.recorder.statistics import statistics_during_period
@@ -52,8 +52,8 @@ async def world(
     await world.done()
     monkeypatch.setattr(dt_util, "utcnow", lambda: time_of(world.now))
     monkeypatch.setattr(prices, "async_hourly_means", async_hourly_means)
-    monkeypatch.setattr(pages, "_LONGEST_PAUSE", 0)
-    monkeypatch.setattr(pages, "_PATIENCE", (0,) * 4)
+    monkeypatch.setattr(history_pages, "_LONGEST_PAUSE", 0)
+    monkeypatch.setattr(history_pages, "_PATIENCE", (0,) * 4)
     yield world
     await world.done()
 

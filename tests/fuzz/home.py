@@ -24,7 +24,6 @@ from custom_components.emu_professional import (
 from custom_components.emu_professional.backfill import ledger_keeper
 from custom_components.emu_professional.backfill.ledger import Ledger, Seal
 from custom_components.emu_professional.const import DOMAIN
-from custom_components.emu_professional.data_logger import MARGIN
 from custom_components.emu_professional.demand import LoggedDemand
 from custom_components.emu_professional.emu.errors import FirmwareRefused
 from custom_components.emu_professional.emu.events import new_events
@@ -43,6 +42,7 @@ from custom_components.emu_professional.firmware import kept
 from custom_components.emu_professional.firmware.unfinished import update_store
 from custom_components.emu_professional.flows import address
 from custom_components.emu_professional.outages import lost_time
+from custom_components.emu_professional.selected_records import MARGIN
 from custom_components.emu_professional.services import ACTIONS, consumption
 from custom_components.emu_professional.services.data_logger import selection
 from custom_components.emu_professional.storage import OTHER_SHAPE

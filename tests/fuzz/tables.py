@@ -9,9 +9,12 @@ from unittest.mock import patch
 import aiohttp
 from aiohttp import web
 
-from custom_components.emu_professional.backfill import pages as pages_module
-from custom_components.emu_professional.backfill.logger_pages import LoggerReader
-from custom_components.emu_professional.backfill.pages import LogbookPages, TablePages
+from custom_components.emu_professional.backfill import history_pages
+from custom_components.emu_professional.backfill.history_pages import (
+    LogbookPages,
+    TablePages,
+)
+from custom_components.emu_professional.backfill.logger_reader import LoggerReader
 from custom_components.emu_professional.emu.answers import PageBytes, Wanted, parse_page
 from custom_components.emu_professional.emu.client import MeterClient
 from custom_components.emu_professional.emu.errors import MeterUnexpectedAnswer
@@ -186,7 +189,7 @@ async def pages() -> AsyncGenerator[Target[_Journey]]:
     meter = _Meter()
     async with AsyncExitStack() as stack:
         stack.enter_context(
-            patch.multiple(pages_module, _PATIENCE=(0,) * 4, _LONGEST_PAUSE=0)
+            patch.multiple(history_pages, _PATIENCE=(0,) * 4, _LONGEST_PAUSE=0)
         )
         runner = web.ServerRunner(web.Server(meter.answer, access_log=None))
         await runner.setup()

@@ -76,7 +76,7 @@ class AutomaticBackfill:
         if not self.is_enabled:
             return
         entry.async_on_unload(async_at_started(self._hass, self._started))
-        minute, second = hourly_at(self._meter.phase_offset)
+        minute, second = hourly_at(self._meter.turn)
         entry.async_on_unload(
             async_track_utc_time_change(
                 self._hass, self._every_hour, minute=minute, second=second
@@ -114,16 +114,16 @@ class AutomaticBackfill:
             self.is_comparing = True
             self._entry.async_create_background_task(
                 self._hass,
-                self._async_compare_in_slot(targets),
+                self._async_fill_in_slot(targets),
                 f"{self._meter.name} back-fill",
             )
 
-    async def _async_compare_in_slot(self, targets: Sequence[Target]) -> None:
+    async def _async_fill_in_slot(self, targets: Sequence[Target]) -> None:
         try:
             # After a start all meters of the house are due at the same moment.
             async with _slots(self._hass):
                 if await self._async_recorder_is_ready():
-                    await self._async_compare(targets)
+                    await self._async_fill_and_note(targets)
         finally:
             self.is_comparing = False
 
@@ -136,7 +136,7 @@ class AutomaticBackfill:
             await asyncio.sleep(_CATCH_UP_PAUSE)
         return True
 
-    async def _async_compare(self, targets: Sequence[Target]) -> None:
+    async def _async_fill_and_note(self, targets: Sequence[Target]) -> None:
         """Fill all unsettled hours, and log the first failure in a row."""
         schedule = self.schedule
         is_all = len(targets) == len(self._statistics.targets)
@@ -158,11 +158,11 @@ class AutomaticBackfill:
                 )
             self.has_failed = True
             if self._has_no_logger():
-                schedule.reconciled = dt_util.utcnow()
+                schedule.completed = dt_util.utcnow()
             return
         self.has_failed = False
         if is_all:
-            schedule.reconciled = dt_util.utcnow()
+            schedule.completed = dt_util.utcnow()
             schedule.is_due = self._keeper.is_open
 
     def _has_no_logger(self) -> bool:
@@ -176,7 +176,7 @@ class AutomaticBackfill:
         unsettled = await self._keeper.async_unsettled(targets, verified_since)
         for request in unsettled:
             try:
-                await self._runner.async_run(request, is_verified=True)
+                await self._runner.async_run(request, seals_were_checked=True)
             except ServiceValidationError:
                 raise
             except HomeAssistantError as err:

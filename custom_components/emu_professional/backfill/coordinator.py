@@ -140,7 +140,7 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
             "is_automatic": self.automatic.is_enabled,
             "is_due": schedule.is_due,
             "last_failed": self.automatic.has_failed,
-            "reconciled": schedule.reconciled and schedule.reconciled.isoformat(),
+            "reconciled": schedule.completed and schedule.completed.isoformat(),
             "settled": {key: shown_time(at) for key, at in ledger.settled.items()},
             "outages": [[shown_time(at) for at in outage] for outage in ledger.outages],
             "units": {key: units[each] for key, each in ids.items() if each in units},

@@ -24,7 +24,7 @@ from .recorder import (
 )
 from .report import Mode, Outcome, Report, Request
 from .rows import Plan
-from .series import reconcile
+from .series import plan_register
 from .targets import Target
 
 
@@ -69,12 +69,15 @@ class PartFollower:
         """The statistics with their rows after the window in the report."""
 
     async def async_follow(
-        self, part: Part, running: Sequence[Hour], on_share: Callable[[float], None]
+        self,
+        part: Part,
+        unfinished: Sequence[Hour],
+        on_share: Callable[[float], None],
     ) -> None:
         """Make every statistic follow a part.
 
-        Of the `running` hours only five-minute rows are written: they are not over, or
-        not logged to their end. `on_share` is called with the share done, 0 to 1.
+        Of the `unfinished` hours only five-minute rows are written: they are not over,
+        or not logged to their end. `on_share` is called with the share done, 0 to 1.
         """
         for hour in part.hours:
             self._report.status |= hour.status
@@ -90,7 +93,9 @@ class PartFollower:
                     wrong |= await self._async_follow_register(part, target, statistic)
                 else:
                     profile = MeanProfile(
-                        (*part.complete, *running), target.columns[0], part.until
+                        (*part.hours_with_known_begin, *unfinished),
+                        target.columns[0],
+                        part.until,
                     )
                     await self._async_follow_mean(part, profile, statistic, wrong)
                 self._check_name(target, statistic)
@@ -117,7 +122,7 @@ class PartFollower:
         """Make a register's statistic follow, and return its wrong hours."""
         stored, plan = await self._async_plan(part, target, statistic)
         counted_until = self._counted_until(part, statistic, plan)
-        logged = [hour.start for hour in part.complete]
+        logged = [hour.start for hour in part.hours_with_known_begin]
         await self._hass.async_add_executor_job(
             self._outcome(statistic).count_register,
             logged,
@@ -168,7 +173,7 @@ class PartFollower:
         state = self._hass.states.get(statistic.statistic_id)
         is_live = state is not None and _is_number(state.state)
         plan = await self._hass.async_add_executor_job(
-            lambda: reconcile(
+            lambda: plan_register(
                 profile,
                 stored.rows,
                 stored.short_term,
@@ -193,7 +198,7 @@ class PartFollower:
         plan = await self._hass.async_add_executor_job(
             lambda: plan_means(profile, stored, unobserved, rebuild=self._rebuild)
         )
-        logged = [hour.start for hour in part.complete]
+        logged = [hour.start for hour in part.hours_with_known_begin]
         self._outcome(statistic).count_means(logged, stored, plan)
         if not self._dry_run:
             await async_write_means(self._hass, statistic, stored.unit, plan)

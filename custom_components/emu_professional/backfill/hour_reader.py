@@ -10,7 +10,7 @@ from ..emu.errors import LoggerOfAnotherMeter
 from ..emu.logs import Page, Record
 from ..emu.serial_number import is_same_meter
 from .hours import Folding, Hour
-from .logger_pages import LoggerReader
+from .logger_reader import LoggerReader
 from .parts import LoggedHours
 from .recorder import async_periods_kept_since
 from .records import ANOTHER_METER

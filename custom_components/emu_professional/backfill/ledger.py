@@ -19,7 +19,7 @@ from math import isnan, nan
 from typing import Any, Final, NamedTuple, Self
 
 from ..outages import Outage
-from .times import HOUR, PERIOD
+from .times import END_OF_TIME, HOUR, PERIOD
 
 SEALED: Final = 30 * 24 * HOUR
 """Seconds of the rows under one seal: a month."""
@@ -27,8 +27,6 @@ SEALED: Final = 30 * 24 * HOUR
 _MANY: Final = 100
 """Outages. If the meter is polled once in a while only, each poll ends one."""
 
-_LATEST: Final = 1 << 40
-"""Later than any time of a clock."""
 _MOST: Final = 1e300
 _EQUAL: Final = 1e-2
 _RELATIVE: Final = 1e-12
@@ -135,7 +133,11 @@ class Ledger:
         return any(outage.until > min(settled) for outage in self.outages if settled)
 
     def seal(
-        self, key: str, seals: Mapping[int, Seal], since: int = 0, until: int = 1 << 40
+        self,
+        key: str,
+        seals: Mapping[int, Seal],
+        since: int = 0,
+        until: int = END_OF_TIME,
     ) -> None:
         """Replace the seals of all months around a time."""
         own = self.seals.setdefault(key, {})
@@ -195,6 +197,6 @@ def _seal(rows: Any, *sums: Any) -> Seal:
 
 def _time(at: Any) -> int:
     """Return a stored time. Raises TypeError or ValueError if it is none."""
-    if not 0 <= (time := int(at)) <= _LATEST:
+    if not 0 <= (time := int(at)) <= END_OF_TIME:
         raise ValueError("no time")
     return time

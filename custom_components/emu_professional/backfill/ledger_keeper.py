@@ -107,11 +107,12 @@ class LedgerKeeper:
             self.ledger.seal(key, seals, since, until)
 
     async def async_settle(
-        self, request: Request, report: Report, *, is_verified: bool
+        self, request: Request, report: Report, *, seals_were_checked: bool
     ) -> None:
         """Settle the statistics of a run.
 
-        `is_verified`: the rows around the window were compared with their seals before.
+        `seals_were_checked`: the rows around the window were compared with their
+        seals before, as no run at an owner's request does.
         Only then a month with just a part in the window gets a new seal.
         """
         if report.until is None:
@@ -130,7 +131,9 @@ class LedgerKeeper:
             settled = self.ledger.settled
             keys = [t.key for t in done if window.since <= settled.get(t.key, 0)]
             self.ledger.settle(keys, report.until)
-        months = _months_around(window) if is_verified else _months_within(window)
+        months = (
+            _months_around(window) if seals_were_checked else _months_within(window)
+        )
         if months.since < months.until:
             await self.async_seal(done, months.since, months.until)
         self._report_lost_hours(window, report.logger_begins)

@@ -7,7 +7,7 @@ from homeassistant.util import dt as dt_util
 
 from ..coordinator import EmuCoordinator
 from .errors import failed
-from .records import clock_offset
+from .records import clock_offset_by_records
 
 _LIMIT: Final = timedelta(minutes=5)
 """A clock further off would put the meter's energy into the wrong hours."""
@@ -28,7 +28,7 @@ async def async_clock_offset(meter: EmuCoordinator) -> timedelta:
     if offset is None:
         newest = await meter.client.newest_records(2)
         now = int(dt_util.utcnow().timestamp())
-        seconds = clock_offset(newest.records, now)
+        seconds = clock_offset_by_records(newest.records, now)
         offset = None if seconds is None else timedelta(seconds=seconds)
     if offset is None:
         raise failed("clock_unknown", meter=meter.name)

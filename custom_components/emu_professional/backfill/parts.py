@@ -55,8 +55,8 @@ class Part:
     is_oldest: bool
 
     @property
-    def complete(self) -> Sequence[Hour]:
-        """The hours with both ends in the logger."""
+    def hours_with_known_begin(self) -> Sequence[Hour]:
+        """The hours with a logged register at their begin: these have an energy."""
         return self.hours if self.previous is not None else self.hours[1:]
 
     def profile(self, target: Target, *, rebuild: bool) -> LoadProfile:

@@ -47,7 +47,7 @@ _LATENCY: Final = 144
 """Seconds from the stamp of a record until it is readable and read, at most."""
 
 
-def clock_offset(newest: Sequence[Record], now: int) -> int | None:
+def clock_offset_by_records(newest: Sequence[Record], now: int) -> int | None:
     """Return the seconds by which a meter's clock is ahead, judged by its records.
 
     `newest` are the last records of the logger, in order. If the last one is not older

@@ -14,6 +14,7 @@ from .costs import DECIMALS as COST_DECIMALS, wrong_costs
 from .means import MeansPlan, StoredMeans
 from .rows import Plan, Row, changed, changes
 from .targets import Target
+from .times import END_OF_TIME
 
 _DIGITS: Final = 3
 """Digits of an energy beyond its last one; floating point rounds later ones."""
@@ -34,7 +35,7 @@ class Window:
     until: int
 
 
-EVERYTHING: Final = Window(0, 1 << 40)
+EVERYTHING: Final = Window(0, END_OF_TIME)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 How it works
 ------------
-    logger_pages  records, page by page, at the meter's pace
+    logger_reader records, page by page, at the meter's pace
     hours         records folded into hours           hour_reader
     parts         hours cut into parts                run (this file)
     series        registers: hours → rows, one shift  follow_part
@@ -18,7 +18,7 @@ first. A part is read, folded into hours and written before the next one is read
      borders  since                                    border                 until
 
 Each part begins with a logged register: `parts.cut_part` looks for one near the planned
-border. The energy of the later rows stays as it is: `series.reconcile`
+border. The energy of the later rows stays as it is: `series.plan_register`
 shifts their sums by one constant.
 """
 
@@ -88,7 +88,7 @@ class Backfill:
         self.report.until = until
         self._window = Window(since, until)
         size, is_newest = _FIRST_PART, True
-        # Even without a whole hour, five-minute rows of the running one can be filled.
+        # Even without a whole hour, five-minute rows can be filled.
         while until > since or (is_newest and until == since):
             planned = max(until - size, since)
             first = await self._reader.async_first(planned)
@@ -134,15 +134,15 @@ class Backfill:
             self.report.until = until
         return until
 
-    async def _async_follow(self, part: Part, running_until: int) -> None:
+    async def _async_follow(self, part: Part, unfinished_until: int) -> None:
         """Make the statistics follow a part, and report the progress.
 
-        Hours after the part are still running if they start before a time.
+        Hours after the part are unfinished if they start before a time.
         """
-        running = [hour for hour in part.later if hour.start < running_until]
+        unfinished = [hour for hour in part.later if hour.start < unfinished_until]
         await self._follower.async_follow(
             part,
-            running,
+            unfinished,
             lambda share: self._show(part, _READING + (1 - _READING) * share),
         )
 

@@ -72,10 +72,13 @@ class BackfillRunner:
         if self.is_running:
             raise invalid("already_running", meter=self._meter.name)
 
-    async def async_run(self, request: Request, *, is_verified: bool = False) -> Report:
+    async def async_run(
+        self, request: Request, *, seals_were_checked: bool = False
+    ) -> Report:
         """Run a back-fill, settle its hours, and return its report.
 
-        `is_verified`: the rows around the window were compared with their seals before.
+        `seals_were_checked`: the rows around the window were compared with their
+        seals before, as no run at an owner's request does.
         Raises ServiceValidationError during another run, and
         HomeAssistantError if the run fails; whatever was written until then is right.
         """
@@ -90,7 +93,7 @@ class BackfillRunner:
                 state = BackfillState.COMPLETE
             if not request.dry_run:
                 await self._keeper.async_settle(
-                    request, report, is_verified=is_verified
+                    request, report, seals_were_checked=seals_were_checked
                 )
         except asyncio.CancelledError:
             # The entry is unloaded: nothing has failed.

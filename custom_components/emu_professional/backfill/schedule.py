@@ -32,14 +32,14 @@ _SPREAD: Final = 240
 class Schedule:
     """Decides when the statistics of one meter are compared with its logger.
 
-    `is_due`: an outage is not settled yet. `compared` is the time of the last
-    comparison of any statistic, `reconciled` of the last complete one of all, and
-    `verified` of the last one with all seals.
+    `is_due`: an outage is not settled yet. `compared` is the time at which the last
+    comparison of any statistic began, `completed` at which the last one of all ended,
+    and `verified` the end of the last one with all seals.
     """
 
     is_due: bool = True
     compared: datetime | None = None
-    reconciled: datetime | None = None
+    completed: datetime | None = None
     verified: datetime | None = None
 
     def is_all_due(self, now: datetime) -> bool:
@@ -48,7 +48,7 @@ class Schedule:
 
     def is_daily_due(self, now: datetime) -> bool:
         """Return whether the last complete comparison was more than a day ago."""
-        return _is_day_over(self.reconciled, now)
+        return _is_day_over(self.completed, now)
 
     def is_verification_due(self, now: datetime) -> bool:
         """Return whether all seals were compared more than a day ago."""
@@ -72,9 +72,9 @@ class Schedule:
         return timedelta() <= now - self.compared < _OFTEN
 
 
-def hourly_at(phase_offset: float) -> tuple[int, int]:
+def hourly_at(turn: float) -> tuple[int, int]:
     """Return the minute and second of each hour for the comparison of a meter."""
-    seconds = int(phase_offset * _SPREAD)
+    seconds = int(turn * _SPREAD)
     return _FIRST_MINUTE + seconds // 60, seconds % 60
 
 

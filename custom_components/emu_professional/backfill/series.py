@@ -22,7 +22,7 @@ offset, not of a total of energies.
 2. The register of an hour is the logged one, if it was logged at the end of the hour;
    else the state of the stored row, if it lies between the logged registers around it;
    else the register of the hour before.                       `window_series._hours`
-3. Rows are written if they differ from the stored ones.                 `reconcile`
+3. Rows are written if they differ from the stored ones.             `plan_register`
 4. The first row after the window with the register at the end of it, or a higher one,
    must continue the series. All sums from there on are shifted by one constant: so
    every hour keeps its energy. Rows in between have observed nothing new: they repeat
@@ -49,7 +49,7 @@ from .times import HOUR
 from .window_series import WindowSeries, window_series
 
 
-def reconcile(
+def plan_register(
     profile: LoadProfile,
     stored: Sequence[Row],
     short_term: Row | None,

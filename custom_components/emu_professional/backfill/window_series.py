@@ -107,7 +107,7 @@ def _begin(profile: LoadProfile, rows: Mapping[int, Row]) -> _Begin | None:
         row = rows.get(first)
         level = _initial_level(profile, reading, row)
         return _Begin(profile, level, (row.sum if row else 0) - level)
-    if previous.state is not None and _is_same_meter(profile, previous, first, reading):
+    if previous.state is not None and _can_continue(profile, previous, first, reading):
         # The first hour counts all the energy that the logger has forgotten.
         return _Begin(
             profile, previous.state + reading.lift, previous.sum - previous.state
@@ -148,7 +148,7 @@ def _between(
     return level if abs(level - observed) <= rounding else None
 
 
-def _is_same_meter(
+def _can_continue(
     profile: LoadProfile, previous: Row, first: int, reading: Reading
 ) -> bool:
     """Return whether a row before the begin of the logger can be of the same meter.

@@ -80,7 +80,7 @@ def newest_of[R: Record | LogbookRecord](records: Sequence[R]) -> R | None:
     return records[0] if records else None
 
 
-def followed[R: Record | LogbookRecord](
+def cut_at_last_record[R: Record | LogbookRecord](
     page: Page[R], first: int
 ) -> tuple[Page[R], int]:
     """Return a page without the lines to be requested again, and the next index.

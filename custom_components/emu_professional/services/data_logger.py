@@ -12,10 +12,9 @@ from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import config_validation as cv
 from homeassistant.util.json import JsonObjectType, JsonValueType
 
-from ..backfill.logger_pages import LoggerReader
+from ..backfill.logger_reader import LoggerReader
 from ..backfill.report import EVERYTHING
 from ..const import DOMAIN
-from ..data_logger import SelectedRecords, Selection, TooManyRecords
 from ..emu.csv_export import Columns, columns, status_names
 from ..emu.logs import COLUMNS, Record
 from ..emu.request_queue import Priority
@@ -23,6 +22,7 @@ from ..emu.serial_number import is_same_meter
 from ..export import PathRefused, async_write_csv, real_path
 from ..record_data import local_time
 from ..runtime import EmuConfigEntry
+from ..selected_records import SelectedRecords, Selection, TooManyRecords
 from .fields import (
     ATTR_COLUMNS,
     ATTR_END,

@@ -17,9 +17,8 @@ from homeassistant.helpers import config_validation as cv
 from homeassistant.util import dt as dt_util
 
 from ..backfill.report import EVERYTHING, Window
-from ..backfill.times import HOUR
+from ..backfill.times import BEGIN_OF_TIME, HOUR
 from ..const import DOMAIN
-from ..data_logger import EVER
 
 ATTR_COLUMNS: Final = "columns"
 ATTR_COSTS: Final = "costs"
@@ -85,7 +84,7 @@ def window(call: ServiceCall) -> Window:
 
     Raises ServiceValidationError for a window that ends before it begins.
     """
-    since = _seconds(call.data.get(ATTR_START), EVER)
+    since = _seconds(call.data.get(ATTR_START), BEGIN_OF_TIME)
     until = _seconds(call.data.get(ATTR_END), EVERYTHING.until)
     if until <= since:
         raise invalid("window_reversed")

@@ -17,7 +17,7 @@ from ..load_profile import ROUNDING
 from ..means import Mean, StoredMeans
 from ..report import Window
 from ..rows import Row
-from ..times import HOUR, PERIOD
+from ..times import END_OF_TIME, HOUR, PERIOD
 from .compiled import async_periods_kept_since, compiled_until
 from .query import Found, async_query, find
 from .units import Statistic
@@ -25,7 +25,6 @@ from .units import Statistic
 type Table = type[Statistics | StatisticsShortTerm]
 type _Columns = tuple[float | None, float | None, float | None, float | None]
 
-_NEVER: Final = 1 << 40
 _A_WHILE: Final = 30 * 24 * HOUR
 
 
@@ -33,8 +32,8 @@ _A_WHILE: Final = 30 * 24 * HOUR
 class Stored:
     """The stored rows of a statistic with a sum, and its unit.
 
-    `rows` are the long-term rows for `series.reconcile`, `short_term` is the newest
-    short-term one. `is_newest`: there are no later rows, so Home Assistant
+    `rows` are the long-term rows for `series.plan_register`, `short_term` is the
+    newest short-term one. `is_newest`: there are no later rows, so Home Assistant
     continues from `short_term`.
     """
 
@@ -148,7 +147,7 @@ def read_sums(
     # A third one shows that the second is not the newest.
     following = rows(reached.limit(3))
     is_newest = len(following) < 3
-    last = _NEVER if is_newest else following[1].start
+    last = END_OF_TIME if is_newest else following[1].start
     return Stored(
         rows=(
             *rows(before.limit(1)),

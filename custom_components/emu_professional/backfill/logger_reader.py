@@ -10,7 +10,7 @@ from ..emu.client import MeterClient
 from ..emu.locate import locate
 from ..emu.logs import Record
 from ..emu.request_queue import Priority
-from .pages import FEW, USUAL_INTERVAL, TablePages
+from .history_pages import FEW, USUAL_INTERVAL, TablePages
 
 
 class LoggerReader(TablePages[Record]):

@@ -22,17 +22,15 @@ from ..emu.client import MeterClient
 from ..emu.errors import MeterUnexpectedAnswer, MeterUnreachable, MeterUnreadable
 from ..emu.logs import CUT_OFF, LogbookRecord, Page, Record, RejectedLine, Timing
 from ..emu.pace import FIRST_PAGE, MOST_RECORDS, SHORT
-from ..emu.page_order import followed, newest_of
+from ..emu.page_order import cut_at_last_record, newest_of
 from ..emu.request_queue import Priority
+from .times import END_OF_TIME
 
 USUAL_INTERVAL: Final = 900
 """Seconds between two records, unless the owner has set another interval."""
 
 FAR_IN_THE_PAST: Final = "time stamp far in the past"
 """Reject reason of records much older than those before them."""
-
-EVER: Final = 1 << 40
-"""Later than every time stamp."""
 
 FEW: Final = 3
 """Records that cost no more than one."""
@@ -100,7 +98,7 @@ class TablePages[R: Record | LogbookRecord]:
         return self._newest
 
     async def pages(
-        self, first: int, last: int, until: int = EVER
+        self, first: int, last: int, until: int = END_OF_TIME
     ) -> AsyncIterator[Page[R]]:
         """Yield the records with these indices, in order, until one ends at a time.
 
@@ -120,7 +118,7 @@ class TablePages[R: Record | LogbookRecord]:
                 page = await self._page(first, min(first + count - 1, last))
                 pause = page.timing.whole * _PAUSE if page.timing else 0
                 await asyncio.sleep(min(pause, _LONGEST_PAUSE))
-            page, following = followed(page, first)
+            page, following = cut_at_last_record(page, first)
             # Nothing came, although the index is not after the newest one: a hole.
             if following == first:
                 record = await self._next(first, last)
@@ -262,7 +260,7 @@ class TablePages[R: Record | LogbookRecord]:
 
     def _latest(self, records: Sequence[R]) -> int | None:
         """Return the latest plausible stamp: not much later than the newest record."""
-        limit = EVER if self._newest is None else self._newest.at + _DAY
+        limit = END_OF_TIME if self._newest is None else self._newest.at + _DAY
         stamps = [record.at for record in records if record.at <= limit]
         return max(stamps, default=None)
 

@@ -20,7 +20,7 @@ from .errors import (
     MeterWithoutLogger,
 )
 from .logs import LogbookRecord, Page, Record
-from .page_order import followed, newest_of
+from .page_order import cut_at_last_record, newest_of
 from .request_queue import Priority
 
 LOGBOOK_SIZE: Final = 2048
@@ -103,7 +103,7 @@ async def read_span[R: Record | LogbookRecord](
         # Damaged or missing lines may be a fault of the transmission: ask once more.
         if page.whole and (page.rejected or not page.records):
             page = min(await _page_of(ask(first, end)), page, key=_badness)
-        page, following = followed(page, first)
+        page, following = cut_at_last_record(page, first)
         records += [record for record in page.records if first <= record.index <= end]
         refused.update(line.reason for line in page.rejected)
         if following > first:

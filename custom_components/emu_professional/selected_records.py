@@ -10,13 +10,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
-from .backfill.logger_pages import LoggerReader
-from .backfill.report import EVERYTHING
-from .backfill.times import HOUR
+from .backfill.logger_reader import LoggerReader
+from .backfill.times import BEGIN_OF_TIME, HOUR
 from .emu.logs import Record
-
-EVER: Final = -EVERYTHING.until
-"""Begin of a window without a begin."""
 
 MARGIN: Final = 2 * HOUR
 """Seconds read around a window, because the meter's clock may have been set there."""
@@ -97,7 +93,7 @@ class SelectedRecords:
         selection = self._selection
         if selection.first > newest.index:
             return selection.first
-        if selection.since == EVER and (
+        if selection.since == BEGIN_OF_TIME and (
             record := await self._reader.record(selection.first)
         ):
             return max(selection.first, record.index)
