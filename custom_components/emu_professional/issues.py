@@ -20,7 +20,7 @@ from .emu.logs import LoggerStatus
 from .emu.updater.procedure import OLDEST, is_too_old
 
 if TYPE_CHECKING:
-    # Both modules raise issues themselves.
+    # Only for the types: both modules raise issues themselves, and import this one.
     from .firmware.meter_firmware import MeterFirmware
     from .runtime import EmuConfigEntry
 
@@ -40,17 +40,17 @@ class Issue:
     key: str
     severity: ir.IssueSeverity = ir.IssueSeverity.WARNING
     find: Callable[[EmuConfigEntry], Placeholders | None] | None = None
-    is_confirmed: bool = False
+    needs_confirmation: bool = False
     """Whether it stays until the owner has confirmed it."""
     fixes: Mapping[str, Callable[[MeterFirmware], Awaitable[None]]] = field(
         default_factory=dict
     )
-    """Choices of the owner, by the step of its dialog."""
+    """Choices of the owner, each a change of the firmware, by the step of its dialog."""
 
     @property
     def is_fixable(self) -> bool:
         """Whether it has a dialog; other issues link to the meter's web page."""
-        return self.is_confirmed or bool(self.fixes)
+        return self.needs_confirmation or bool(self.fixes)
 
 
 def _clock_off(entry: EmuConfigEntry) -> Placeholders | None:
@@ -94,26 +94,26 @@ ISSUES: Final = {
         Issue("logbook_full", find=_logbook_full),
         Issue("firmware_old", find=_firmware_old),
         Issue("foreign_logger", find=_foreign_logger),
-        Issue("lost_hours", is_confirmed=True),
+        Issue("lost_hours", needs_confirmation=True),
         Issue("online_update_off"),
         Issue(
             "delete_firmware",
-            fixes={"confirm": lambda meter: meter.async_erase()},
+            fixes={"confirm": lambda firmware: firmware.async_erase()},
         ),
         Issue(
             "firmware_on_trial",
             ir.IssueSeverity.ERROR,
             fixes={
-                "confirm_firmware": lambda meter: meter.async_finish(),
-                "revert_firmware": lambda meter: meter.async_revert(),
+                "confirm_firmware": lambda firmware: firmware.async_finish(),
+                "revert_firmware": lambda firmware: firmware.async_revert(),
             },
         ),
         Issue(
             "firmware_pending",
             ir.IssueSeverity.ERROR,
             fixes={
-                "finish_firmware": lambda meter: meter.async_finish(),
-                "delete_firmware": lambda meter: meter.async_erase(),
+                "finish_firmware": lambda firmware: firmware.async_finish(),
+                "delete_firmware": lambda firmware: firmware.async_erase(),
             },
         ),
     )
@@ -133,7 +133,9 @@ def async_watch(hass: HomeAssistant, entry: EmuConfigEntry) -> None:
         for issue, find in _FOUND:
             placeholders = find(entry)
             is_fine = placeholders is None
-            # Readings come every 5 s: only a change is worth the registry's time.
+            # Readings come every 5 s: only a change is worth the registry's time. So
+            # the text keeps the placeholders of its first moment; that of the clock
+            # says "showed".
             if was_fine.get(issue.key) is is_fine:
                 continue
             was_fine[issue.key] = is_fine
@@ -143,6 +145,7 @@ def async_watch(hass: HomeAssistant, entry: EmuConfigEntry) -> None:
                 async_raise(hass, entry, issue.key, placeholders)
 
     runtime = entry.runtime_data
+    # Not `runtime.demand`: no issue depends on its data.
     for coordinator in (runtime.meter, runtime.logbook, runtime.backfill):
         entry.async_on_unload(coordinator.async_add_listener(check_all))
     check_all()
@@ -224,6 +227,7 @@ def issue_of(issue_id: str) -> tuple[Issue | None, str]:
     """Return the row of an issue's id, if there is one, and its entry id."""
     for key, issue in ISSUES.items():
         if issue_id.startswith(f"{key}_"):
+            # A number may follow; no entry id has an underscore in it.
             entry_id, _, _ = issue_id.removeprefix(f"{key}_").partition("_")
             return issue, entry_id
     return None, ""

@@ -23,10 +23,10 @@ _CONFIRM = "confirm"
 class FixFlow(RepairsFlow):
     """Lets the owner choose one of an issue's fixes, or confirm the only one."""
 
-    def __init__(self, issue: Issue, meter: MeterFirmware) -> None:
-        """Initialize the dialog of an issue of a meter."""
+    def __init__(self, issue: Issue, firmware: MeterFirmware) -> None:
+        """Initialize the dialog of an issue about a meter's firmware."""
         self._issue = issue
-        self._meter = meter
+        self._firmware = firmware
         for step_id, fix in issue.fixes.items():
             if step_id != _CONFIRM:
                 # Home Assistant finds the step of a menu option by its name.
@@ -61,7 +61,7 @@ class FixFlow(RepairsFlow):
     ) -> RepairsFlowResult:
         """Apply a fix, and end with success or with the reason of its failure."""
         try:
-            await fix(self._meter)
+            await fix(self._firmware)
         except HomeAssistantError as err:
             text = await self._async_text(err)
             return self.async_abort(
