@@ -18,7 +18,7 @@ from .entity import (
     EmuEntity,
     EmuEntityDescription,
     ModuleEntity,
-    Source,
+    Observable,
     add_when_logged,
     add_when_reported,
 )
@@ -127,7 +127,7 @@ class LoggerBinarySensor(ModuleEntity, BinarySensorEntity):
 
     @property
     @override
-    def _sources(self) -> Iterable[tuple[Source, CALLBACK_TYPE]]:
+    def _observables(self) -> Iterable[tuple[Observable, CALLBACK_TYPE]]:
         return ((self._logbook, self.async_write_ha_state),)
 
     @property

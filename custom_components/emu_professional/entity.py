@@ -38,7 +38,7 @@ class EmuEntityDescription(EntityDescription):
         return (self.reported_fn or self.value_fn)(data) is not None
 
 
-class Source(Protocol):
+class Observable(Protocol):
     """An object with listeners, such as a coordinator."""
 
     def async_add_listener(self, listener: CALLBACK_TYPE, /) -> CALLBACK_TYPE:
@@ -48,7 +48,7 @@ class Source(Protocol):
 class MeterEntity[CoordinatorT: DataUpdateCoordinator[Any]](
     CoordinatorEntity[CoordinatorT]
 ):
-    """An entity of a meter: follows a coordinator, and perhaps further sources."""
+    """An entity of a meter: follows a coordinator, and perhaps other observables."""
 
     _attr_has_entity_name = True
 
@@ -65,16 +65,16 @@ class MeterEntity[CoordinatorT: DataUpdateCoordinator[Any]](
         self._attr_device_info = _device_info(meter)
 
     @property
-    def _sources(self) -> Iterable[tuple[Source, CALLBACK_TYPE]]:
-        """Further sources besides the coordinator, each with its listener."""
+    def _observables(self) -> Iterable[tuple[Observable, CALLBACK_TYPE]]:
+        """The observables besides the coordinator, each with its listener."""
         return ()
 
     @override
     async def async_added_to_hass(self) -> None:
-        """Follow the sources; subclasses extend `_sources` and `_added` instead."""
+        """Follow the observables; subclasses extend `_observables` and `_added` instead."""
         await super().async_added_to_hass()
-        for source, listener in self._sources:
-            self.async_on_remove(source.async_add_listener(listener))
+        for observable, listener in self._observables:
+            self.async_on_remove(observable.async_add_listener(listener))
         self._added()
 
     @callback
@@ -85,7 +85,7 @@ class MeterEntity[CoordinatorT: DataUpdateCoordinator[Any]](
     # id, unless the class with `async_added_to_hass` has this method as well.
     @callback
     def async_entity_id_changed(self, old_entity_id: str) -> None:
-        """Change the entity id in place: no source depends on it."""
+        """Change the entity id in place: no observable depends on it."""
 
 
 class EmuEntity(MeterEntity[EmuCoordinator]):

@@ -35,7 +35,7 @@ from .entity import (
     EmuEntity,
     EmuEntityDescription,
     MeterEntity,
-    Source,
+    Observable,
     add_when_reported,
 )
 from .intervals import Interval
@@ -326,7 +326,7 @@ class DemandSensor(MeterEntity[DemandCoordinator], SensorEntity):
 
     @property
     @override
-    def _sources(self) -> Iterable[tuple[Source, CALLBACK_TYPE]]:
+    def _observables(self) -> Iterable[tuple[Observable, CALLBACK_TYPE]]:
         if self.entity_description.follows_polls:
             yield self._meter, self._handle_coordinator_update
 

@@ -19,7 +19,7 @@ from .coordinator import EmuCoordinator
 from .emu.readings import Status
 from .emu.updater.image import Image
 from .emu.updater.outcome import Step
-from .entity import ModuleEntity, Source
+from .entity import ModuleEntity, Observable
 from .firmware.kept import firmware_store
 from .firmware.offer import is_newer, normalized
 from .runtime import EmuConfigEntry
@@ -80,7 +80,7 @@ class EmuUpdate(ModuleEntity, UpdateEntity):
 
     @property
     @override
-    def _sources(self) -> Iterable[tuple[Source, CALLBACK_TYPE]]:
+    def _observables(self) -> Iterable[tuple[Observable, CALLBACK_TYPE]]:
         return (
             (self._firmware.activity, self._changed),
             (self._store, self._changed),

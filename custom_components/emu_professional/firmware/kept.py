@@ -31,7 +31,7 @@ _STORE_KEY: Final = f"{DOMAIN}.firmware"
 _TICK: Final = timedelta(hours=1)
 
 
-class Source(StrEnum):
+class ImageSource(StrEnum):
     """Where an image came from."""
 
     UPLOAD = "upload"
@@ -41,7 +41,7 @@ class Source(StrEnum):
 @dataclass(frozen=True, slots=True)
 class _State:
     image: Image | None = None
-    source: Source | None = None
+    source: ImageSource | None = None
     when: datetime | None = None
     unfit_for: frozenset[str] = frozenset()
     """Serial numbers of the meters for which the image has proved unfit."""
@@ -77,7 +77,7 @@ class FirmwareStore:
         return self._state.image
 
     @property
-    def source(self) -> Source | None:
+    def source(self) -> ImageSource | None:
         """Where the image came from."""
         return self._state.source
 
@@ -111,7 +111,7 @@ class FirmwareStore:
             self._hass, self._check_if_due, _TICK, cancel_on_shutdown=True
         )
 
-    async def async_keep(self, image: Image, source: Source) -> None:
+    async def async_keep(self, image: Image, source: ImageSource) -> None:
         """Keep an image instead of the one before."""
         await self._async_change(
             image=image, source=source, when=dt_util.utcnow(), unfit_for=frozenset()
@@ -127,6 +127,7 @@ class FirmwareStore:
 
     async def async_remove(self) -> None:
         """Forget the image; a daily check may bring the vendor's again."""
+        # Without `conditions`, or the vendor's server would answer "not modified".
         await self._async_change(
             image=None, source=None, when=None, unfit_for=frozenset(), conditions={}
         )
@@ -140,6 +141,7 @@ class FirmwareStore:
     async def async_delete(self) -> None:
         """Forget everything, and end a running download: the last meter was removed."""
         if self._check:
+            # No download outlives the last meter.
             self._check.cancel()
             await asyncio.wait((self._check,))
         self._state = _State()
@@ -153,6 +155,7 @@ class FirmwareStore:
         return lambda: self._listeners.remove(listener)
 
     def _notify(self) -> None:
+        # A copy: a listener may remove itself or others.
         for listener in self._listeners.copy():
             listener()
 
@@ -182,25 +185,30 @@ class FirmwareStore:
         is_early = checked and timedelta(0) <= now - checked < CHECK_INTERVAL
         if is_early or not self.is_checked_daily or not self._is_loaded():
             return
+        # Before the task begins, so that the next tick starts no second one.
         self._state = replace(self._state, checked=now)
         self._check = self._hass.async_create_background_task(
             self._async_check(), "emu_professional firmware check"
         )
 
     def _is_loaded(self) -> bool:
+        # With all meters disabled, nothing is asked of the internet.
         return bool(self._hass.config_entries.async_loaded_entries(DOMAIN))
 
     async def _async_check(self) -> None:
         """Keep the vendor's image if it is newer."""
-        # Also a failed or interrupted check was the day's only one.
+        # Nothing changes but `checked`, stored now: also a failed or interrupted check
+        # was the day's only one.
         await self._async_change()
         download = await vendor.async_download(self._hass, self._state.conditions)
         if download is None:
             return
+        # Also if its image is not kept: an unchanged file need not come again.
         await self._async_change(conditions=download.conditions)
         version = download.image.version
+        # Never an older one: the owner may have a newer image from elsewhere.
         if self.image is None or version > self.image.version:
-            await self.async_keep(download.image, Source.DOWNLOAD)
+            await self.async_keep(download.image, ImageSource.DOWNLOAD)
             LOGGER.info("Firmware %s is there: %s", version, vendor.VENDOR_URL)
 
 
@@ -251,7 +259,7 @@ def _parse(stored: Mapping[str, Any]) -> _State:
     return replace(
         state,
         image=read_firmware(base64.b64decode(stored["image"])),
-        source=Source(stored["source"]),
+        source=ImageSource(stored["source"]),
         when=_time(stored["when"]),
         # Not in the files of version 0.1.0
         unfit_for=frozenset(map(str, stored.get("unfit_for", ()))),

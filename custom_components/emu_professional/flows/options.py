@@ -16,7 +16,7 @@ from homeassistant.helpers.selector import (
 from ..const import CONF_AUTOMATIC, CONF_COSTS, LOGGER
 from ..emu.errors import FirmwareRefused
 from ..emu.updater.image import Image
-from ..firmware.kept import Source, firmware_store, read_firmware_file
+from ..firmware.kept import ImageSource, firmware_store, read_firmware_file
 
 _CHECK_FOR_FIRMWARE: Final = "check_for_firmware"
 _FIRMWARE_FILE: Final = "firmware_file"
@@ -98,7 +98,7 @@ class EmuOptionsFlow(OptionsFlowWithReload):
             except (OSError, ValueError) as err:
                 LOGGER.debug("The uploaded file can't be read: %s", err)
                 return "file_lost"
-            await store.async_keep(image, Source.UPLOAD)
+            await store.async_keep(image, ImageSource.UPLOAD)
         elif user_input.get(_REMOVE_FIRMWARE):
             await store.async_remove()
         await store.async_check_daily(wanted=user_input[_CHECK_FOR_FIRMWARE])

@@ -12,7 +12,7 @@ from custom_components.emu_professional.const import DOMAIN
 from custom_components.emu_professional.emu.updater.image import read_firmware
 from custom_components.emu_professional.firmware.kept import (
     FirmwareStore,
-    Source,
+    ImageSource,
     firmware_store,
 )
 from homeassistant.core import HomeAssistant
@@ -44,7 +44,7 @@ def file(hass: HomeAssistant, tmp_path: Path) -> Path:
 async def test_file(hass: HomeAssistant, file: Path) -> None:
     """An image outlives a restart, and goes with the last meter."""
     image = read_firmware(signed_image())
-    await firmware_store(hass).async_keep(image, Source.UPLOAD)
+    await firmware_store(hass).async_keep(image, ImageSource.UPLOAD)
     assert [path.name for path in file.parent.glob(f"*{DOMAIN}*")] == [file.name]
     restarted = FirmwareStore(hass)
     await restarted.async_load()
@@ -58,7 +58,9 @@ async def test_damaged_file(
     hass: HomeAssistant, file: Path, caplog: pytest.LogCaptureFixture, is_cut: bool
 ) -> None:
     """Home Assistant reports a file that is cut off, we report an edited one."""
-    await firmware_store(hass).async_keep(read_firmware(signed_image()), Source.UPLOAD)
+    await firmware_store(hass).async_keep(
+        read_firmware(signed_image()), ImageSource.UPLOAD
+    )
     content = file.read_text()
     document = json.loads(content)
     document["data"]["image"] = document["data"]["image"][:4000]

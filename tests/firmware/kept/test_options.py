@@ -13,7 +13,7 @@ from custom_components.emu_professional.emu.updater.image import (
     Version,
     read_firmware,
 )
-from custom_components.emu_professional.firmware.kept import Source, firmware_store
+from custom_components.emu_professional.firmware.kept import ImageSource, firmware_store
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from simulator.images import signed_image, unsigned_image
@@ -44,7 +44,7 @@ async def test_upload(
 
     for kept in (store, await restarted(hass)):
         assert kept.image == read_firmware(content)
-        assert kept.source == Source.UPLOAD
+        assert kept.source == ImageSource.UPLOAD
         assert kept.when
         assert kept.when.tzinfo is UTC
 

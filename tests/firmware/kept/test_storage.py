@@ -10,7 +10,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from custom_components.emu_professional.const import DOMAIN
 from custom_components.emu_professional.emu.updater.image import read_firmware
 from custom_components.emu_professional.firmware import kept as kept_module
-from custom_components.emu_professional.firmware.kept import Source, firmware_store
+from custom_components.emu_professional.firmware.kept import ImageSource, firmware_store
 from homeassistant.core import HomeAssistant
 from simulator.images import signed_image, unsigned_image
 
@@ -75,7 +75,7 @@ async def test_damaged_storage(
     assert store.image is None
     lines = [r.message for r in caplog.records if r.levelno >= logging.WARNING]
     assert sum("firmware that was kept can't be used" in line for line in lines) == 1
-    await store.async_keep(read_firmware(signed_image()), Source.UPLOAD)
+    await store.async_keep(read_firmware(signed_image()), ImageSource.UPLOAD)
     assert (await restarted(hass)).image == store.image
 
 
@@ -86,7 +86,7 @@ async def test_last_meter(
     other = MockConfigEntry(domain=DOMAIN, unique_id="22350099")
     other.add_to_hass(hass)
     store = firmware_store(hass)
-    await store.async_keep(read_firmware(signed_image()), Source.UPLOAD)
+    await store.async_keep(read_firmware(signed_image()), ImageSource.UPLOAD)
     await hass.config_entries.async_remove(other.entry_id)
     assert store.image
     assert KEY in hass_storage

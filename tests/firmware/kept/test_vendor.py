@@ -14,7 +14,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from custom_components.emu_professional.const import DOMAIN
 from custom_components.emu_professional.emu.updater.image import read_firmware
 from custom_components.emu_professional.firmware import vendor as vendor_module
-from custom_components.emu_professional.firmware.kept import Source, firmware_store
+from custom_components.emu_professional.firmware.kept import ImageSource, firmware_store
 from homeassistant.config_entries import SOURCE_IGNORE, ConfigEntryState
 from homeassistant.core import HomeAssistant
 from simulator.images import signed_image
@@ -56,7 +56,7 @@ async def test_once_a_day(
     await hass.async_block_till_done(wait_background_tasks=True)
     store = firmware_store(hass)
     assert store.image == read_firmware(signed_image("1.0.17"))
-    assert store.source == Source.DOWNLOAD
+    assert store.source == ImageSource.DOWNLOAD
     for _ in range(3):
         await submit({"check_for_firmware": False})
         await submit({"check_for_firmware": True})
@@ -165,7 +165,7 @@ async def test_same_version_is_not_taken(
     await hass.async_block_till_done(wait_background_tasks=True)
     assert len(vendor.requests) == 1
     assert firmware_store(hass).image == read_firmware(own)
-    assert firmware_store(hass).source == Source.UPLOAD
+    assert firmware_store(hass).source == ImageSource.UPLOAD
 
 
 async def test_owner_goes_back(
@@ -211,7 +211,7 @@ async def test_last_meter_while_firmware_comes(
     await hass.config_entries.async_remove(idle.entry_id)
     gone.set()
     if way == "upload":
-        await store.async_keep(read_firmware(signed_image()), Source.UPLOAD)
+        await store.async_keep(read_firmware(signed_image()), ImageSource.UPLOAD)
     await hass.async_block_till_done(wait_background_tasks=True)
     assert store.image is None
     assert not store.is_checked_daily

@@ -15,7 +15,7 @@ from custom_components.emu_professional.firmware import (
     meter_firmware as meter_firmware_module,
     unfinished,
 )
-from custom_components.emu_professional.firmware.kept import Source, firmware_store
+from custom_components.emu_professional.firmware.kept import ImageSource, firmware_store
 from homeassistant.core import HomeAssistant
 from homeassistant.setup import async_setup_component
 from simulator.clock import ManualClock
@@ -71,7 +71,7 @@ def quarter(hass: HomeAssistant, pass_time: Pass, clock: ManualClock) -> Quarter
 @pytest.fixture
 async def given(hass: HomeAssistant, loaded: MockConfigEntry) -> MockConfigEntry:
     """Return the entry of the meter, with a newer kept firmware."""
-    await firmware_store(hass).async_keep(read_firmware(NEW), Source.UPLOAD)
+    await firmware_store(hass).async_keep(read_firmware(NEW), ImageSource.UPLOAD)
     await hass.async_block_till_done(wait_background_tasks=True)
     return loaded
 

@@ -16,7 +16,7 @@ from custom_components.emu_professional.emu.updater.outcome import Step
 from custom_components.emu_professional.firmware import (
     meter_firmware as meter_firmware_module,
 )
-from custom_components.emu_professional.firmware.kept import Source, firmware_store
+from custom_components.emu_professional.firmware.kept import ImageSource, firmware_store
 from custom_components.emu_professional.firmware.meter_firmware import meter_firmware_of
 from custom_components.emu_professional.firmware.unfinished import update_store
 from homeassistant.const import STATE_OFF, STATE_ON
@@ -210,7 +210,7 @@ async def test_boot_loader_refuses_the_swap(
     updater.bootloader.write(0, signed_image("1.0.15", size=6 * 1024))
     updater.bootloader.mark_pending()
     newer = read_firmware(signed_image("1.0.18", size=6 * 1024))
-    await firmware_store(hass).async_keep(newer, Source.UPLOAD)
+    await firmware_store(hass).async_keep(newer, ImageSource.UPLOAD)
     await hass.async_block_till_done(wait_background_tasks=True)
     with pytest.raises(HomeAssistantError, match="Or have it deleted"):
         await install(hass)

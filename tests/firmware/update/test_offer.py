@@ -10,7 +10,7 @@ from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 from custom_components.emu_professional.emu.updater.image import read_firmware
 from custom_components.emu_professional.firmware.kept import (
     FirmwareStore,
-    Source,
+    ImageSource,
     firmware_store,
 )
 from homeassistant.const import STATE_OFF, STATE_ON
@@ -56,7 +56,7 @@ async def test_older_firmware_only_on_purpose(
 ) -> None:
     """An older firmware is no update, but can be installed by its version."""
     older = signed_image("1.0.15", size=6 * 1024)
-    await firmware_store(hass).async_keep(read_firmware(older), Source.UPLOAD)
+    await firmware_store(hass).async_keep(read_firmware(older), ImageSource.UPLOAD)
     assert state_of(hass, FIRMWARE).state == STATE_OFF
     with pytest.raises(HomeAssistantError):
         await install(hass)
@@ -136,11 +136,11 @@ async def test_running_image_is_known_by_its_hash(
     assert len(updater.requests) == 2
     assert FIRMWARE not in offered
     older = signed_image("1.0.16", size=6 * 1024)
-    await firmware_store(hass).async_keep(read_firmware(older), Source.UPLOAD)
+    await firmware_store(hass).async_keep(read_firmware(older), ImageSource.UPLOAD)
     await hass.async_block_till_done(wait_background_tasks=True)
     assert FIRMWARE not in offered
     newer = signed_image("1.0.18", size=6 * 1024)
-    await firmware_store(hass).async_keep(read_firmware(newer), Source.UPLOAD)
+    await firmware_store(hass).async_keep(read_firmware(newer), ImageSource.UPLOAD)
     await hass.async_block_till_done(wait_background_tasks=True)
     assert state_of(hass, FIRMWARE).state == STATE_ON
     assert state_of(hass, FIRMWARE).attributes["latest_version"] == "1.0.18"
@@ -183,7 +183,7 @@ async def test_unfit_firmware_is_not_offered_again(
     """An unfit firmware is offered again only if its owner gives it again."""
     image = read_firmware(signed_image("1.0.17", size=6 * 1024, trait=trait))
     for _ in range(2):
-        await firmware_store(hass).async_keep(image, Source.UPLOAD)
+        await firmware_store(hass).async_keep(image, ImageSource.UPLOAD)
         await hass.async_block_till_done(wait_background_tasks=True)
         assert state_of(hass, FIRMWARE).state == STATE_ON
         with pytest.raises(HomeAssistantError):
@@ -215,7 +215,7 @@ async def test_offered_by_its_number_where_nobody_answers(
 ) -> None:
     """Its owner reads the remedy at the attempt."""
     updater.datagrams.requests.loss = 1
-    await firmware_store(hass).async_keep(read_firmware(NEW), Source.UPLOAD)
+    await firmware_store(hass).async_keep(read_firmware(NEW), ImageSource.UPLOAD)
     assert state_of(hass, FIRMWARE).state == STATE_OFF
     await hass.async_block_till_done(wait_background_tasks=True)
     assert state_of(hass, FIRMWARE).state == STATE_ON

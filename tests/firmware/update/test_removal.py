@@ -9,7 +9,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from custom_components.emu_professional.const import DOMAIN
 from custom_components.emu_professional.emu.updater.image import read_firmware
 from custom_components.emu_professional.emu.updater.outcome import Step
-from custom_components.emu_professional.firmware.kept import Source, firmware_store
+from custom_components.emu_professional.firmware.kept import ImageSource, firmware_store
 from custom_components.emu_professional.firmware.meter_firmware import meter_firmware_of
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
@@ -70,7 +70,7 @@ async def test_removed_in_the_middle(
     again.add_to_hass(hass)
     updater.web.away = False
     await set_up(hass, again)
-    await firmware_store(hass).async_keep(read_firmware(NEW), Source.UPLOAD)
+    await firmware_store(hass).async_keep(read_firmware(NEW), ImageSource.UPLOAD)
     await meter_firmware_of(hass, again).async_install(read_firmware(NEW))
     assert (updater.running, updater.bootloader.swap) == ("1.0.17", Swap.NONE)
 
