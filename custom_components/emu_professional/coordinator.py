@@ -31,6 +31,11 @@ from .stagger import seconds_since_turn, turn_of
 from .storage import EntryStore, entry_store
 
 _STORE_DELAY = 900
+"""Seconds between two saves of the registers.
+
+After a crash the outage seems up to this much longer. That is harmless: its hours are
+compared with the data logger once more.
+"""
 
 _MOST_EARLY = 1.0
 """Seconds by which one poll comes early at most, until it is at the meter's turn."""
@@ -99,6 +104,7 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
         self._rejected: set[str] = set()
         self._answered: datetime | None = None
         self._observed: datetime | None = None
+        # As after an interruption, the serial number is read first.
         self._interrupted = True
         self._status_due = dt_util.utcnow()
         self._store = registers_store(hass, entry)
@@ -134,6 +140,8 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
     async def _async_setup(self) -> None:
         """Load the registers of the last run: none must run backwards."""
         if stored := await self._store.async_load():
+            # The last answer counts as the last observation: the outage of Home
+            # Assistant itself begins there, and so does the largest plausible gain.
             registers, self._observed = _parse_registers(stored)
             self._filter = PlausibilityFilter(registers, self._observed)
 
@@ -162,6 +170,7 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
     @override
     async def _async_update_data(self) -> MeterData:
         hold = _UPDATE_HOLD if self.is_being_updated else HOLD
+        # An old module does not survive many requests during an update.
         if self.is_being_updated and self._has_answered_within(_UPDATE_PAUSE):
             return self.data
         waited = self.client.waited
@@ -184,11 +193,14 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
                 ) from err
             raise self.failure(err, UpdateFailed) from err
         self._password_watch.async_accepted()
+        # Another firmware answers otherwise, and comes only with an interruption.
         if self._interrupted and self.config_entry.data.get(CONF_PASSWORD):
             await async_learn_fingerprint(self.hass, self.config_entry, self.client)
         self._answered = dt_util.utcnow()
         self._interrupted = False
         self._store_registers()
+        # Only a poll with all registers is an observation (see `outages`): a rejected
+        # register leaves a gap in its statistic that the data logger can fill.
         if not data.readings.rejected.keys() & self._filter.registers.keys():
             self._note_observation(self._answered)
         return data
@@ -317,4 +329,5 @@ def _parse_registers(stored: dict[str, Any]) -> tuple[dict[str, Decimal], dateti
 @callback
 def registers_store(hass: HomeAssistant, entry: ConfigEntry) -> EntryStore:
     """Return the store of an entry's last registers, in kWh."""
+    # Without a name: it was the only file of version 0.1.0.
     return entry_store(hass, entry, "", _parse_registers)

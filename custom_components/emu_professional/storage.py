@@ -114,6 +114,7 @@ def entry_store(
     hass: HomeAssistant, entry: ConfigEntry, name: str, check: Check
 ) -> EntryStore:
     """Return the only store of an entry's file of this name."""
+    # The registers' file has no name, as in version 0.1.0.
     key = f"{DOMAIN}.{entry.entry_id}{name and '.'}{name}"
     # Two objects would have two locks for one file.
     stores = hass.data.setdefault(_STORES, {})

@@ -73,7 +73,9 @@ async def async_fill_costs(call: ServiceCall) -> ServiceResponse:
     dry_run: bool = call.data[ATTR_DRY_RUN]
     backfill = entry.runtime_data.backfill
     work = backfill.async_fill_costs(
-        *(whole_hours(call), call.data.get(ATTR_PRICE), call.data[ATTR_COSTS]),
+        whole_hours(call),
+        call.data.get(ATTR_PRICE),
+        call.data[ATTR_COSTS],
         dry_run=dry_run,
     )
     report = await async_while_loaded(call.hass, entry, work)
