@@ -51,5 +51,6 @@ class Activity:
         self._notify()
 
     def _notify(self) -> None:
+        # A copy: a listener may remove itself or others.
         for listener in [*self._listeners]:
             listener()

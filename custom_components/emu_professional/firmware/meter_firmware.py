@@ -95,6 +95,7 @@ class MeterFirmware:
 
     async def async_look(self) -> bool:
         """Look at the running firmware, and return whether the updater has answered."""
+        # Not by `Work`: it is part of its caller's task, and ends with it.
         with suppress(MeterError):
             await self._update.slots()
             return True
@@ -113,7 +114,8 @@ class MeterFirmware:
     async def async_remove(self) -> None:
         """End all work and forget the unfinished update, for the meter was removed.
 
-        At the meter's next restart at the latest, an unfinished update is undone.
+        An image on trial is undone at the next restart of the module, a pending one at
+        the second: its trial comes between.
         """
         self._hass.data[_METERS].pop(self._entry.entry_id)
         await self._work.async_remove()
@@ -145,6 +147,7 @@ class MeterFirmware:
             raise
 
     async def _async_finish(self) -> None:
+        # The issue may be older than the end of its update.
         if (note := await self._unfinished.async_load()) is None:
             raise FirmwareUpdateFailed(Reason.NOTHING_ON_TRIAL)
         work = self._update.finish(bytes.fromhex(note["hash"]))
@@ -167,6 +170,7 @@ class MeterFirmware:
         """Return the result of a task, or raise its error with a text for the owner."""
         # Unlike a shield it logs no error if the caller is gone when the task fails.
         await asyncio.wait((task,))
+        # Otherwise Home Assistant stops, and `result()` raises the cancellation.
         if task.cancelled() and self._work.is_removed:
             raise owners_error("update_removed", self._entry)
         try:
@@ -180,6 +184,7 @@ class MeterFirmware:
     def _report(self, err: FirmwareUpdateFailed) -> None:
         """Log a failed update, and raise an issue if the owner can do something."""
         LOGGER.warning("%s: firmware: %s", self._entry.title, err)
+        # The issues of a removed meter would stay for good.
         if self._work.is_removed:
             return
         if err.reason is Reason.OTHER_PENDING:

@@ -85,11 +85,14 @@ class UnfinishedUpdate:
             await work
         except MeterError as err:
             reason = err.reason if isinstance(err, FirmwareUpdateFailed) else None
+            # Open: the note of the new update stays.
             if reason and reason.is_unfinished:
                 raise
+            # Nothing was changed: an earlier update is as open as before.
             if before and (reason is None or reason.is_untouched):
                 await self.async_note(before)
                 raise
+            # Failed, but with a known end.
             await self.async_forget()
             raise
         await self.async_forget()
@@ -102,6 +105,8 @@ class UnfinishedUpdate:
             return
         active = active_slot(slots)
         assert active
+        # Not confirmed: on trial, with the old image in slot 1. Otherwise only a pending
+        # image leaves the end open.
         pending = next((slot for slot in slots if slot.pending), None)
         if (open_slot := pending if active.confirmed else active) is None:
             await self.async_forget()
@@ -125,6 +130,7 @@ class UnfinishedUpdate:
     async def _async_slots_at_last(self) -> tuple[Slot, ...] | None:
         """Return the slots once the meter answers; None if it is no longer in use."""
         while self._entry.state in _STATES_IN_USE:
+            # Other work may be about to settle it, or to restart the module.
             if not self._activity.is_busy:
                 with suppress(MeterError):
                     slots = await self._slots()
@@ -137,5 +143,7 @@ class UnfinishedUpdate:
 
 def update_store(hass: HomeAssistant, entry: ConfigEntry) -> CheckedStore:
     """Return the store of the note, which outlives a restart."""
+    # No EntryStore: those are removed for good, this note after each update. When the
+    # meter is removed, `Work` has ended all writes before.
     check = shape(hash=vol.All(str, bytes.fromhex), version=str)
     return CheckedStore(hass, f"{DOMAIN}.{entry.entry_id}.update", check)

@@ -47,6 +47,7 @@ async def async_download(
     try:
         return await _async_download(hass, conditions)
     except (aiohttp.ClientError, TimeoutError) as err:
+        # A house may have no internet: no warning each day.
         LOGGER.debug("No answer from %s: %r", VENDOR_URL, err)
     except FirmwareRefused as err:
         LOGGER.warning("What %s offers can't be used: %s", VENDOR_URL, err)
@@ -57,6 +58,7 @@ async def _async_download(
     hass: HomeAssistant, conditions: Mapping[str, str]
 ) -> Download | None:
     session = async_get_clientsession(hass)
+    # A zip is packed already, and its bytes are counted as they come.
     headers = {"Accept-Encoding": "identity", **conditions}
     async with (
         asyncio.timeout(TIME_LIMIT),

@@ -41,6 +41,7 @@ class Work:
         Raises HomeAssistantError if the module is busy already.
         """
         if self._activity.is_busy:
+            # Else Python warns of a coroutine that nobody awaits.
             work.close()
             raise owners_error("update_running", self._entry)
         task = self.start(work)
@@ -58,6 +59,8 @@ class Work:
         if self.is_removed:
             work.close()
             raise owners_error("update_removed", self._entry)
+        # Not eager: `start_alone` marks the module as busy before the work begins. Of the
+        # background: a start of Home Assistant must not wait for a restarting meter.
         task = self._hass.async_create_background_task(
             work, f"{self._entry.title} firmware", eager_start=False
         )

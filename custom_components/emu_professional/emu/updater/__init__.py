@@ -1,11 +1,12 @@
 """An update of the firmware in a meter's communication module, from check to confirm.
 
 Chapter "Firmware-Update". The module boots with MCUboot and has two slots of flash: the
-image in slot 0 runs, an upload goes to slot 1.
+image in slot 0 runs, an upload goes to slot 1. The "updater" is the update server in the
+module. The image itself was checked before, when Home Assistant got it (`image`).
 
     step       in                module                     slot 0       slot 1
     ─────────────────────────────────────────────────────────────────────────────────
-    check      image, procedure  nothing is sent to it      old          ·
+    check      procedure         only asked: status, slots  old          ·
     upload     upload            takes chunks, lists hash   old          new
     test       trial             marks slot 1 as pending    old          new, pending
     restart    restarts          swaps the slots            new on trial old

@@ -53,6 +53,7 @@ class Endpoint(asyncio.DatagramProtocol):
     async def close(self) -> None:
         """Close the socket."""
         if self._transport is not None:
+            # `close()` would wait for datagrams that nobody needs any more.
             self._transport.abort()
             await self._closed.wait()
 
@@ -136,6 +137,7 @@ class RetransmissionTimer:
         self._losses += lost
         if seconds is None:
             return
+        # The weights and the four deviations of `wait()` are those of RFC 6298.
         if self._mean is None:
             self._mean, self._deviation = seconds, seconds / 2
             return
@@ -150,6 +152,7 @@ class RetransmissionTimer:
             wait = self.BUSY
         else:
             wait = max(self._mean + 4 * self._deviation, self.SHORTEST)
+        # The power has long reached LONGEST by then, and would overflow some day.
         return min(wait * self.GROWTH ** min(repetition, 20), self.LONGEST)
 
 

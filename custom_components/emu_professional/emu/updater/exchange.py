@@ -19,7 +19,7 @@ from . import messages
 from .datagrams import Endpoint, RetransmissionTimer, reason
 from .messages import BrokenAnswer, Command, Fields
 
-# No buffer, busy.
+# The error numbers for "no buffer" and "busy": another try may succeed.
 _PASSING: Final = frozenset({2, 10})
 _MOST_PASSING: Final = 3
 
@@ -63,6 +63,7 @@ class Request[T]:
     repeat_after: float | None = None
     """Seconds before each repetition; None: by the round trips of the line."""
     is_sent_once: bool = False
+    """For a request that does harm if it arrives twice."""
 
 
 @dataclass(slots=True)
@@ -159,6 +160,7 @@ class Exchange[T]:
         try:
             sequence, answer = await self._answer(min(left, seconds))
         except UpdaterRefused:
+            # A refusal shows as well that the server is there.
             line.has_answered = True
             raise
         line.has_answered = True
@@ -187,10 +189,12 @@ class Exchange[T]:
             try:
                 datagram = await self._line.endpoint.receive(end - self._now())
             except TimeoutError:
+                # No news: an earlier reason, such as broken answers, says more.
                 raise
             except OSError as err:
                 self._failure = MeterUnreachable(reason(err))
                 raise
+            # All else is late or no answer at all, and is dropped.
             sequence = messages.sequence_of_answer(self._request.command, datagram)
             if sequence in self._sent:
                 return sequence, datagram

@@ -167,6 +167,7 @@ def _check(content: bytes) -> Image:
         area = _area(content, hashed - protected_size, _PROTECTED_MAGIC)
         if len(area) != protected_size:
             raise FirmwareRefused(RejectReason.DAMAGED)
+        # Only their form is checked: none of them matters here.
         _tlvs(area)
     area = _area(content, hashed, _UNPROTECTED_MAGIC)
     tlvs = _tlvs(area)
@@ -212,6 +213,7 @@ def _check_hash(tlvs: list[_Tlv], digest: bytes) -> None:
 
 
 def _signature(tlvs: list[_Tlv]) -> str:
+    # The length is all there is to check without the meter's public key.
     for tlv in tlvs:
         name, lengths = _SIGNATURES.get(tlv.type, ("", range(0)))
         if len(tlv.value) in lengths:
@@ -246,6 +248,7 @@ def _image_in(archive: zipfile.ZipFile) -> bytes:
 
 
 def _check_entry(entry: zipfile.ZipInfo) -> None:
+    # Nothing is unpacked to these paths, but no honest zip has them.
     path = entry.filename.replace("\\", "/")
     if path.startswith("/") or ":" in path or ".." in path.split("/"):
         raise FirmwareRefused(RejectReason.UNSAFE_ZIP)

@@ -46,6 +46,7 @@ ERASE: Final = Command(2, 1, 5)
 
 def encode(fields: Fields) -> bytes:
     """Return the CBOR of a request's fields."""
+    # Only owners with an update to do need the library; the session has loaded it.
     import cbor2
 
     return cbor2.dumps(dict(fields))
@@ -62,6 +63,7 @@ def sequence_of_answer(command: Command, datagram: bytes) -> int | None:
     if not _HEADER.size <= len(datagram) <= _LARGEST_ANSWER:
         return None
     operation, _, length, group, sequence, number = _HEADER.unpack_from(datagram)
+    # An answer's operation is that of its request plus 1.
     if Command(operation - 1, group, number) != command:
         return None
     if length != len(datagram) - _HEADER.size:
@@ -116,6 +118,7 @@ def slots(fields: Fields) -> tuple[Slot, ...]:
     if not isinstance(images, list) or len(images) > _MOST_SLOTS:
         raise BrokenAnswer
     found = tuple(_slot(image) for image in images if _of_first_image(image))
+    # One slot twice, or two running images, can only be a damaged list.
     if len({slot.number for slot in found}) < len(found):
         raise BrokenAnswer
     if sum(slot.active for slot in found) > 1:
@@ -133,6 +136,7 @@ def nothing(fields: Fields) -> None:
 
 
 def _of_first_image(image: Any) -> bool:
+    # A server of a single image leaves its number out.
     if not isinstance(image, dict):
         raise BrokenAnswer
     return _integer(image.get("image", 0), _MOST_SLOTS) == 0
@@ -158,6 +162,7 @@ def _slot(image: Fields) -> Slot:
 
 
 def _integer(value: object, largest: int) -> int:
+    # The type itself: a flag is an `int` to `isinstance`.
     if type(value) is not int or not 0 <= value <= largest:
         raise BrokenAnswer
     return value

@@ -71,6 +71,7 @@ class Module:
     async def slots(self) -> tuple[Slot, ...]:
         """Return the slots with an image. Raises MeterError."""
         slots = await self.ask(UpdaterSession.slots)
+        # Something always runs: a list without it was damaged on the line.
         self.running = active_slot(slots) or self.running
         return slots
 
@@ -78,6 +79,7 @@ class Module:
         """Return the result of a function, called with a session of its own."""
         # An old server crashes at more requests than it has buffers for.
         async with self._lock:
+            # Looked up for each session: the address may change during a restart.
             access = self._find()
             address = await access.address()
             async with UpdaterSession(

@@ -53,6 +53,7 @@ class Update:
         try:
             return await self._module.slots()
         except MeterError as err:
+            # Each method looks first, so nothing is changed yet.
             raise FirmwareUpdateFailed(Reason.UPDATER_SILENT, err) from err
 
     async def install(self, image: Image) -> None:
@@ -80,6 +81,7 @@ class Update:
         """Continue an update after its *test*, whether the module restarted or not."""
         slots = await self.slots()
         _refuse_another_update(slots, hash)
+        # A restart, or somebody with the manual's tool, has ended it meanwhile.
         if running_hash(slots) != hash and not is_pending(slots, hash):
             raise FirmwareUpdateFailed(Reason.WENT_BACK)
         await self._trial(hash).run()
@@ -107,6 +109,7 @@ class Update:
             except MeterError:
                 # Only the answer was lost: it restarts.
                 return
+        # It lists its slots, but no reset gets through.
         raise FirmwareUpdateFailed(Reason.UPDATER_SILENT)
 
     async def erase(self) -> None:
@@ -118,6 +121,7 @@ class Update:
         # During a trial, slot 1 has the old image: the way back.
         if hash_on_trial(slots) is not None:
             raise FirmwareUpdateFailed(Reason.OTHER_ON_TRIAL)
+        # Most modules refuse to erase a pending image: that has a reason of its own.
         if any(slot.pending for slot in slots):
             await erase_pending(self._module)
         else:
@@ -128,6 +132,7 @@ class Update:
         status = await self._module.client.status()
         if not is_same_meter(status.serial_number, self._serial_number):
             raise MeterDifferent(f"meter {status.serial_number} answers instead")
+        # None if the meter does not say: then only silence shows it.
         if status.online_update is False:
             raise FirmwareUpdateFailed(Reason.ONLINE_UPDATE_OFF)
         if is_too_old(status.software_version):

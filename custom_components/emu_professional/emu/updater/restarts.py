@@ -36,6 +36,7 @@ async def restarts(
     """
     now = asyncio.get_running_loop().time
     timeouts = module.timeouts
+    # The first reset needs no grace.
     last_sent, count = -timeouts.grace, 0
     # Numbers of the resets after which the module was away
     effective: set[int] = set()
@@ -55,6 +56,8 @@ async def restarts(
                 raise RestartsInVain
             raise FirmwareUpdateFailed(no_restart)
         count += 1
+        # Whether it arrived, only the next slots tell.
         with suppress(MeterError):
             await module.ask(UpdaterSession.reset)
+        # From here on: waiting for a lost answer must not look like a restart.
         last_answer = last_sent = now()

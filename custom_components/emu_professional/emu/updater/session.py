@@ -126,6 +126,7 @@ class UpdaterSession:
             try:
                 await exchange.send_once(self.timeouts.reset)
             except OSError:
+                # No answer in time, or nobody there: it may be restarting already.
                 return False
             return True
 
@@ -138,10 +139,12 @@ class UpdaterSession:
                 is_sent_once=confirm,
             )
         )
+        # New servers may answer without the slots.
         return await self.slots() if slots is None else slots
 
     async def _upload(self, image: bytes, progress: Callable[[int], None]) -> None:
         digest = sha256(image).digest()
+        # The server's offset rules, but must reach a new highest one now and then.
         accepted = highest = strays = 0
         while accepted < len(image):
             end = min(accepted + CHUNK, len(image))

@@ -82,6 +82,7 @@ class Trial:
             # It would be tried again at each restart, and keep every other image out.
             await erase_pending(self._module)
             raise FirmwareUpdateFailed(Reason.SWAP_REFUSED) from err
+        # The time is over without a clear answer.
         raise FirmwareUpdateFailed(Reason.NO_RETURN)
 
     async def _await_readings(self) -> None:
@@ -90,6 +91,7 @@ class Trial:
         async for _ in self._module.pauses(self._module.timeouts.readings):
             if await self._serves_readings():
                 return
+        # Returns only if the old image runs again.
         await end_trial(self._module, self._hash, Reason.NO_READINGS_ON_TRIAL)
         raise FirmwareUpdateFailed(Reason.NO_READINGS)
 
@@ -108,7 +110,8 @@ class Trial:
         self._on_step(Step.CONFIRM)
         async for slots in self._module.looks(self._module.timeouts.confirm):
             if self._is_pending(slots):
-                # It restarted, and then got the confirm: as a late datagram.
+                # It restarted, and then got the confirm as a late datagram. The image is
+                # pending now, as after a *test* with a lost answer: the same reason.
                 raise FirmwareUpdateFailed(Reason.TEST_LOST)
             if running_hash(slots) != self._hash:
                 raise FirmwareUpdateFailed(Reason.WENT_BACK)

@@ -9,6 +9,8 @@ from .module import Module
 from .outcome import FirmwareUpdateFailed, Reason
 from .session import UpdaterSession
 
+# The first may meet a full slot. Each power failure in the last chunk costs another one:
+# nobody knows whether that chunk was written, so it starts over with a full slot.
 _UPLOADS: Final = 4
 
 

@@ -24,6 +24,7 @@ async def end_trial(module: Module, on_trial: bytes, failure: Reason) -> None:
     def still_on_trial(slots: Sequence[Slot]) -> bool:
         return hash_on_trial(slots) == on_trial
 
+    # Restarts without effect end like a time that is over: the image may still run.
     with suppress(RestartsInVain):
         async for slots in restarts(module, still_on_trial, failure):
             if running_hash(slots) != on_trial:
