@@ -52,8 +52,8 @@ class ConsumptionReport:
     """Consumption and costs of successive periods."""
 
     periods: list[Consumption]
-    refused: Counter[str] = field(default_factory=Counter)
-    """Numbers of refused lines and records of the logger, by reason."""
+    rejected: Counter[str] = field(default_factory=Counter)
+    """Numbers of rejected lines and records of the logger, by reason."""
     costs: Mapping[Direction, list[float | None]] = field(default_factory=dict)
     """Cost of import and compensation of export of each period, in Home Assistant's
     currency; a direction without a price in the energy dashboard is missing."""
@@ -100,18 +100,18 @@ async def _async_read_logger(
     ahead = meter.data.clock_offset or timedelta()
     now = int((dt_util.utcnow() + ahead).timestamp())
     logged = LoggedConsumption(borders, meter.serial_number, now + _TOLERANCE)
-    refused: Counter[str] = Counter()
+    rejected: Counter[str] = Counter()
     newest = await reader.newest()
     if newest is not None:
         first = await reader.first_after(borders[0] - _MARGIN, newest)
         async for page in reader.pages(
             max(first - _BEFORE, 0), newest.index, borders[-1] + _MARGIN
         ):
-            refused.update(line.reason for line in page.rejected)
+            rejected.update(line.reason for line in page.rejected)
             await hass.async_add_executor_job(logged.feed, page.records)
     logged.close()
-    refused += logged.filter.rejected
-    return ConsumptionReport(list(logged.periods(now)), refused)
+    rejected += logged.filter.rejected
+    return ConsumptionReport(list(logged.periods(now)), rejected)
 
 
 async def _async_read_statistics(

@@ -48,13 +48,13 @@ class Selection:
 class SelectedRecords:
     """Reads the selected records, and keeps account of them.
 
-    `read` counts them, `refused` the lines without a record, by reason; `first` and
+    `read` counts them, `rejected` the lines without a record, by reason; `first` and
     `last` are stamps.
     """
 
     def __init__(self, reader: LoggerReader, selection: Selection) -> None:
         """Begin without having read anything."""
-        self.refused: Counter[str] = Counter()
+        self.rejected: Counter[str] = Counter()
         self.read = 0
         self.first: int | None = None
         self.last: int | None = None
@@ -73,7 +73,7 @@ class SelectedRecords:
         selection = self._selection
         if selection.last > newest.index and selection.until > newest.at:
             at_end = self._reader.rejected_at_end
-            self.refused.update(line.reason for line in at_end)
+            self.rejected.update(line.reason for line in at_end)
         first = await self._async_first(newest)
         last = min(selection.last, newest.index)
         until = selection.until + MARGIN
@@ -83,7 +83,7 @@ class SelectedRecords:
             if records:
                 self.first = records[0].at if self.first is None else self.first
                 self.last = records[-1].at
-            self.refused.update(line.reason for line in page.rejected)
+            self.rejected.update(line.reason for line in page.rejected)
             if most is not None and self.read > most:
                 raise TooManyRecords(await self._async_count(newest))
             yield records

@@ -126,7 +126,7 @@ class Home:
 
     async def stored(self) -> Stored:
         """Return what the recorder holds."""
-        return await async_stored(self.hass, STATISTIC, SINCE, await self.limit())
+        return await async_stored(self.hass, STATISTIC, SINCE, await self.limit(), 0)
 
     async def limit(self) -> int:
         """Return the end of the last hour that is compiled."""
@@ -295,9 +295,10 @@ async def test_unit_that_cannot_be_converted(home: Home, unit: str | None) -> No
     """Nothing is read as something else: the owner reads which statistic it is."""
     home.import_row(unit)
     await async_wait_recording_done(home.hass)
-    for reading in (async_stored, async_stored_means):
+    window = (home.hass, STATISTIC, SINCE, SINCE + HOUR)
+    for reading in (async_stored(*window, None), async_stored_means(*window)):
         with pytest.raises(UnitNotConvertible) as caught:
-            await reading(home.hass, STATISTIC, SINCE, SINCE + HOUR)
+            await reading
         assert caught.value.translation_placeholders == {
             "statistic_id": ENTITY_ID,
             "unit": unit or "-",

@@ -161,6 +161,8 @@ class PartFollower:
         self, part: Part, target: Target, statistic: Statistic
     ) -> tuple[Stored, Plan]:
         last = part.hours[-1] if part.hours else part.previous
+        # Not its level: the states of rows are registers, without the lift of restarts.
+        # Without a logged hour it is 0: any row with a state can continue the series.
         register = target.reading(last).register if last else 0
         stored = await async_stored(
             self._hass, statistic, part.since, part.until, register

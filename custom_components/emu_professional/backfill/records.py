@@ -8,7 +8,7 @@ A register only rises. If a record is lower than the one before it, there are th
 reasons: it is damaged, the ones before it are, or the register has restarted (another
 module or meter, a rollover). The next records decide, so a few of them wait:
 
-    passed on | waiting (accepted)     | lower (undecided)
+    `_passed` | `_waiting` (accepted)  | `_lower` (undecided)
     ... 1000  | 1010   9999            |                   <- 1020: 9999 was damaged
     ... 1000  | 1010   1020   1030     | 7                 <- 1040: 7 was damaged
     ... 1000  | 1010   1020   1030     | 7     17          <- 27: the register restarted

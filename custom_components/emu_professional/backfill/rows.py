@@ -37,8 +37,12 @@ class Plan:
     `shift` is added to the sums of all rows from `shift_from` on, short-term rows too.
     Then `rows` are written; they replace stored rows of their hours. Last comes
     `anchor`, the short-term row for Home Assistant to continue from. `wrong` has the
-    logged hours with a missing row, or with one further off than live rows can be. The row of
-    an hour in `bound` is written together with the row before it.
+    logged hours with a missing row, or with one further off than live rows can be.
+
+    The row of an hour in `bound` is written together with the row before it. Such an
+    hour keeps its change: with only one of both rows written the change is wrong, and
+    after an interruption nobody knows the right one. The energy of a register's hour
+    is always known from the logger, so its plans have no such hours.
     """
 
     rows: tuple[Row, ...] = ()

@@ -1,8 +1,11 @@
-"""Reading new records of the data logger and the logbook in small, paused pages.
+"""Reads new records of the data logger and the logbook in small, paused pages.
 
 An answer proves nothing by its length: lines may be missing at its end, and a meter
 may answer with other records than the requested ones. So reading continues after the
 last record received.
+
+The history of the data logger is read by `backfill/history_pages.py`: in large pages,
+at the meter's pace, with more patience.
 """
 
 import asyncio
@@ -44,7 +47,7 @@ class LogbookAnswer:
     """Records of a logbook, and the number of rejected lines by reason."""
 
     records: list[LogbookRecord]
-    refused: Counter[str]
+    rejected: Counter[str]
 
 
 async def newest_record[R: Record | LogbookRecord](
@@ -96,7 +99,7 @@ async def read_span[R: Record | LogbookRecord](
 ) -> tuple[list[R], Counter[str]]:
     """Return the records with these indices, and the rejected lines by reason."""
     records: list[R] = []
-    refused: Counter[str] = Counter()
+    rejected: Counter[str] = Counter()
     while first <= last:
         end = min(first + PAGE - 1, last)
         page = await _page_of(ask(first, end))
@@ -105,7 +108,7 @@ async def read_span[R: Record | LogbookRecord](
             page = min(await _page_of(ask(first, end)), page, key=_badness)
         page, following = cut_at_last_record(page, first)
         records += [record for record in page.records if first <= record.index <= end]
-        refused.update(line.reason for line in page.rejected)
+        rejected.update(line.reason for line in page.rejected)
         if following > first:
             first = following
         elif page.whole:
@@ -115,7 +118,7 @@ async def read_span[R: Record | LogbookRecord](
             raise MeterUnexpectedAnswer("an answer without the records asked for")
         if first <= last:
             await asyncio.sleep(_PAUSE)
-    return records, refused
+    return records, rejected
 
 
 async def read_logbook(client: MeterClient) -> LogbookAnswer:
@@ -131,11 +134,11 @@ async def read_logbook(client: MeterClient) -> LogbookAnswer:
     end = newest.records[-1].index
     # Rejected lines may be newer than the last readable record.
     last = end + len(newest.rejected)
-    records, refused = await read_span(ask, max(last - LOGBOOK_SIZE + 1, 0), last)
+    records, rejected = await read_span(ask, max(last - LOGBOOK_SIZE + 1, 0), last)
     found = {record.index: record for record in (*records, *newest.records)}
-    if missing := end - min(found) + 1 - len(found) - refused.total():
-        refused[_MISSING] = max(missing, 0)
-    return LogbookAnswer([found[index] for index in sorted(found)], +refused)
+    if missing := end - min(found) + 1 - len(found) - rejected.total():
+        rejected[_MISSING] = max(missing, 0)
+    return LogbookAnswer([found[index] for index in sorted(found)], +rejected)
 
 
 async def _page_of[R: Record | LogbookRecord](answer: Awaitable[Page[R]]) -> Page[R]:

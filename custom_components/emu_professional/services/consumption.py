@@ -49,7 +49,7 @@ async def async_get_consumption(call: ServiceCall) -> ServiceResponse:
     response: JsonObjectType = {
         "serial_number": entry.runtime_data.meter.serial_number,
         "per": str(per),
-        "refused": dict(reading.refused),
+        "refused": dict(reading.rejected),
         "periods": [
             _described(period)
             | {

@@ -82,7 +82,7 @@ async def async_get_data_logger(call: ServiceCall) -> ServiceResponse:
     return {
         "serial_number": serial_number,
         "records": records,
-        "refused": dict(selected.refused),
+        "refused": dict(selected.rejected),
     }
 
 
@@ -116,7 +116,7 @@ async def async_export_data_logger(call: ServiceCall) -> ServiceResponse:
     return {
         "path": str(path),
         "records": selected.read,
-        "refused": dict(selected.refused),
+        "refused": dict(selected.rejected),
         "first_record": maybe_shown(selected.first),
         "last_record": maybe_shown(selected.last),
     }
@@ -150,12 +150,12 @@ async def _async_collect(
     chosen: Columns,
     serial_number: str,
 ) -> list[JsonValueType]:
-    """Return the records of the meter; those of another one are counted as refused."""
+    """Return the records of the meter; those of another one are counted as rejected."""
     collected: list[JsonValueType] = []
     async for records in selected.async_pages(MOST_RECORDS):
         own = [r for r in records if is_same_meter(r.serial_number, serial_number)]
         if foreign := len(records) - len(own):
-            selected.refused[FOREIGN] += foreign
+            selected.rejected[FOREIGN] += foreign
         collected += await hass.async_add_executor_job(_objects, own, chosen)
     return collected
 

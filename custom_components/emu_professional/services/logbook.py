@@ -30,11 +30,11 @@ async def async_get_logbook(call: ServiceCall) -> ServiceResponse:
     serial_number = entry.runtime_data.meter.serial_number
     records = [r for r in logbook.records if asked.since < r.at <= asked.until]
     own = [r for r in records if is_same_meter(r.serial_number, serial_number)]
-    refused: JsonObjectType = dict(logbook.refused)
+    rejected: JsonObjectType = dict(logbook.rejected)
     if foreign := len(records) - len(own):
-        refused[FOREIGN] = foreign
+        rejected[FOREIGN] = foreign
     return {
         "serial_number": serial_number,
         "records": [logbook_record_data(record) for record in own],
-        "refused": refused,
+        "refused": rejected,
     }

@@ -48,7 +48,7 @@ async def async_has_rows(
 ) -> bool:
     """Return whether a statistic has rows before a time."""
     if statistic.has_sum:
-        stored = await async_stored(hass, statistic, before, before)
+        stored = await async_stored(hass, statistic, before, before, None)
         return any(row.start < before for row in stored.rows)
     means = await async_stored_means(hass, statistic, before - _A_WHILE, before)
     return bool(means.hours)
@@ -59,13 +59,13 @@ async def async_stored(
     statistic: Statistic,
     since: int,
     until: int,
-    register: float | None = 0,
+    register: float | None,
 ) -> Stored:
     """Return the rows of a window, the last one before it and some after it.
 
     The rows after it end with the second one with a state of at least `register`, the
-    register at the end of the window; without a `register`, with the second one.
-    Raises UnitNotConvertible.
+    register at the end of the window; without a `register`, with the second one, even
+    without a state. Raises UnitNotConvertible.
     """
 
     def stored(session: Session) -> Stored:
@@ -124,7 +124,12 @@ async def async_is_written(
 def read_sums(
     session: Session, found: Found, window: Window, register: float | None
 ) -> Stored:
-    """Return the rows as `async_stored` does."""
+    """Return the rows of a window and those around it, as `async_stored` says.
+
+    Rows of an outage after the window have not observed its end. They are read as well,
+    because they must repeat it. The first row with the register at the end, or a higher
+    one, continues the series, however late it is.
+    """
     metadata_id, unit, per_unit = found
     since, until = window.since, window.until
     table = Statistics
@@ -144,7 +149,8 @@ def read_sums(
     def rows(query: Select[_Columns]) -> list[Row]:
         return [_row(*row, per_unit) for row in session.execute(query).tuples()]
 
-    # A third one shows that the second is not the newest.
+    # While the logger is read, Home Assistant may compile an hour or two. Its short-term
+    # row still decides how the sums continue: only a third row shows a past window.
     following = rows(reached.limit(3))
     is_newest = len(following) < 3
     last = END_OF_TIME if is_newest else following[1].start

@@ -35,10 +35,10 @@ async def async_widened(
 async def async_last_rise(
     hass: HomeAssistant, statistic: Statistic, before: int
 ) -> int | None:
-    """Return the start of the last row before a time with a lower register.
+    """Return the start of the last row before a time with another state than the newest.
 
     The register has risen at some time since then, perhaps in an hour without a row.
-    0 if it has not risen in any row, None if there is no row before the time.
+    0 if all rows have the same state, None if there is no row before the time.
     """
     return await async_query(
         hass, lambda session: _last_rise(session, hass, statistic, before)
@@ -109,17 +109,17 @@ class _Rises:
         return self.end(after + HOUR)
 
     def risen_since(self, at: int) -> int | None:
-        """Return the start of the last row with another state than the one before a time.
+        """Return the start of the last row before a time with another state than the newest.
 
         0 if there is none: the age of the first state is unknown. Rows before it may be
-        lost, for instance with an older database put back.
+        lost, for instance with an older database put back. None without any row.
         """
         if not self._has_row_before(at):
             return None
-        lower = self._lower_before(at)
-        return lower[0] if lower else 0
+        other = self._other_state_before(at)
+        return other[0] if other else 0
 
-    def _lower_before(self, at: int) -> tuple[int, float | None] | None:
+    def _other_state_before(self, at: int) -> tuple[int, float | None] | None:
         """Return the last row with another state than the one before a time."""
         before = self._newest_first.where(Statistics.start_ts < at)
         if (last := self._first(before)) is None:
@@ -129,8 +129,8 @@ class _Rises:
     def _last_before(self, at: int) -> int | None:
         """Return the last hour with a rise before a time."""
         same = self._oldest_first.where(Statistics.start_ts < at)
-        if (lower := self._lower_before(at)) is not None:
-            same = same.where(Statistics.start_ts > lower[0])
+        if (other := self._other_state_before(at)) is not None:
+            same = same.where(Statistics.start_ts > other[0])
         first = self._first(same)
         return first and first[0]
 

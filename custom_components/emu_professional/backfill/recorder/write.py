@@ -123,7 +123,8 @@ async def _async_revert_shift(
     wrong and corrects them.
     """
     newest = max(plan.rows, key=lambda row: row.start)
-    now = await async_stored(hass, statistic, newest.start, newest.start + HOUR)
+    since, until = newest.start, newest.start + HOUR
+    now = await async_stored(hass, statistic, since, until, None)
     # A shift alone may make the sums equal, so the states are compared as well.
     if not any(_is_like(row, newest) for row in now.rows):
         await _async_adjust(hass, statistic, stored, plan, sign=-1)
@@ -156,7 +157,7 @@ async def _async_write[R: Row | Mean](
     """Write rows, the newest first: people look at them first.
 
     The row of an hour in `bound` is in one batch with the older row. A batch is written
-    as a whole, or not at all.
+    as a whole, or not at all, so none of these hours has a wrong change in between.
     """
     instance = get_instance(hass)
     throttle = _throttle(hass)
