@@ -10,16 +10,14 @@ import aiohttp
 from aiohttp import web
 
 from custom_components.emu_professional.backfill import history_pages
-from custom_components.emu_professional.backfill.history_pages import (
-    LogbookPages,
-    TablePages,
-)
 from custom_components.emu_professional.backfill.logger_reader import LoggerReader
+from custom_components.emu_professional.emu import new_records
 from custom_components.emu_professional.emu.answers import PageBytes, Wanted, parse_page
 from custom_components.emu_professional.emu.client import MeterClient
 from custom_components.emu_professional.emu.errors import MeterUnexpectedAnswer
 from custom_components.emu_professional.emu.events import LogPosition, new_events
-from custom_components.emu_professional.emu.logs import LogbookRecord, Page, Record
+from custom_components.emu_professional.emu.logs import Page
+from custom_components.emu_professional.emu.new_records import read_logbook
 from custom_components.emu_professional.emu.table_reader import (
     LogbookReader,
     RecordReader,
@@ -191,6 +189,7 @@ async def pages() -> AsyncGenerator[Target[_Journey]]:
         stack.enter_context(
             patch.multiple(history_pages, _PATIENCE=(0,) * 4, _LONGEST_PAUSE=0)
         )
+        stack.enter_context(patch.object(new_records, "_PAUSE", 0))
         runner = web.ServerRunner(web.Server(meter.answer, access_log=None))
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
@@ -218,14 +217,13 @@ async def pages() -> AsyncGenerator[Target[_Journey]]:
 async def _travel(client: MeterClient, given: _Journey) -> int:
     """Read in one of the ways in which it is done; return how many pages came."""
     at = int(samples.NOW.timestamp()) - given.random.choice((0, 3600, 300_000, 10**10))
-    reader: TablePages[Any] = (
-        LogbookPages(client) if given.what == 0 else LoggerReader(client)
-    )
-    newest: Record | LogbookRecord | None = await reader.newest()
-    if newest is None:
+    if given.what == 0:
+        indices = [record.index for record in (await read_logbook(client)).records]
+        assert indices == sorted(set(indices))
+        return len(indices) // new_records.PAGE
+    reader = LoggerReader(client)
+    if (newest := await reader.newest()) is None:
         return 0
-    if not isinstance(reader, LoggerReader) or not isinstance(newest, Record):
-        return await _read_on(reader, 0, newest.index)
     match given.what:
         case 1:
             index = await reader.first_after(at, newest)
@@ -241,7 +239,7 @@ async def _travel(client: MeterClient, given: _Journey) -> int:
     return 0
 
 
-async def _read_on(reader: TablePages[Any], first: int, last: int) -> int:
+async def _read_on(reader: LoggerReader, first: int, last: int) -> int:
     count = 0
     before = first - 1
     async for page in reader.pages(first, last):

@@ -1,4 +1,7 @@
-"""Reads the meter's tables page by page, politely and despite faults.
+"""Reads the data logger page by page, politely and despite faults.
+
+For its history, thousands of records at a time. The few new records since the last look,
+and the logbook, come by `emu/new_records.py`.
 
 How it works
 ------------
@@ -20,7 +23,7 @@ from typing import Final
 
 from ..emu.client import MeterClient
 from ..emu.errors import MeterUnexpectedAnswer, MeterUnreachable, MeterUnreadable
-from ..emu.logs import CUT_OFF, LogbookRecord, Page, Record, RejectedLine, Timing
+from ..emu.logs import CUT_OFF, Page, Record, RejectedLine, Timing
 from ..emu.pace import FIRST_PAGE, MOST_RECORDS, SHORT
 from ..emu.page_order import cut_at_last_record, newest_of
 from ..emu.request_queue import Priority
@@ -50,43 +53,32 @@ _LONGEST_PAUSE: Final = 1.0
 _PATIENCE: Final = (1.0, 5.0, 15.0, 40.0)
 """Seconds to wait before a lost page is asked for again."""
 
-type _AskNewest[R: Record | LogbookRecord] = Callable[
-    [int, Priority], Awaitable[Page[R]]
-]
-type _Ask[R: Record | LogbookRecord] = Callable[
-    [int, int, Priority], Awaitable[Page[R]]
-]
+type _Ask = Callable[[int, int, Priority], Awaitable[Page]]
 
 
-class TablePages[R: Record | LogbookRecord]:
-    """Reads a table of one meter, page by page.
+class HistoryPages:
+    """Reads the data logger of one meter, page by page.
 
     The pause after each page is nearly as long as the page took, at most 1 s: thus
     the browser of the owner gets through. Raises the errors of the client, but a lost
     connection only after several attempts.
     """
 
-    def __init__(
-        self,
-        client: MeterClient,
-        newest: _AskNewest[R],
-        ask: _Ask[R],
-        priority: Priority,
-    ) -> None:
-        """Initialize with the pace of the client."""
+    def __init__(self, client: MeterClient, priority: Priority) -> None:
+        """Initialize with the pace of the client, and the priority of requests."""
         self._pace = client.pace
-        self._ask_newest = newest
-        self._ask = ask
+        self._ask_newest = client.newest_records
+        self._ask: _Ask = client.records
         self._priority = priority
-        self._kept: dict[int, R] = {}
+        self._kept: dict[int, Record] = {}
         self._holes: list[range] = []
         """Indices that have no records."""
-        self._newest: R | None = None
+        self._newest: Record | None = None
         self.rejected_at_end: tuple[RejectedLine, ...] = ()
         """Lines after the newest readable record, as `newest` found them."""
 
-    async def newest(self) -> R | None:
-        """Return the newest record, or None if the table is empty."""
+    async def newest(self) -> Record | None:
+        """Return the newest record, or None if the logger is empty."""
         try:
             page = await self._newest_page(FEW)
         except MeterUnreadable:
@@ -99,7 +91,7 @@ class TablePages[R: Record | LogbookRecord]:
 
     async def pages(
         self, first: int, last: int, until: int = END_OF_TIME
-    ) -> AsyncIterator[Page[R]]:
+    ) -> AsyncIterator[Page]:
         """Yield the records with these indices, in order, until one ends at a time.
 
         Records much older than those before them are skipped: the clock had failed.
@@ -149,7 +141,7 @@ class TablePages[R: Record | LogbookRecord]:
         # Where a request takes long anyway, more of them do no harm.
         return self._pace.size if self._pace.fixed > SHORT else FIRST_PAGE
 
-    async def _newest_page(self, count: int) -> Page[R]:
+    async def _newest_page(self, count: int) -> Page:
         ask = partial(self._ask_newest, count, self._priority)
         page = await self._patiently(ask)
         # An empty table must be sure: it means that the meter has logged nothing.
@@ -159,7 +151,7 @@ class TablePages[R: Record | LogbookRecord]:
             self._pace.learn(len(page.records), page.timing.first, page.timing.whole)
         return page
 
-    async def _page(self, first: int, last: int) -> Page[R]:
+    async def _page(self, first: int, last: int) -> Page:
         """Return the page of an answer; a doubtful one is requested again."""
         page = await self._timed(first, last)
         if _is_doubtful(page):
@@ -174,7 +166,7 @@ class TablePages[R: Record | LogbookRecord]:
                 self._holes.append(range(first, begin))
         return page
 
-    async def _timed(self, first: int, last: int) -> Page[R]:
+    async def _timed(self, first: int, last: int) -> Page:
         """Request a page, and learn the pace from its duration."""
         time = asyncio.get_running_loop().time
         begin = time()
@@ -192,8 +184,8 @@ class TablePages[R: Record | LogbookRecord]:
         return page
 
     async def _patiently(
-        self, ask: Callable[[], Awaitable[Page[R]]], count: int = FEW
-    ) -> Page[R]:
+        self, ask: Callable[[], Awaitable[Page]], count: int = FEW
+    ) -> Page:
         """Repeat a request after a while if it failed or its answer is no table."""
         for pause in _PATIENCE:
             try:
@@ -205,14 +197,14 @@ class TablePages[R: Record | LogbookRecord]:
                 await asyncio.sleep(pause)
         return await ask()
 
-    async def _next(self, index: int, last: int) -> R | None:
+    async def _next(self, index: int, last: int) -> Record | None:
         """Return the first record from an index on, or None if there is none."""
         count = max(self._pace.probe, FEW)
         if records := await self._kept_span(index, min(index + count - 1, last)):
             return records[0]
         return await self._after_hole(index, last)
 
-    async def _after_hole(self, absent: int, last: int) -> R | None:
+    async def _after_hole(self, absent: int, last: int) -> Record | None:
         """Return the first record after an index without one, or None.
 
         By bisecting: a jump by billions costs some thirty requests. If a range begins
@@ -236,7 +228,7 @@ class TablePages[R: Record | LogbookRecord]:
         self._holes.append(range(begin, found.index))
         return found
 
-    async def _kept_span(self, first: int, last: int) -> tuple[R, ...]:
+    async def _kept_span(self, first: int, last: int) -> tuple[Record, ...]:
         """Return the records of a span, and keep them."""
         if page := self._kept_page(first, last):
             return page.records
@@ -258,52 +250,38 @@ class TablePages[R: Record | LogbookRecord]:
                 first = middle + 1
         return first
 
-    def _latest(self, records: Sequence[R]) -> int | None:
+    def _latest(self, records: Sequence[Record]) -> int | None:
         """Return the latest plausible stamp: not much later than the newest record."""
         limit = END_OF_TIME if self._newest is None else self._newest.at + _DAY
         stamps = [record.at for record in records if record.at <= limit]
         return max(stamps, default=None)
 
-    def _keep(self, records: Iterable[R]) -> None:
+    def _keep(self, records: Iterable[Record]) -> None:
         for record in records:
             self._kept[record.index] = record
         # Dropped are those kept first: a search has long passed them.
         while len(self._kept) > _KEPT:
             del self._kept[next(iter(self._kept))]
 
-    def _kept_page(self, first: int, last: int) -> Page[R] | None:
+    def _kept_page(self, first: int, last: int) -> Page | None:
         """Return the kept records from an index on, if there is one."""
-        records: list[R] = []
+        records: list[Record] = []
         while first <= last and (record := self._kept.get(first)) is not None:
             records.append(record)
             first += 1
         return Page(tuple(records), (), whole=True) if records else None
 
 
-class LogbookPages(TablePages[LogbookRecord]):
-    """Reads the logbook of one meter."""
-
-    def __init__(
-        self, client: MeterClient, priority: Priority = Priority.BACKGROUND
-    ) -> None:
-        """Initialize a reader with the priority of its requests."""
-        super().__init__(
-            client, client.newest_logbook_records, client.logbook_records, priority
-        )
-
-
-def _is_nothing[R: Record | LogbookRecord](page: Page[R]) -> bool:
+def _is_nothing(page: Page) -> bool:
     return not page.records and not page.rejected
 
 
-def _is_doubtful[R: Record | LogbookRecord](page: Page[R]) -> bool:
+def _is_doubtful(page: Page) -> bool:
     """Return whether an answer is empty, but may have been cut off."""
     return _is_nothing(page) and not (page.whole and page.has_length)
 
 
-def _rejected_after[R: Record | LogbookRecord](
-    newest: R | None, page: Page[R]
-) -> tuple[RejectedLine, ...]:
+def _rejected_after(newest: Record | None, page: Page) -> tuple[RejectedLine, ...]:
     """Return the rejected lines after a record; others fill gaps between indices."""
     if newest is None:
         return page.rejected
@@ -313,7 +291,7 @@ def _rejected_after[R: Record | LogbookRecord](
     return page.rejected[: max(len(page.rejected) - gaps, 0)]
 
 
-def _count_until[R: Record | LogbookRecord](until: int, records: Sequence[R]) -> int:
+def _count_until(until: int, records: Sequence[Record]) -> int:
     """Estimate how many more records there are until a time."""
     first, last = records[0], records[-1]
     interval = (last.at - first.at) // max(last.index - first.index, 1)

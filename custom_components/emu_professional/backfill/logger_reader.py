@@ -10,17 +10,17 @@ from ..emu.client import MeterClient
 from ..emu.locate import locate
 from ..emu.logs import Record
 from ..emu.request_queue import Priority
-from .history_pages import FEW, USUAL_INTERVAL, TablePages
+from .history_pages import FEW, USUAL_INTERVAL, HistoryPages
 
 
-class LoggerReader(TablePages[Record]):
+class LoggerReader(HistoryPages):
     """Reads the data logger of one meter, and finds records by time."""
 
     def __init__(
         self, client: MeterClient, priority: Priority = Priority.BACKGROUND
     ) -> None:
         """Initialize a reader with the priority of its requests."""
-        super().__init__(client, client.newest_records, client.records, priority)
+        super().__init__(client, priority)
         self._oldest: Record | None = None
         """The oldest record, known as soon as a search has found nothing before it."""
 
