@@ -34,6 +34,7 @@ class Activity:
     @callback
     def begin(self) -> None:
         """Note that the module is busy from now on."""
+        # Without a notice: there is nothing to show before the first step.
         self.is_busy = True
 
     @callback

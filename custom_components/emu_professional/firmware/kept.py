@@ -47,7 +47,9 @@ class _State:
     """Serial numbers of the meters for which the image has proved unfit."""
     is_checked_daily: bool = False
     checked: datetime | None = None
+    """When the vendor's address was asked last, UTC."""
     conditions: Mapping[str, str] = field(default_factory=dict)
+    """For the next download (see `vendor.Download`)."""
 
 
 class FirmwareStore:
@@ -64,6 +66,7 @@ class FirmwareStore:
             hass,
             _STORE_VERSION,
             _STORE_KEY,
+            # A power failure must not take the image, nor a megabyte the event loop.
             atomic_writes=True,
             serialize_in_event_loop=False,
         )

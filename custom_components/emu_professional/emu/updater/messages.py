@@ -20,6 +20,7 @@ _HASH_LENGTHS: Final = frozenset({0, 32, 48, 64})
 _LARGEST_ERROR: Final = 0xFFFF
 # The protocol has no tags. A decoder would make numbers of thousands of digits, regular
 # expressions and e-mails of them, and whoever answers could keep it busy.
+# These are those that cbor2 decodes itself, and some to spare; `tag_hook` gets all others.
 _LIBRARY_TAGS: Final = (*range(320), 1004, 43_000, 55_799)
 
 type Fields = Mapping[str, Any]

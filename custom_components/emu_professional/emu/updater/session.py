@@ -121,6 +121,7 @@ class UpdaterSession:
         the update. After False, look at the slots before another one.
         """
         request = Request(messages.RESET, {}, messages.nothing)
+        # Not by `_ask`: a missing answer is no failure here.
         async with self._lock:
             exchange = Exchange(self._line, request, self.timeouts)
             try:

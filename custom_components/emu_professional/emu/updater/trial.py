@@ -37,6 +37,7 @@ class Trial:
             if not await self._is_marked():
                 raise FirmwareUpdateFailed(Reason.TEST_REFUSED, err) from err
         except MeterError as err:
+            # The module may have got the request all the same.
             raise FirmwareUpdateFailed(Reason.TEST_LOST, err) from err
 
     async def run(self) -> None:
