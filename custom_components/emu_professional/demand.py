@@ -14,15 +14,13 @@ import voluptuous as vol
 
 from .backfill.records import RecordFilter
 from .backfill.times import END_OF_TIME
-from .emu.logs import COLUMNS, REGISTER_COUNT, Record
+from .emu.logs import ACTIVE_POWER, COLUMNS, REGISTER_COUNT, Record
 from .intervals import LONGEST_INTERVAL, Interval, LoggedIntervals, Month, month_of
 
 _MONTHS: Final = 13
 """Number of months with stored peaks."""
 _TAIL: Final = 2
 """Stored records before the undecided ones: enough to judge the first of these."""
-_VALUES: Final = REGISTER_COUNT + 1
-"""Stored values of a record: the registers, and the power beside them."""
 
 
 @dataclass(slots=True)
@@ -146,10 +144,7 @@ class LoggedDemand:
             "zone": str(self._settled.zone),
             "seconds": self._intervals.seconds,
             "last": self._last_settled,
-            "records": [
-                [record.at, record.index, record.status, *record.values[:_VALUES]]
-                for record in (*self._tail, *self._undecided)
-            ],
+            "records": [_stored(record) for record in (*self._tail, *self._undecided)],
             "peaks": peaks_as_dict(self._settled),
         }
 
@@ -166,13 +161,21 @@ class LoggedDemand:
         demand._intervals.seconds = stored["seconds"]
         if stored["last"] is not None:
             demand._last_settled = Interval(*stored["last"])
-        for at, index, status, *values in stored["records"]:
+        for at, index, status, *registers, power in stored["records"]:
             # Values without a part in the demand are not stored.
-            values += [0] * (len(COLUMNS) - len(values))
+            values = registers + [0] * (len(COLUMNS) - len(registers))
+            values[ACTIVE_POWER] = power
             demand._take(Record(at, index, status, serial_number, tuple(values)))
         demand.position = stored["position"]
         demand._judge()
         return demand
+
+
+def _stored(record: Record) -> list[int]:
+    """Return a record as JSON can hold it: its registers, and its power after them."""
+    registers = record.values[:REGISTER_COUNT]
+    power = record.values[ACTIVE_POWER]
+    return [record.at, record.index, record.status, *registers, power]
 
 
 def peaks_as_dict(peaks: Peaks) -> dict[str, list[float]]:

@@ -18,12 +18,9 @@ from datetime import datetime, tzinfo
 from typing import Final, NamedTuple
 
 from .backfill.times import HOUR
-from .emu.logs import COLUMNS, LoggerStatus, Record
+from .emu.logs import COLUMNS, USUAL_INTERVAL, LoggerStatus, Record
 from .emu.readings import CLOCK_RESOLUTION
 from .emu.registers import BY_KEY
-
-USUAL_INTERVAL: Final = 900
-"""Seconds of an interval in the meter's default configuration."""
 
 LONGEST_INTERVAL: Final = HOUR
 
@@ -34,7 +31,10 @@ _IMPORT: Final = tuple(
 )
 _MOST_KW: Final = BY_KEY["active_power"].limit
 _LATE: Final = 600
-"""Longest time from the end of an interval until its record is read, in seconds."""
+"""Longest time from the end of an interval until its record is read, in seconds.
+
+Much longer than `LATENCY`: `meter_log` looks every five minutes, and a look may fail.
+"""
 _LONGEST_PAUSE: Final = 60.0
 """Longest pause between live readings in a fully observed interval, in seconds."""
 _CLOCK_JITTER: Final = 2 * CLOCK_RESOLUTION.total_seconds()

@@ -24,7 +24,7 @@ from .coordinator import EmuCoordinator
 from .emu.client import MeterClient
 from .emu.errors import MeterError, MeterUnexpectedAnswer
 from .emu.events import LogPosition, MeterEvent, new_events
-from .emu.logs import LogbookRecord, LoggerStatus, Record
+from .emu.logs import LATENCY, USUAL_INTERVAL, LogbookRecord, LoggerStatus, Record
 from .emu.new_records import (
     LOGBOOK_SIZE,
     LOGGER_SIZE,
@@ -44,9 +44,6 @@ LOGBOOK_KEY: Final = "logbook"
 _INTERVAL: Final = timedelta(minutes=5)
 _SLOW: Final = 2.0
 """Seconds for one record; a slower meter is asked only when a record is due."""
-_USUAL_INTERVAL: Final = 900
-_LATENCY: Final = 84
-"""Longest time from the stamp of a record until it is readable, in seconds."""
 _FIRST_LOOK: Final = timedelta(seconds=15)
 """Delay after the start, when everything else asks the meter as well."""
 _SPREAD: Final = timedelta(minutes=1)
@@ -95,7 +92,7 @@ class LogbookCoordinator(DataUpdateCoordinator[LogData]):
         self.newest_record: Record | None = None
         """Newest logger record at the last successful look."""
         self._logger_records: deque[Record] = deque(maxlen=LOGGER_SIZE)
-        self._logger_interval = _USUAL_INTERVAL
+        self._logger_interval = USUAL_INTERVAL
         self._store = logbook_store(hass, entry)
         self._stored = position_as_dict(self._position)
 
@@ -163,7 +160,7 @@ class LogbookCoordinator(DataUpdateCoordinator[LogData]):
         """Return the seconds until the next logger record; None if unknown."""
         if self.newest_record is None:
             return None
-        due = self.newest_record.at + self._logger_interval + _LATENCY
+        due = self.newest_record.at + self._logger_interval + LATENCY
         return due - self._meter_time()
 
     def _meter_time(self) -> float:
@@ -187,7 +184,7 @@ class LogbookCoordinator(DataUpdateCoordinator[LogData]):
             return
         interval = (newest.at - previous.at) // (newest.index - previous.index)
         # A set clock can make it negative or hours long.
-        if 0 < interval <= _USUAL_INTERVAL * 4:
+        if 0 < interval <= USUAL_INTERVAL * 4:
             self._logger_interval = interval
 
     def _check_logbook(self, newest: LogbookRecord | None) -> None:

@@ -23,14 +23,11 @@ from typing import Final
 
 from ..emu.client import MeterClient
 from ..emu.errors import MeterUnexpectedAnswer, MeterUnreachable, MeterUnreadable
-from ..emu.logs import CUT_OFF, Page, Record, RejectedLine, Timing
+from ..emu.logs import CUT_OFF, USUAL_INTERVAL, Page, Record, RejectedLine, Timing
 from ..emu.pace import FIRST_PAGE, MOST_RECORDS, SHORT
 from ..emu.page_order import cut_at_last_record, newest_of
 from ..emu.request_queue import Priority
 from .times import END_OF_TIME
-
-USUAL_INTERVAL: Final = 900
-"""Seconds between two records, unless the owner has set another interval."""
 
 FAR_IN_THE_PAST: Final = "time stamp far in the past"
 """Reject reason of records much older than those before them."""

@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from math import inf, sumprod
 from typing import Final, NamedTuple
 
-from ..emu.logs import REGISTER_COUNT, LoggerStatus, Record
+from ..emu.logs import REGISTER_COUNT, USUAL_INTERVAL, LoggerStatus, Record
 from .records import REACH, Believed, RecordFilter
 from .times import HOUR
 
-_USUAL_INTERVAL: Final = 900
 _UNEVEN: Final = int(LoggerStatus.POWER_FAILURE | LoggerStatus.TIME_CHANGED)
 """Status of a record with an interval other than the time since the last record."""
 
@@ -128,7 +127,7 @@ class Folding:
         self._pieces_since = pieces_since
         self._open: dict[int, _OpenHour] = {}
         self._before: Record | None = None
-        self._interval = _USUAL_INTERVAL
+        self._interval = USUAL_INTERVAL
 
     def feed(self, records: Iterable[Record]) -> Iterator[Hour]:
         """Yield the hours without any more records to come."""

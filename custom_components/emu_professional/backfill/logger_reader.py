@@ -8,9 +8,9 @@ of the answers are kept for the next guesses.
 
 from ..emu.client import MeterClient
 from ..emu.locate import locate
-from ..emu.logs import Record
+from ..emu.logs import USUAL_INTERVAL, Record
 from ..emu.request_queue import Priority
-from .history_pages import FEW, USUAL_INTERVAL, HistoryPages
+from .history_pages import FEW, HistoryPages
 
 
 class LoggerReader(HistoryPages):

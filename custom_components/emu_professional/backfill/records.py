@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from operator import lt
 from typing import Final, NamedTuple
 
-from ..emu.logs import REGISTER_COUNT, LoggerStatus, Record
+from ..emu.logs import ACTIVE_POWER, LATENCY, REGISTER_COUNT, LoggerStatus, Record
 from ..emu.serial_number import normalized
 from .times import HOUR
 
@@ -43,7 +43,7 @@ _SMALL_RISE: Final = 1000
 """Wh, while another one restarts, has restarted as well."""
 
 
-_LATENCY: Final = 144
+_LATEST: Final = LATENCY + 60
 """Seconds from the stamp of a record until it is readable and read, at most."""
 
 
@@ -58,7 +58,7 @@ def clock_offset_by_records(newest: Sequence[Record], now: int) -> int | None:
         return 0
     age = now - newest[-1].at
     interval = newest[-1].at - newest[-2].at if len(newest) > 1 else HOUR
-    if age < -_LATENCY or age > interval + _LATENCY:
+    if age < -_LATEST or age > interval + _LATEST:
         return min(interval - age, 0) if age > 0 else -age
     return 0 if 0 < interval < HOUR else None
 
@@ -237,7 +237,7 @@ def _lifted(lift: tuple[int, ...], before: Record, after: Record) -> tuple[int, 
     A register without a fall continues if its rise fits the power: then it was the
     rollover of another register.
     """
-    power = max(abs(before.values[REGISTER_COUNT]), abs(after.values[REGISTER_COUNT]))
+    power = max(abs(before.values[ACTIVE_POWER]), abs(after.values[ACTIVE_POWER]))
     hours = max(after.at - before.at, 0) / HOUR
     most = _KNOWN_RISE * power * hours + _SMALL_RISE
     return tuple(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import IntFlag, StrEnum
 from typing import Final
 
-from .registers import QUANTITIES, Kind, Measurand
+from .registers import BY_KEY, QUANTITIES, Kind, Measurand
 
 COLUMNS: Final = tuple(
     sorted((q for q in QUANTITIES if q.column), key=lambda q: q.column or 0)
@@ -16,7 +16,23 @@ COLUMNS: Final = tuple(
 """The quantities of a record in the order of its `values`."""
 
 REGISTER_COUNT: Final = sum(column.kind is Kind.REGISTER for column in COLUMNS)
-"""Number of registers among a record's values; they come first."""
+"""Number of registers among a record's values.
+
+They come first: `values[:REGISTER_COUNT]` are the registers, the others measurements.
+"""
+assert all(column.kind is Kind.REGISTER for column in COLUMNS[:REGISTER_COUNT])
+
+ACTIVE_POWER: Final = COLUMNS.index(BY_KEY["active_power"])
+"""Position of the power of all phases among a record's values."""
+
+USUAL_INTERVAL: Final = 900
+"""Seconds between two records, unless the owner has set another interval."""
+
+LATENCY: Final = 84
+"""Longest time from the stamp of a record until it is readable, in seconds.
+
+Not in the manual: the latest record observed at a real meter.
+"""
 
 LOGBOOK_REGISTERS: Final = tuple(
     column

@@ -24,8 +24,12 @@ from .logs import (
 )
 from .serial_number import normalized
 
-LAST_COLUMN: Final = 28
-LAST_LOGBOOK_COLUMN: Final = 21
+LAST_COLUMN: Final = max(quantity.column or 0 for quantity in COLUMNS)
+LAST_LOGBOOK_COLUMN: Final = max(pair.before for pair in SETTINGS)
+"""Number of columns: a line with more or fewer is rejected as a whole.
+
+Nobody knows which of its fields is missing, so none can be told by its place.
+"""
 
 _SEPARATORS: Final = ",;\t"
 _LONGEST_LINE: Final = 1024
