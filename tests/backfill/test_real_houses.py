@@ -146,6 +146,28 @@ async def test_polled_by_an_automation(house: House) -> None:
     assert len(house.backfill.keeper.ledger.outages) <= 14
 
 
+async def test_register_rejected_until_a_restart(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The outage of a register begins with its last observation, not at the restart."""
+    await house.load()
+    await house.live(5)
+    observed = house.now.timestamp()
+    lower = faults.ReplacedValues({"wpulse_cnt_L123_e": "0.001"})
+    house.server.faults.set(lower, path="/meterdata.json")
+    house.move_to(house.now + timedelta(seconds=50))
+    await house.entry.runtime_data.meter.async_refresh()
+    await house.unload()
+    house.server.faults.clear()
+    house.move_to(house.now + PERIOD)
+    with patch.object(Backfill, "async_run", AsyncMock()):
+        await house.load()
+        outage = house.backfill.keeper.ledger.outages[-1]
+        assert outage.since == pytest.approx(observed, abs=10)
+    assert "can't be right" in caplog.text
+    caplog.clear()
+
+
 async def test_recorder_that_does_not_catch_up(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
