@@ -150,18 +150,21 @@ class LiveIntervals:
         """Begin without a reading, with the usual length."""
         self.begin: tuple[int, float] | None = None
         self.seconds = USUAL_INTERVAL
-        self._phase = 0
+        self._remainder = 0
+        """Seconds: the end of each interval, modulo its length."""
         self._previous: tuple[int, float, float] | None = None
 
     def follow(self, end: int, seconds: int) -> None:
-        """Adopt the length and phase of a logged interval, given by its end."""
-        if (seconds, end % seconds) != (self.seconds, self._phase):
-            self.seconds, self._phase = seconds, end % seconds
+        """Adopt the length and remainder of a logged interval, given by its end."""
+        if (seconds, end % seconds) != (self.seconds, self._remainder):
+            self.seconds, self._remainder = seconds, end % seconds
             self.begin = None
 
     def begin_of(self, at: float) -> int:
         """Return the begin of the interval around a time."""
-        return int(at - self._phase) // self.seconds * self.seconds + self._phase
+        return (
+            int(at - self._remainder) // self.seconds * self.seconds + self._remainder
+        )
 
     def feed(self, at: int, now: float, register: float) -> Interval | None:
         """Return the completed interval, if it was fully observed.

@@ -43,23 +43,23 @@ async def async_get_consumption(call: ServiceCall) -> ServiceResponse:
     per: Per = call.data[ATTR_PER]
     ends = borders_of(call, per)
     read = partial(async_read, call.hass, entry, ends)
-    reading = await async_while_loaded(
+    report = await async_while_loaded(
         call.hass, entry, async_in_turn(call, entry, read)
     )
     response: JsonObjectType = {
         "serial_number": entry.runtime_data.meter.serial_number,
         "per": str(per),
-        "refused": dict(reading.rejected),
+        "refused": dict(report.rejected),
         "periods": [
             _described(period)
             | {
                 _COSTS[direction]: _rounded(costs[number])
-                for direction, costs in reading.costs.items()
+                for direction, costs in report.costs.items()
             }
-            for number, period in enumerate(reading.periods)
+            for number, period in enumerate(report.periods)
         ],
     }
-    if reading.costs:
+    if report.costs:
         response["currency"] = call.hass.config.currency
     return response
 
