@@ -306,12 +306,10 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
         assert self._answered
         self._store_pending = False
         registers = self._filter.registers
-        # While a register is rejected there are answers, but no observation: the outage
-        # until the first one after a restart has begun with the last one.
-        at = self._observed or self._answered
         return {
             "registers": {key: str(value) for key, value in registers.items()},
-            "at": at.isoformat(),
+            # While a register is rejected there are answers, but no observations.
+            "at": (self._observed or self._answered).isoformat(),
         }
 
 
