@@ -8,6 +8,7 @@ from homeassistant.helpers.typing import ConfigType
 from . import issues
 from .backfill.coordinator import BackfillCoordinator
 from .backfill.ledger_keeper import backfill_store
+from .config_entry import EmuConfigEntry
 from .const import DOMAIN
 from .coordinator import EmuCoordinator, registers_store
 from .demand_coordinator import DemandCoordinator, demand_store
@@ -18,7 +19,7 @@ from .lost_hours import lost_hours_store
 from .meter_log import LogbookCoordinator
 from .password import async_forget_password
 from .relocation import fingerprint_store
-from .runtime import EmuConfigEntry, EmuRuntime
+from .runtime import EmuRuntime
 from .services import async_setup_services
 
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)

@@ -13,6 +13,7 @@ from homeassistant.const import EntityCategory
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
+from .config_entry import EmuConfigEntry
 from .emu.logs import LoggerStatus
 from .entity import (
     EmuEntity,
@@ -22,7 +23,7 @@ from .entity import (
     add_when_logged,
     add_when_reported,
 )
-from .runtime import EmuConfigEntry, EmuRuntime
+from .runtime import EmuRuntime
 
 # The coordinator does the polling.
 PARALLEL_UPDATES = 0

@@ -10,9 +10,9 @@ from homeassistant.const import EntityCategory
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
+from .config_entry import EmuConfigEntry
 from .entity import BackfillEntity, ModuleEntity
 from .firmware.meter_firmware import MeterFirmware
-from .runtime import EmuConfigEntry
 
 PARALLEL_UPDATES = 1
 

@@ -5,13 +5,14 @@ from typing import Any, Final, override
 
 import voluptuous as vol
 
-from homeassistant.config_entries import ConfigEntry, ConfigFlowResult
+from homeassistant.config_entries import ConfigFlowResult
 from homeassistant.const import CONF_HOST, CONF_PASSWORD, CONF_PORT
 from homeassistant.core import callback
 from homeassistant.helpers.device_registry import format_mac
 from homeassistant.helpers.selector import TextSelector, TextSelectorConfig
 from homeassistant.helpers.service_info.dhcp import DhcpServiceInfo
 
+from .config_entry import EmuConfigEntry
 from .const import DOMAIN, NAME
 from .emu.errors import MeterError
 from .emu.serial_number import is_same_meter
@@ -37,7 +38,7 @@ class EmuConfigFlow(DiscoveryFlow, domain=DOMAIN):
     @staticmethod
     @callback
     @override
-    def async_get_options_flow(config_entry: ConfigEntry) -> EmuOptionsFlow:
+    def async_get_options_flow(config_entry: EmuConfigEntry) -> EmuOptionsFlow:
         """Return the options flow."""
         return EmuOptionsFlow()
 
@@ -156,7 +157,7 @@ class EmuConfigFlow(DiscoveryFlow, domain=DOMAIN):
         )
 
     async def _async_connect_moved(
-        self, entry: ConfigEntry, user_input: dict[str, Any]
+        self, entry: EmuConfigEntry, user_input: dict[str, Any]
     ) -> str | None:
         """Read the status at the address entered; return an error key or None."""
         try:
@@ -188,7 +189,7 @@ class EmuConfigFlow(DiscoveryFlow, domain=DOMAIN):
         return await self._async_connect()
 
     async def _async_update(
-        self, entry: ConfigEntry, changes: dict[str, Any]
+        self, entry: EmuConfigEntry, changes: dict[str, Any]
     ) -> ConfigFlowResult:
         """Change an entry, unless another meter answers at its address."""
         assert self._status

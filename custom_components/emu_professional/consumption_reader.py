@@ -25,6 +25,7 @@ from .backfill.recorder import (
     last_digits_per,
 )
 from .backfill.times import HOUR
+from .config_entry import EmuConfigEntry
 from .consumption import (
     Consumption,
     Known,
@@ -37,7 +38,6 @@ from .consumption import (
 from .emu.errors import MeterWithoutLogger
 from .emu.registers import Direction
 from .emu.request_queue import Priority
-from .runtime import EmuConfigEntry
 
 _MARGIN: Final = 2 * HOUR
 """Seconds read around the periods: neighbours show which records are damaged."""

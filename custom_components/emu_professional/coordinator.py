@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, override
 
-from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import CONF_HOST, CONF_PASSWORD, CONF_PORT
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
@@ -15,6 +14,7 @@ from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 from homeassistant.util import dt as dt_util
 
+from .config_entry import EmuConfigEntry
 from .const import DOMAIN, LOGGER, POLL_INTERVAL, STATUS_INTERVAL
 from .emu.client import MeterClient
 from .emu.errors import MeterDifferent, MeterError, MeterUnauthorized
@@ -71,9 +71,9 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
     Assistant itself.
     """
 
-    config_entry: ConfigEntry
+    config_entry: EmuConfigEntry
 
-    def __init__(self, hass: HomeAssistant, entry: ConfigEntry) -> None:
+    def __init__(self, hass: HomeAssistant, entry: EmuConfigEntry) -> None:
         """Initialize the coordinator of a config entry."""
         self._unreported: list[Outage] = []
         """Outages that ended before anyone watched them."""
@@ -328,7 +328,7 @@ def _parse_registers(stored: dict[str, Any]) -> tuple[dict[str, Decimal], dateti
 
 
 @callback
-def registers_store(hass: HomeAssistant, entry: ConfigEntry) -> EntryStore:
+def registers_store(hass: HomeAssistant, entry: EmuConfigEntry) -> EntryStore:
     """Return the store of an entry's last registers, in kWh."""
     # Without a name: it was the only file of version 0.1.0.
     return entry_store(hass, entry, "", _parse_registers)

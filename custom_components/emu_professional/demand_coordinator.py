@@ -5,13 +5,13 @@ from datetime import tzinfo
 from decimal import Decimal
 from typing import Any, Final, override
 
-from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import CoreState, HomeAssistant, callback
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
 from homeassistant.util import dt as dt_util
 
 from .backfill.logger_reader import LoggerReader
 from .backfill.times import HOUR
+from .config_entry import EmuConfigEntry
 from .const import LOGGER
 from .coordinator import EmuCoordinator
 from .demand import (
@@ -67,12 +67,12 @@ class DemandCoordinator(DataUpdateCoordinator[DemandData]):
     interval; without a logger, also for the last interval and the peaks.
     """
 
-    config_entry: ConfigEntry
+    config_entry: EmuConfigEntry
 
     def __init__(
         self,
         hass: HomeAssistant,
-        entry: ConfigEntry,
+        entry: EmuConfigEntry,
         meter: EmuCoordinator,
         logbook: LogbookCoordinator,
     ) -> None:
@@ -309,7 +309,7 @@ class DemandCoordinator(DataUpdateCoordinator[DemandData]):
 
 
 @callback
-def demand_store(hass: HomeAssistant, entry: ConfigEntry) -> EntryStore:
+def demand_store(hass: HomeAssistant, entry: EmuConfigEntry) -> EntryStore:
     """Return the store of a meter's demand."""
     return entry_store(
         hass,

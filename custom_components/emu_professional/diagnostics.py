@@ -14,12 +14,12 @@ from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import CONF_PASSWORD, CONF_PORT
 from homeassistant.core import HomeAssistant
 
+from .config_entry import EmuConfigEntry
 from .const import CONF_AUTOMATIC, CONF_COSTS
 from .emu.pace import Pace
 from .emu.registers import BY_JSON_KEY
 from .firmware.kept import firmware_store
 from .firmware.meter_firmware import meter_firmware_of
-from .runtime import EmuConfigEntry
 
 _HTTP_PORT: Final = 80
 _LATEST_TIME: Final = 2**32

@@ -15,10 +15,11 @@ from homeassistant.helpers.update_coordinator import (
 )
 
 from .backfill.coordinator import BackfillCoordinator
+from .config_entry import EmuConfigEntry
 from .const import DOMAIN, MANUFACTURER, MODEL, NAME
 from .coordinator import EmuCoordinator, MeterData
 from .meter_log import LogbookCoordinator
-from .runtime import EmuConfigEntry, EmuRuntime
+from .runtime import EmuRuntime
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,12 +6,12 @@ from homeassistant.components.event import EventEntity, EventEntityDescription
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
+from .config_entry import EmuConfigEntry
 from .emu.events import MeterEvent
 from .emu.logs import LogbookRecord, LoggerStatus
 from .entity import LogbookEntity, add_when_logged
 from .meter_log import LOGBOOK_KEY
 from .record_data import local_time, logbook_record_data
-from .runtime import EmuConfigEntry
 
 PARALLEL_UPDATES = 0
 

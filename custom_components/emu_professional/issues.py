@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import CONF_HOST, CONF_PORT
 from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.helpers import issue_registry as ir
@@ -21,8 +20,8 @@ from .emu.updater.procedure import OLDEST, is_too_old
 
 if TYPE_CHECKING:
     # Only for the types: both modules raise issues themselves, and import this one.
+    from .config_entry import EmuConfigEntry
     from .firmware.meter_firmware import MeterFirmware
-    from .runtime import EmuConfigEntry
 
 CLOCK_LIMIT: Final = timedelta(minutes=1)
 
@@ -154,7 +153,7 @@ def async_watch(hass: HomeAssistant, entry: EmuConfigEntry) -> None:
 @callback
 def async_raise(
     hass: HomeAssistant,
-    entry: ConfigEntry,
+    entry: EmuConfigEntry,
     key: str,
     placeholders: Placeholders | None = None,
     number: int | None = None,
@@ -176,14 +175,14 @@ def async_raise(
 
 @callback
 def async_delete(
-    hass: HomeAssistant, entry: ConfigEntry, key: str, number: int | None = None
+    hass: HomeAssistant, entry: EmuConfigEntry, key: str, number: int | None = None
 ) -> None:
     """Delete an issue of a meter, if there is one."""
     ir.async_delete_issue(hass, DOMAIN, _id(entry, key, number))
 
 
 @callback
-def async_forget(hass: HomeAssistant, entry: ConfigEntry) -> None:
+def async_forget(hass: HomeAssistant, entry: EmuConfigEntry) -> None:
     """Delete all issues of a removed meter."""
     for key in ISSUES:
         async_delete(hass, entry, key)
@@ -193,7 +192,7 @@ def async_forget(hass: HomeAssistant, entry: ConfigEntry) -> None:
 
 @callback
 def async_numbered(
-    hass: HomeAssistant, entry: ConfigEntry, key: str
+    hass: HomeAssistant, entry: EmuConfigEntry, key: str
 ) -> dict[int, ir.IssueEntry]:
     """Return the present issues of one kind by their number."""
     return {
@@ -205,7 +204,7 @@ def async_numbered(
 
 @callback
 def async_on_deleted(
-    hass: HomeAssistant, entry: ConfigEntry, key: str, deleted: Callable[[int], None]
+    hass: HomeAssistant, entry: EmuConfigEntry, key: str, deleted: Callable[[int], None]
 ) -> None:
     """Report the numbers of deleted issues of a kind, until the entry is unloaded.
 
@@ -233,12 +232,12 @@ def issue_of(issue_id: str) -> tuple[Issue | None, str]:
     return None, ""
 
 
-def _id(entry: ConfigEntry, key: str, number: int | None) -> str:
+def _id(entry: EmuConfigEntry, key: str, number: int | None) -> str:
     base = f"{key}_{entry.entry_id}"
     return base if number is None else f"{base}_{number}"
 
 
-def _number(entry: ConfigEntry, key: str, issue_id: str) -> int | None:
+def _number(entry: EmuConfigEntry, key: str, issue_id: str) -> int | None:
     """Return the number in an issue's id; None for another kind or another meter."""
     prefix = f"{key}_{entry.entry_id}_"
     if not issue_id.startswith(prefix):

@@ -4,9 +4,9 @@ from typing import Any
 
 import voluptuous as vol
 
-from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant, callback
 
+from .config_entry import EmuConfigEntry
 from .emu.events import LogPosition
 from .emu.logs import LoggerStatus
 from .storage import EntryStore, entry_store, shape
@@ -35,7 +35,7 @@ def position_from_dict(stored: dict[str, Any]) -> LogPosition:
 
 
 @callback
-def logbook_store(hass: HomeAssistant, entry: ConfigEntry) -> EntryStore:
+def logbook_store(hass: HomeAssistant, entry: EmuConfigEntry) -> EntryStore:
     """Return the store of a meter's last reported position."""
     return entry_store(
         hass,

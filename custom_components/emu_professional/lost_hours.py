@@ -9,11 +9,11 @@ from typing import Final
 
 import voluptuous as vol
 
-from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.util import dt as dt_util
 
 from . import issues
+from .config_entry import EmuConfigEntry
 from .storage import TIME, EntryStore, entry_store, shape
 
 _KEY: Final = "lost_hours"
@@ -23,7 +23,7 @@ _FORMAT: Final = "%Y-%m-%d %H:%M"
 class LostHours:
     """The lost hours of one meter; times are seconds since 1970-01-01 UTC."""
 
-    def __init__(self, hass: HomeAssistant, entry: ConfigEntry) -> None:
+    def __init__(self, hass: HomeAssistant, entry: EmuConfigEntry) -> None:
         """Initialize without any."""
         self._hass = hass
         self._entry = entry
@@ -84,7 +84,7 @@ class LostHours:
 
 
 @callback
-def lost_hours_store(hass: HomeAssistant, entry: ConfigEntry) -> EntryStore:
+def lost_hours_store(hass: HomeAssistant, entry: EmuConfigEntry) -> EntryStore:
     """Return the store of the lost hours without confirmation."""
     return entry_store(
         hass, entry, _KEY, shape(times=[vol.ExactSequence([TIME, TIME])])

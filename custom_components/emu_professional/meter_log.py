@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, override
 
-from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import Platform
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import entity_registry as er
@@ -19,6 +18,7 @@ from homeassistant.helpers.start import async_at_started
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
 from homeassistant.util import dt as dt_util
 
+from .config_entry import EmuConfigEntry
 from .const import DOMAIN, LOGGER
 from .coordinator import EmuCoordinator
 from .emu.client import MeterClient
@@ -72,10 +72,10 @@ class LogbookCoordinator(DataUpdateCoordinator[LogData]):
     before the meter was added are not reported.
     """
 
-    config_entry: ConfigEntry
+    config_entry: EmuConfigEntry
 
     def __init__(
-        self, hass: HomeAssistant, entry: ConfigEntry, meter: EmuCoordinator
+        self, hass: HomeAssistant, entry: EmuConfigEntry, meter: EmuCoordinator
     ) -> None:
         """Initialize the coordinator of a config entry."""
         super().__init__(

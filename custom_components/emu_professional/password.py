@@ -7,11 +7,12 @@ must neither end polling nor bother the owner of a meter without a password.
 from datetime import timedelta
 from typing import Final
 
-from homeassistant.config_entries import SOURCE_REAUTH, ConfigEntry
+from homeassistant.config_entries import SOURCE_REAUTH
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.util import dt as dt_util
 from homeassistant.util.hass_dict import HassKey
 
+from .config_entry import EmuConfigEntry
 from .const import DOMAIN
 from .emu.errors import MeterUnauthorized
 
@@ -37,7 +38,7 @@ _WATCHES: Final[HassKey[dict[str, PasswordWatch]]] = HassKey(f"{DOMAIN}.password
 class PasswordWatch:
     """Counts the refusals of an entry's password, also over failed set-ups."""
 
-    def __init__(self, hass: HomeAssistant, entry: ConfigEntry) -> None:
+    def __init__(self, hass: HomeAssistant, entry: EmuConfigEntry) -> None:
         """Begin without a refusal."""
         self._hass = hass
         self._entry = entry
@@ -92,7 +93,7 @@ class PasswordWatch:
 
 
 @callback
-def password_watch_of(hass: HomeAssistant, entry: ConfigEntry) -> PasswordWatch:
+def password_watch_of(hass: HomeAssistant, entry: EmuConfigEntry) -> PasswordWatch:
     """Return the counter of an entry's refusals."""
     watches = hass.data.setdefault(_WATCHES, {})
     if entry.entry_id not in watches:
@@ -101,6 +102,6 @@ def password_watch_of(hass: HomeAssistant, entry: ConfigEntry) -> PasswordWatch:
 
 
 @callback
-def async_forget_password(hass: HomeAssistant, entry: ConfigEntry) -> None:
+def async_forget_password(hass: HomeAssistant, entry: EmuConfigEntry) -> None:
     """Forget the refusals of a removed entry."""
     hass.data.get(_WATCHES, {}).pop(entry.entry_id, None)

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 import socket
 from typing import Any
 
-from homeassistant.config_entries import ConfigEntry, ConfigEntryState
+from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import CONF_HOST, CONF_MAC, CONF_PASSWORD, CONF_PORT
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.aiohttp_client import (
@@ -21,6 +21,7 @@ from homeassistant.helpers.aiohttp_client import (
 )
 from homeassistant.helpers.device_registry import format_mac
 
+from .config_entry import EmuConfigEntry
 from .const import LOGGER
 from .emu.client import MeterClient
 from .emu.errors import MeterError, MeterUnreachable, MeterUnsupported
@@ -63,7 +64,12 @@ class _Presence(Enum):
 
 
 async def async_judge(
-    hass: HomeAssistant, entry: ConfigEntry, host: str, mac: str | None, *, last: bool
+    hass: HomeAssistant,
+    entry: EmuConfigEntry,
+    host: str,
+    mac: str | None,
+    *,
+    last: bool,
 ) -> Verdict:
     """Return whether an entry's meter has moved to a host, by DHCP with this MAC.
 
@@ -98,7 +104,7 @@ async def async_judge(
 
 async def _async_judge_protected(
     hass: HomeAssistant,
-    entry: ConfigEntry,
+    entry: EmuConfigEntry,
     host: str,
     fingerprint: Fingerprint,
     presence: _Presence,
@@ -125,14 +131,14 @@ async def _async_judge_protected(
     return Verdict.MOVED if is_status_of(entry, status, None) else Verdict.STAYS
 
 
-async def _async_presence(hass: HomeAssistant, entry: ConfigEntry) -> _Presence:
+async def _async_presence(hass: HomeAssistant, entry: EmuConfigEntry) -> _Presence:
     """Return whether the meter answers at the address in its entry."""
     data = entry.data
     client = _client(hass, data[CONF_HOST], data[CONF_PORT], data.get(CONF_PASSWORD))
     if entry.state is ConfigEntryState.LOADED:
         # A meter has a single connection: a second client would be refused beside the
         # polling one, and the meter would seem silent.
-        polling: MeterClient = entry.runtime_data.meter.client
+        polling = entry.runtime_data.meter.client
         client = polling if polling.url == client.url else client
     try:
         status = await client.status()
@@ -146,7 +152,7 @@ async def _async_presence(hass: HomeAssistant, entry: ConfigEntry) -> _Presence:
     return _Presence.THERE if is_there else _Presence.SILENT
 
 
-async def async_has_left(hass: HomeAssistant, entry: ConfigEntry, port: int) -> bool:
+async def async_has_left(hass: HomeAssistant, entry: EmuConfigEntry, port: int) -> bool:
     """Return whether the address in an entry is silent, after its meter was found.
 
     False for a host name or another port: those are their owner's choice.
@@ -157,7 +163,7 @@ async def async_has_left(hass: HomeAssistant, entry: ConfigEntry, port: int) -> 
     return await _async_presence(hass, entry) is _Presence.SILENT
 
 
-def is_status_of(entry: ConfigEntry, status: Status, mac: str | None) -> bool:
+def is_status_of(entry: EmuConfigEntry, status: Status, mac: str | None) -> bool:
     """Return whether a status.json, and a MAC address if given, are of an entry's meter.
 
     By serial number, and by MAC address if both sides know one.
@@ -197,7 +203,7 @@ async def async_address_of(hass: HomeAssistant, host: str) -> str:
 
 @callback
 def async_relocate(
-    hass: HomeAssistant, entry: ConfigEntry, changes: dict[str, Any]
+    hass: HomeAssistant, entry: EmuConfigEntry, changes: dict[str, Any]
 ) -> None:
     """Change an entry's data, and reload it unless only its MAC address changed."""
     data = {**entry.data, **changes}
@@ -208,7 +214,7 @@ def async_relocate(
 
 
 async def async_load_fingerprint(
-    hass: HomeAssistant, entry: ConfigEntry
+    hass: HomeAssistant, entry: EmuConfigEntry
 ) -> Fingerprint | None:
     """Return the fingerprint of an entry's meter, if it is known."""
     stored = await fingerprint_store(hass, entry).async_load()
@@ -216,7 +222,7 @@ async def async_load_fingerprint(
 
 
 async def async_learn_fingerprint(
-    hass: HomeAssistant, entry: ConfigEntry, client: MeterClient
+    hass: HomeAssistant, entry: EmuConfigEntry, client: MeterClient
 ) -> None:
     """Store the fingerprint of a meter right after it accepted the password."""
     try:
@@ -229,7 +235,7 @@ async def async_learn_fingerprint(
 
 
 @callback
-def fingerprint_store(hass: HomeAssistant, entry: ConfigEntry) -> EntryStore:
+def fingerprint_store(hass: HomeAssistant, entry: EmuConfigEntry) -> EntryStore:
     """Return the store of a meter's fingerprint."""
     return entry_store(hass, entry, "fingerprint", Fingerprint.from_json)
 

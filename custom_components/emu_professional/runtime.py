@@ -2,15 +2,11 @@
 
 from dataclasses import dataclass, field
 
-from homeassistant.config_entries import ConfigEntry
-
 from .action_queue import ActionQueue
 from .backfill.coordinator import BackfillCoordinator
 from .coordinator import EmuCoordinator
 from .demand_coordinator import DemandCoordinator
 from .meter_log import LogbookCoordinator
-
-type EmuConfigEntry = ConfigEntry[EmuRuntime]
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .backfill.progress import BackfillProgress, BackfillState
+from .config_entry import EmuConfigEntry
 from .coordinator import MeterData
 from .demand_coordinator import DemandCoordinator, DemandData
 from .emu.registers import BY_JSON_KEY, Kind, Measurand, Phase, Quantity, Tariff
@@ -39,7 +40,7 @@ from .entity import (
     add_when_reported,
 )
 from .intervals import Interval
-from .runtime import EmuConfigEntry, EmuRuntime
+from .runtime import EmuRuntime
 
 # The coordinator does the polling.
 PARALLEL_UPDATES = 0

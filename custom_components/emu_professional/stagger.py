@@ -6,15 +6,15 @@ meters have intervals of their own, and each meter has the same turn in all of t
 
 from typing import Final
 
-from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant
 
+from .config_entry import EmuConfigEntry
 from .const import DOMAIN
 
 _GOLDEN_RATIO: Final = (5**0.5 - 1) / 2
 
 
-def turn_of(hass: HomeAssistant, entry: ConfigEntry) -> float:
+def turn_of(hass: HomeAssistant, entry: EmuConfigEntry) -> float:
     """Return a meter's turn as a share of any interval, 0 to less than 1.
 
     The same at each start. The turns of any number of meters are spread evenly.

@@ -6,12 +6,12 @@ from typing import Any, Final, override
 
 import voluptuous as vol
 
-from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.storage import Store
 from homeassistant.util.hass_dict import HassKey
 
+from .config_entry import EmuConfigEntry
 from .const import DOMAIN, LOGGER
 
 type _Data = dict[str, Any]
@@ -74,7 +74,7 @@ class EntryStore(CheckedStore):
     """
 
     def __init__(
-        self, hass: HomeAssistant, key: str, check: Check, entry: ConfigEntry
+        self, hass: HomeAssistant, key: str, check: Check, entry: EmuConfigEntry
     ) -> None:
         """Initialize a file by its key, the check of its data, and its entry."""
         super().__init__(hass, key, check)
@@ -111,7 +111,7 @@ class EntryStore(CheckedStore):
 
 @callback
 def entry_store(
-    hass: HomeAssistant, entry: ConfigEntry, name: str, check: Check
+    hass: HomeAssistant, entry: EmuConfigEntry, name: str, check: Check
 ) -> EntryStore:
     """Return the only store of an entry's file of this name."""
     # The registers' file has no name, as in version 0.1.0.

@@ -14,6 +14,7 @@ from homeassistant.exceptions import ServiceValidationError
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.translation import async_get_translations
 
+from .config_entry import EmuConfigEntry
 from .const import DOMAIN, MODEL
 from .coordinator import EmuCoordinator
 from .emu.readings import Status
@@ -22,7 +23,6 @@ from .emu.updater.outcome import Step
 from .entity import ModuleEntity, Observable
 from .firmware.kept import firmware_store
 from .firmware.offer import is_newer, normalized
-from .runtime import EmuConfigEntry
 
 PARALLEL_UPDATES = 0
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import CoreState, HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.helpers.event import async_track_utc_time_change
@@ -14,6 +13,7 @@ from homeassistant.helpers.start import async_at_started
 from homeassistant.util import dt as dt_util
 from homeassistant.util.hass_dict import HassKey
 
+from ..config_entry import EmuConfigEntry
 from ..const import CONF_AUTOMATIC, DOMAIN, LOGGER
 from ..coordinator import EmuCoordinator
 from ..emu.errors import MeterError
@@ -46,7 +46,7 @@ class AutomaticBackfill:
 
     def __init__(
         self,
-        entry: ConfigEntry,
+        entry: EmuConfigEntry,
         meter: EmuCoordinator,
         runner: BackfillRunner,
         keeper: LedgerKeeper,

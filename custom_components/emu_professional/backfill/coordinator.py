@@ -3,11 +3,11 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, override
 
-from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
 
+from ..config_entry import EmuConfigEntry
 from ..const import CONF_COSTS, LOGGER
 from ..coordinator import EmuCoordinator
 from .automatic import AutomaticBackfill
@@ -28,12 +28,12 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
     progress.
     """
 
-    config_entry: ConfigEntry
+    config_entry: EmuConfigEntry
 
     def __init__(
         self,
         hass: HomeAssistant,
-        entry: ConfigEntry,
+        entry: EmuConfigEntry,
         meter: EmuCoordinator,
         statistics: MeterStatistics | None = None,
     ) -> None:

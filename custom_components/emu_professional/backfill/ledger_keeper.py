@@ -5,10 +5,10 @@ Times are seconds since 1970-01-01 UTC.
 
 from collections.abc import Collection, Sequence
 
-from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.util import dt as dt_util
 
+from ..config_entry import EmuConfigEntry
 from ..lost_hours import LostHours
 from ..outages import Outage, lost_time
 from ..storage import EntryStore, entry_store
@@ -30,7 +30,7 @@ class LedgerKeeper:
     """
 
     def __init__(
-        self, hass: HomeAssistant, entry: ConfigEntry, statistics: MeterStatistics
+        self, hass: HomeAssistant, entry: EmuConfigEntry, statistics: MeterStatistics
     ) -> None:
         """Initialize an empty ledger."""
         self.ledger = Ledger()
@@ -186,7 +186,7 @@ class LedgerKeeper:
 
 
 @callback
-def backfill_store(hass: HomeAssistant, entry: ConfigEntry) -> EntryStore:
+def backfill_store(hass: HomeAssistant, entry: EmuConfigEntry) -> EntryStore:
     """Return the store of a meter's ledger."""
     return entry_store(hass, entry, "backfill", Ledger.from_dict)
 

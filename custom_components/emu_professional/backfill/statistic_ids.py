@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.helpers.translation import async_get_translations
 from homeassistant.util import slugify
 
+from ..config_entry import EmuConfigEntry
 from ..const import DOMAIN
 from .recorder import Statistic, async_is_recorded, has_recorder
 from .targets import TARGETS, Target
@@ -20,7 +20,7 @@ class MeterStatistics:
     sensor is disabled or excluded from the recorder.
     """
 
-    def __init__(self, hass: HomeAssistant, entry: ConfigEntry) -> None:
+    def __init__(self, hass: HomeAssistant, entry: EmuConfigEntry) -> None:
         """Initialize the statistics of a config entry's meter."""
         assert entry.unique_id
         self.targets: Sequence[Target] = tuple(TARGETS)

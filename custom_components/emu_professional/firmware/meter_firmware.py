@@ -6,7 +6,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
-from homeassistant.config_entries import ConfigEntry, ConfigEntryState
+from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import CONF_HOST, CONF_PASSWORD, CONF_PORT
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
@@ -14,6 +14,7 @@ from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.util.hass_dict import HassKey
 
 from .. import issues
+from ..config_entry import EmuConfigEntry
 from ..const import DOMAIN, LOGGER
 from ..emu.client import MeterClient
 from ..emu.errors import MeterError
@@ -41,7 +42,7 @@ class MeterFirmware:
     Every method that asks the meter raises HomeAssistantError with a text for its owner.
     """
 
-    def __init__(self, hass: HomeAssistant, entry: ConfigEntry) -> None:
+    def __init__(self, hass: HomeAssistant, entry: EmuConfigEntry) -> None:
         """Initialize without any work."""
         self._hass = hass
         self._entry = entry
@@ -227,7 +228,7 @@ class MeterFirmware:
 
 
 @callback
-def meter_firmware_of(hass: HomeAssistant, entry: ConfigEntry) -> MeterFirmware:
+def meter_firmware_of(hass: HomeAssistant, entry: EmuConfigEntry) -> MeterFirmware:
     """Return the firmware of an entry's meter, loaded or not."""
     meters = hass.data.setdefault(_METERS, {})
     if entry.entry_id not in meters:

@@ -15,10 +15,11 @@ from typing import Any, Final
 
 import voluptuous as vol
 
-from homeassistant.config_entries import ConfigEntry, ConfigEntryState
+from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
 
 from .. import issues
+from ..config_entry import EmuConfigEntry
 from ..const import DOMAIN, LOGGER
 from ..emu.errors import MeterError
 from ..emu.updater.outcome import FirmwareUpdateFailed
@@ -48,7 +49,7 @@ class UnfinishedUpdate:
     def __init__(
         self,
         hass: HomeAssistant,
-        entry: ConfigEntry,
+        entry: EmuConfigEntry,
         activity: Activity,
         slots: Callable[[], Awaitable[tuple[Slot, ...]]],
     ) -> None:
@@ -141,7 +142,7 @@ class UnfinishedUpdate:
         return None
 
 
-def update_store(hass: HomeAssistant, entry: ConfigEntry) -> CheckedStore:
+def update_store(hass: HomeAssistant, entry: EmuConfigEntry) -> CheckedStore:
     """Return the store of the note, which outlives a restart."""
     # No EntryStore: those are removed for good, this note after each update. When the
     # meter is removed, `Work` has ended all writes before.

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 
+from ..config_entry import EmuConfigEntry
 from ..const import DOMAIN
 from .activity import Activity
 
@@ -21,7 +21,7 @@ class Work:
     """
 
     def __init__(
-        self, hass: HomeAssistant, entry: ConfigEntry, activity: Activity
+        self, hass: HomeAssistant, entry: EmuConfigEntry, activity: Activity
     ) -> None:
         """Initialize without any task."""
         self._hass = hass
@@ -77,7 +77,7 @@ class Work:
             await asyncio.wait(self._tasks)
 
 
-def owners_error(key: str, entry: ConfigEntry) -> HomeAssistantError:
+def owners_error(key: str, entry: EmuConfigEntry) -> HomeAssistantError:
     """Return an error with a text for the owner, by its translation key."""
     return HomeAssistantError(
         translation_domain=DOMAIN,

@@ -2,7 +2,6 @@
 
 from homeassistant.config_entries import (
     SOURCE_IGNORE,
-    ConfigEntry,
     ConfigEntryState,
     ConfigFlowResult,
 )
@@ -10,6 +9,7 @@ from homeassistant.const import CONF_HOST, CONF_MAC
 from homeassistant.helpers.device_registry import format_mac
 from homeassistant.helpers.service_info.dhcp import DhcpServiceInfo
 
+from ..config_entry import EmuConfigEntry
 from ..rediscovery import Sighting, async_end, async_look_again
 from ..relocation import (
     Verdict,
@@ -25,7 +25,7 @@ class DiscoveryFlow(MeterFlow):
     """Corrects the entry of a known meter after a DHCP request."""
 
     async def _async_check_known(
-        self, entry: ConfigEntry, info: DhcpServiceInfo, sighting: Sighting
+        self, entry: EmuConfigEntry, info: DhcpServiceInfo, sighting: Sighting
     ) -> ConfigFlowResult:
         """Find out whether a known meter has moved, and correct its entry."""
         await self.async_set_unique_id(entry.unique_id, raise_on_progress=False)
@@ -50,7 +50,7 @@ class DiscoveryFlow(MeterFlow):
                 self._note_presence(entry, mac)
         return self.async_abort(reason="already_configured")
 
-    def _note_presence(self, entry: ConfigEntry, mac: str) -> None:
+    def _note_presence(self, entry: EmuConfigEntry, mac: str) -> None:
         """Store the MAC address of a meter at its known address, and set it up."""
         host = entry.data[CONF_HOST]
         if is_ip_address(host) and host != self._host:
@@ -68,7 +68,7 @@ class DiscoveryFlow(MeterFlow):
     def _look_again(self, info: DhcpServiceInfo) -> None:
         async_look_again(self.hass, info, self.context.get("discovery_key"))
 
-    def _entry_with_mac(self, mac: str) -> ConfigEntry | None:
+    def _entry_with_mac(self, mac: str) -> EmuConfigEntry | None:
         """Return the entry of the meter with a MAC address, without asking the meter."""
         for entry in self._async_current_entries(include_ignore=True):
             known = entry.data.get(CONF_MAC)

@@ -9,7 +9,6 @@ from homeassistant.config_entries import (
     SOURCE_DHCP,
     SOURCE_IGNORE,
     SOURCE_USER,
-    ConfigEntry,
     ConfigFlow,
     ConfigFlowResult,
 )
@@ -23,6 +22,7 @@ from homeassistant.helpers.selector import (
 )
 from homeassistant.helpers.service_info.dhcp import DhcpServiceInfo
 
+from ..config_entry import EmuConfigEntry
 from ..const import DOMAIN, LOGGER, NAME
 from ..emu.client import MeterClient
 from ..emu.errors import MeterError, MeterUnauthorized
@@ -67,7 +67,7 @@ class MeterFlow(ConfigFlow):
         self,
         step_id: str,
         user_input: dict[str, Any] | None,
-        entry: ConfigEntry | None = None,
+        entry: EmuConfigEntry | None = None,
     ) -> ConfigFlowResult | None:
         """Show the form for the password; return None once the meter accepts it."""
         errors: dict[str, str] = {}
@@ -85,7 +85,7 @@ class MeterFlow(ConfigFlow):
             errors=errors,
         )
 
-    async def _async_recognize(self, entry: ConfigEntry) -> str | None:
+    async def _async_recognize(self, entry: EmuConfigEntry) -> str | None:
         """Return an error key unless the device answers like the entry's meter.
 
         It is asked without a password.
@@ -144,7 +144,7 @@ class MeterFlow(ConfigFlow):
         await self._async_follow_owner(entry, self._status)
         return self.async_abort(reason="already_configured")
 
-    async def _async_follow_owner(self, entry: ConfigEntry, status: Status) -> None:
+    async def _async_follow_owner(self, entry: EmuConfigEntry, status: Status) -> None:
         """Move an entry to the address found by its owner."""
         # Without a password in this dialog the device has not proved to be the meter,
         # and must not get the stored one at the next set-up.
@@ -164,7 +164,7 @@ class MeterFlow(ConfigFlow):
             raise_on_progress=self.source == SOURCE_DHCP,
         )
 
-    def _entry_of(self, serial_number: str) -> ConfigEntry | None:
+    def _entry_of(self, serial_number: str) -> EmuConfigEntry | None:
         """Return the entry of a meter; its serial number may have another form."""
         entries = self._async_current_entries(include_ignore=True)
         same = (e for e in entries if is_same_meter(e.unique_id, serial_number))

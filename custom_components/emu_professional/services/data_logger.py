@@ -14,6 +14,7 @@ from homeassistant.util.json import JsonObjectType, JsonValueType
 
 from ..backfill.logger_reader import LoggerReader
 from ..backfill.report import EVERYTHING
+from ..config_entry import EmuConfigEntry
 from ..const import DOMAIN
 from ..emu.csv_export import Columns, columns, status_names
 from ..emu.logs import COLUMNS, Record
@@ -21,7 +22,6 @@ from ..emu.request_queue import Priority
 from ..emu.serial_number import is_same_meter
 from ..export import PathRefused, async_write_csv, real_path
 from ..record_data import local_time
-from ..runtime import EmuConfigEntry
 from ..selected_records import SelectedRecords, Selection, TooManyRecords
 from .fields import (
     ATTR_COLUMNS,

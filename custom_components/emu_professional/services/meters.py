@@ -13,9 +13,9 @@ from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.helpers.service import async_get_config_entry
 
 from ..action_queue import MOST_WAITING, QueueFull
+from ..config_entry import EmuConfigEntry
 from ..const import DOMAIN
 from ..emu.errors import MeterError
-from ..runtime import EmuConfigEntry
 from .fields import invalid
 
 SENSORS: Final = frozenset({Platform.SENSOR})
