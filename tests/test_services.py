@@ -1028,6 +1028,26 @@ async def test_descriptions(
     assert select["options"] == KEYS
 
 
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [(name, str(key)) for name in ACTIONS for key in ACTIONS[name].schema.schema],
+)
+def test_nested_lists(name: str, field: str) -> None:
+    """They are refused before their text is made: that of many takes a minute of CPU."""
+    nested: list[Any] = []
+    for _ in range(900):
+        nested = [nested]
+    with pytest.raises(vol.Invalid) as caught:
+        ACTIONS[name].schema({"start": "2026-06-01", "path": "/", field: nested})
+    (error,) = (each for each in errors_of(caught.value) if each.path[:1] == [field])
+    assert len(str(error)) < 200
+
+
+def errors_of(error: vol.Invalid) -> list[vol.Invalid]:
+    """Return the single errors of what a schema has raised."""
+    return error.errors if isinstance(error, vol.MultipleInvalid) else [error]
+
+
 def test_energy_has_the_digits_of_the_meter() -> None:
     """What many small differences sum up to is shown without the computer's own digits."""
     outcome = Outcome("kWh", has_sum=True, more=0.1 + 0.2)

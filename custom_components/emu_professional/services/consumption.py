@@ -15,14 +15,14 @@ from ..consumption import Consumption, Per, borders, count as count_periods
 from ..consumption_reader import async_read
 from ..emu.registers import Direction, Measurand, Tariff
 from ..record_data import local_time
-from .fields import ATTR_END, ATTR_PER, ATTR_START, METER, TIME, invalid, window
+from .fields import ATTR_END, ATTR_PER, ATTR_START, METER, TIME, invalid, schema, window
 from .meters import SENSORS, async_in_turn, async_readable_entry, async_while_loaded
 from .times import maybe_shown
 
 MOST_PERIODS: Final = 400
 """In a response: the days of a year, the hours of two weeks."""
 
-CONSUMPTION_SCHEMA: Final = vol.Schema(
+CONSUMPTION_SCHEMA: Final = schema(
     {
         **METER,
         vol.Required(ATTR_START): TIME,

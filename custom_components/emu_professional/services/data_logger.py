@@ -36,6 +36,7 @@ from .fields import (
     Fields,
     invalid,
     printable,
+    schema,
     window,
 )
 from .meters import (
@@ -60,8 +61,8 @@ _SELECTION: Final[Fields] = {
         cv.ensure_list, [vol.In([quantity.key for quantity in COLUMNS])]
     ),
 }
-GET_SCHEMA: Final = vol.Schema(_SELECTION)
-EXPORT_SCHEMA: Final = vol.Schema({**_SELECTION, vol.Required(ATTR_PATH): cv.string})
+GET_SCHEMA: Final = schema(_SELECTION)
+EXPORT_SCHEMA: Final = schema({**_SELECTION, vol.Required(ATTR_PATH): cv.string})
 
 
 async def async_get_data_logger(call: ServiceCall) -> ServiceResponse:

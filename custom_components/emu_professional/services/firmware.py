@@ -2,14 +2,12 @@
 
 from typing import Final
 
-import voluptuous as vol
-
 from homeassistant.core import ServiceCall, ServiceResponse
 
-from .fields import METER
+from .fields import METER, schema
 from .meters import entry_of
 
-SLOTS_SCHEMA: Final = vol.Schema(METER)
+SLOTS_SCHEMA: Final = schema(METER)
 
 _FLAGS: Final = ("active", "confirmed", "pending", "permanent")
 

@@ -2,18 +2,16 @@
 
 from typing import Final
 
-import voluptuous as vol
-
 from homeassistant.const import Platform
 from homeassistant.core import ServiceCall, ServiceResponse
 from homeassistant.util.json import JsonObjectType
 
 from ..emu.serial_number import is_same_meter
 from ..record_data import logbook_record_data
-from .fields import METER, WINDOW, window
+from .fields import METER, WINDOW, schema, window
 from .meters import FOREIGN, async_in_turn, async_readable_entry, async_while_loaded
 
-LOGBOOK_SCHEMA: Final = vol.Schema({**METER, **WINDOW})
+LOGBOOK_SCHEMA: Final = schema({**METER, **WINDOW})
 
 _SENSORS_AND_EVENTS: Final = frozenset({Platform.SENSOR, Platform.EVENT})
 """Domains of the entities with the values of a logbook record."""

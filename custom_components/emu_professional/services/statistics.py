@@ -18,12 +18,13 @@ from .fields import (
     METER,
     WINDOW,
     price,
+    schema,
     whole_hours,
 )
 from .meters import async_while_loaded, entry_of
 from .times import maybe_shown
 
-BACKFILL_SCHEMA: Final = vol.Schema(
+BACKFILL_SCHEMA: Final = schema(
     {
         **METER,
         **WINDOW,
@@ -31,7 +32,7 @@ BACKFILL_SCHEMA: Final = vol.Schema(
         vol.Optional(ATTR_DRY_RUN, default=False): cv.boolean,
     }
 )
-COSTS_SCHEMA: Final = vol.Schema(
+COSTS_SCHEMA: Final = schema(
     {
         **METER,
         **WINDOW,
