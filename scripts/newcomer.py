@@ -62,6 +62,12 @@ def _install_old(folder: Path) -> None:
         file.extractall(folder)
 
 
+def _has_old() -> bool:
+    """Return whether version 0.1.0 is here: a shallow clone has no old commits."""
+    command = ["git", "cat-file", "-e", f"{OLD}^{{commit}}"]
+    return not subprocess.run(command, cwd=ROOT, check=False).returncode
+
+
 @asynccontextmanager
 async def _house(folder: Path) -> AsyncIterator[tuple[HomeAssistant, str]]:
     """Give a Home Assistant that does not run yet, and a meter's address."""
@@ -165,4 +171,8 @@ async def _try(*what: Any) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_try(_newcomer, _update))
+    if _has_old():
+        asyncio.run(_try(_newcomer, _update))
+    else:
+        asyncio.run(_try(_newcomer))
+        print(f"No update was tried: {OLD} is missing in this shallow clone")
