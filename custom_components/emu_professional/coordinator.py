@@ -140,8 +140,8 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
     async def _async_setup(self) -> None:
         """Load the registers of the last run: none must run backwards."""
         if stored := await self._store.async_load():
-            # The last answer counts as the last observation: the outage of Home
-            # Assistant itself begins there, and so does the largest plausible gain.
+            # The outage of Home Assistant itself begins with the last observation, and
+            # so does the largest plausible gain.
             registers, self._observed = _parse_registers(stored)
             self._filter = PlausibilityFilter(registers, self._observed)
 
