@@ -148,6 +148,13 @@ class Owner:
         await self.post(
             f"{_AUTOMATIONS}/{key}", json={"alias": key, "use_blueprint": used}
         )
+        # Home Assistant answers before it has loaded the automation.
+        while not await self._has_state(f"automation.{key}"):
+            await asyncio.sleep(0.1)
+
+    async def _has_state(self, entity_id: str) -> bool:
+        states = await self.get("/api/states")
+        return any(state["entity_id"] == entity_id for state in states)
 
     async def remove_automation(self, key: str) -> None:
         """Remove an automation."""

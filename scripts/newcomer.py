@@ -32,6 +32,7 @@ from simulator.web import MeterServer
 SERIAL_NUMBER = "22350001"
 PASSWORD = "newcomer"
 HISTORY = timedelta(days=60)
+SHORT_HISTORY = timedelta(days=10)
 PREFIX = f"sensor.emu_professional_ii_{SERIAL_NUMBER}"
 PATIENCE = 300
 """Seconds."""
@@ -69,12 +70,14 @@ def _has_old() -> bool:
 
 
 @asynccontextmanager
-async def _house(folder: Path) -> AsyncIterator[tuple[HomeAssistant, str]]:
+async def _house(
+    folder: Path, history: timedelta
+) -> AsyncIterator[tuple[HomeAssistant, str]]:
     """Give a Home Assistant that does not run yet, and a meter's address."""
     config = MeterConfig(
         serial_number=SERIAL_NUMBER,
         password=PASSWORD,
-        installed=datetime.now(UTC) - HISTORY,
+        installed=datetime.now(UTC) - history,
     )
     meter = Meter(config, RunningClock())
     async with ClientSession() as session, MeterServer(meter) as server:
@@ -84,7 +87,7 @@ async def _house(folder: Path) -> AsyncIterator[tuple[HomeAssistant, str]]:
 
 async def _newcomer(folder: Path, release: Path) -> None:
     _install(release, folder)
-    async with _house(folder) as (home_assistant, host):
+    async with _house(folder, HISTORY) as (home_assistant, host):
         async with home_assistant.run(), asyncio.timeout(PATIENCE):
             owner = home_assistant.owner
             begin = time.monotonic()
@@ -99,7 +102,7 @@ async def _newcomer(folder: Path, release: Path) -> None:
 
 async def _update(folder: Path, release: Path) -> None:
     _install_old(folder)
-    async with _house(folder) as (home_assistant, host):
+    async with _house(folder, SHORT_HISTORY) as (home_assistant, host):
         owner = home_assistant.owner
         async with home_assistant.run(), asyncio.timeout(PATIENCE):
             entry_id = await owner.add_meter(host, PASSWORD)
