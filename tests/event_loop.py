@@ -11,7 +11,9 @@ may use the loop).
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
+from functools import partial
 import selectors
 from threading import Thread
 from typing import Any, override
@@ -140,9 +142,18 @@ class SkippingLoop(CheckedLoop):
 
     @override
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
-        """Skip no time until the executor's threads have ended."""
+        """Skip no time until the executor's threads have ended.
+
+        Home Assistant interrupts a thread that has not ended within a fraction of a
+        second, and on a busy machine the others are then never woken.
+        """
         self._waits.jobs += 1
+        executor = self._default_executor  # type: ignore[attr-defined]
         try:
+            if executor is not None:
+                with ThreadPoolExecutor(1) as other:
+                    end = partial(ThreadPoolExecutor.shutdown, executor)
+                    await self.run_in_executor(other, partial(end, cancel_futures=True))
             await super().shutdown_default_executor(timeout)
         finally:
             self._waits.jobs -= 1
