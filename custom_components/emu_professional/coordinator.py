@@ -22,7 +22,7 @@ from .emu.readings import HOLD, PlausibilityFilter, Readings, Status, clock_offs
 from .emu.registers import Tariff
 from .emu.serial_number import is_same_meter
 from .emu.tariff import TariffWatch
-from .failures import failure
+from .failures import failure, owners_error
 from .firmware.meter_firmware import meter_firmware_of
 from .outages import Outage, outage_between
 from .password import password_watch_of
@@ -186,11 +186,7 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
                 LOGGER.debug("%s: %s; the last readings remain", self.name, err)
                 return self.data
             if self.is_being_updated:
-                raise UpdateFailed(
-                    translation_domain=DOMAIN,
-                    translation_key="updating",
-                    translation_placeholders={"meter": self.name},
-                ) from err
+                raise owners_error(UpdateFailed, "updating", meter=self.name) from err
             raise self.failure(err, UpdateFailed) from err
         self._password_watch.async_accepted()
         # Another firmware answers otherwise, and comes only with an interruption.

@@ -1,8 +1,8 @@
-"""Texts for errors of the meter: one table for actions, entities and dialogs."""
+"""Translated errors: one way to make them, one table of texts for errors of the meter."""
 
 from typing import Final, NamedTuple
 
-from homeassistant.exceptions import HomeAssistantError
+from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 
 from .const import DOMAIN
 from .emu.errors import (
@@ -59,11 +59,35 @@ def failure[ErrorT: HomeAssistantError](
     err: MeterError, error_class: type[ErrorT], url: str
 ) -> ErrorT:
     """Return an error of Home Assistant with the translated text of a meter's error."""
+    return owners_error(error_class, _exception_key(err), url=url, error=str(err))
+
+
+def owners_error[ErrorT: HomeAssistantError](
+    error_class: type[ErrorT], key: str, **placeholders: str
+) -> ErrorT:
+    """Return an error with a text in the owner's language, by its key in "exceptions"."""
     return error_class(
         translation_domain=DOMAIN,
-        translation_key=_exception_key(err),
-        translation_placeholders={"url": url, "error": str(err)},
+        translation_key=key,
+        translation_placeholders={
+            name: printable(text) for name, text in placeholders.items()
+        },
     )
+
+
+def invalid(key: str, **placeholders: str) -> ServiceValidationError:
+    """Return the error of a request that can't be carried out as it is, or now."""
+    return owners_error(ServiceValidationError, key, **placeholders)
+
+
+def failed(key: str, **placeholders: str) -> HomeAssistantError:
+    """Return the error of work that has failed."""
+    return owners_error(HomeAssistantError, key, **placeholders)
+
+
+def printable(text: str) -> str:
+    """Return a text with lone surrogates escaped: they can't be encoded as UTF-8."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def flow_error(err: MeterError) -> str:

@@ -10,7 +10,6 @@ from homeassistant.components.update import (
     UpdateEntityFeature,
 )
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
-from homeassistant.exceptions import ServiceValidationError
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.translation import async_get_translations
 
@@ -21,6 +20,7 @@ from .emu.readings import Status
 from .emu.updater.image import Image
 from .emu.updater.outcome import Step
 from .entity import ModuleEntity, Observable
+from .failures import invalid
 from .firmware.kept import firmware_store
 from .firmware.offer import is_newer, normalized
 
@@ -98,11 +98,7 @@ class EmuUpdate(ModuleEntity, UpdateEntity):
         """Install the kept firmware, an older one only by its version."""
         image = self._store.image
         if image is None or version not in (None, str(image.version)):
-            raise ServiceValidationError(
-                translation_domain=DOMAIN,
-                translation_key="no_such_firmware",
-                translation_placeholders={"version": version or ""},
-            )
+            raise invalid("no_such_firmware", version=version or "")
         await self._firmware.async_install(image)
 
     @override

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from homeassistant.core import HomeAssistant
 
-from .errors import invalid
+from ..failures import invalid
 from .prices import CostSource, Price, async_cost_sources
 from .recorder import Statistic
 

@@ -7,8 +7,8 @@ from math import inf
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 
+from ..failures import failed
 from ..outages import Outages
-from .errors import failed
 from .follow_costs import CostFollower, EnergyChange, FindSources
 from .hours import Hour
 from .means import MeanProfile, Unobserved, plan_means

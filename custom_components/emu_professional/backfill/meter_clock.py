@@ -6,7 +6,7 @@ from typing import Final
 from homeassistant.util import dt as dt_util
 
 from ..coordinator import EmuCoordinator
-from .errors import failed
+from ..failures import failed
 from .records import clock_offset_by_records
 
 _LIMIT: Final = timedelta(minutes=5)

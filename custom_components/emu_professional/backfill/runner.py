@@ -12,9 +12,9 @@ from homeassistant.util import dt as dt_util
 from ..const import LOGGER
 from ..coordinator import EmuCoordinator
 from ..emu.errors import LoggerOfAnotherMeter, MeterError, MeterWithoutLogger
+from ..failures import invalid
 from ..outages import Outages
 from .chosen_costs import CostChoice, async_chosen_costs
-from .errors import invalid
 from .follow_costs import CostFollower, FindSources
 from .follow_part import Destination
 from .hour_reader import MeterLogger

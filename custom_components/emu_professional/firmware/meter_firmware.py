@@ -24,12 +24,12 @@ from ..emu.updater.outcome import FirmwareUpdateFailed, Reason
 from ..emu.updater.procedure import Update
 from ..emu.updater.session import DEFAULT_PORT
 from ..emu.updater.slots import Slot
-from ..failures import failure
+from ..failures import failed, failure
 from ..relocation import async_address_of
 from .activity import Activity
 from .kept import firmware_store
 from .unfinished import UnfinishedUpdate
-from .work import Work, owners_error
+from .work import Work
 
 TIMEOUTS: Final = UpdateTimeouts()
 
@@ -81,7 +81,7 @@ class MeterFirmware:
     async def async_slots(self) -> tuple[Slot, ...]:
         """Return the slots with an image; a failure here ends no other work."""
         if self.activity.is_busy:
-            raise owners_error("update_running", self._entry)
+            raise failed("update_running", meter=self._entry.title)
         return await self._async_outcome(self._work.start(self._update.slots()))
 
     @property
@@ -173,12 +173,12 @@ class MeterFirmware:
         await asyncio.wait((task,))
         # Otherwise Home Assistant stops, and `result()` raises the cancellation.
         if task.cancelled() and self._work.is_removed:
-            raise owners_error("update_removed", self._entry)
+            raise failed("update_removed", meter=self._entry.title)
         try:
             return task.result()
         except FirmwareUpdateFailed as err:
             self._report(err)
-            raise owners_error(f"update_{err.reason}", self._entry) from err
+            raise failed(f"update_{err.reason}", meter=self._entry.title) from err
         except MeterError as err:
             raise failure(err, HomeAssistantError, self._find().client.url) from err
 

@@ -5,10 +5,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from homeassistant.core import HomeAssistant
-from homeassistant.exceptions import HomeAssistantError
 
 from ..config_entry import EmuConfigEntry
-from ..const import DOMAIN
+from ..failures import failed
 from .activity import Activity
 
 
@@ -43,7 +42,7 @@ class Work:
         if self._activity.is_busy:
             # Else Python warns of a coroutine that nobody awaits.
             work.close()
-            raise owners_error("update_running", self._entry)
+            raise failed("update_running", meter=self._entry.title)
         task = self.start(work)
         self._activity.begin()
         task.add_done_callback(on_end)
@@ -58,7 +57,7 @@ class Work:
         """
         if self.is_removed:
             work.close()
-            raise owners_error("update_removed", self._entry)
+            raise failed("update_removed", meter=self._entry.title)
         # Not eager: `start_alone` marks the module as busy before the work begins. Of the
         # background: a start of Home Assistant must not wait for a restarting meter.
         task = self._hass.async_create_background_task(
@@ -75,12 +74,3 @@ class Work:
             for task in self._tasks:
                 task.cancel()
             await asyncio.wait(self._tasks)
-
-
-def owners_error(key: str, entry: EmuConfigEntry) -> HomeAssistantError:
-    """Return an error with a text for the owner, by its translation key."""
-    return HomeAssistantError(
-        translation_domain=DOMAIN,
-        translation_key=key,
-        translation_placeholders={"meter": entry.title},
-    )

@@ -14,8 +14,9 @@ from homeassistant.util.json import JsonObjectType
 from ..consumption import Consumption, Per, borders, count as count_periods
 from ..consumption_reader import async_read
 from ..emu.registers import Direction, Measurand, Tariff
+from ..failures import invalid
 from ..record_data import local_time
-from .fields import ATTR_END, ATTR_PER, ATTR_START, METER, TIME, invalid, schema, window
+from .fields import ATTR_END, ATTR_PER, ATTR_START, METER, TIME, schema, window
 from .meters import SENSORS, async_in_turn, async_readable_entry, async_while_loaded
 from .times import maybe_shown
 

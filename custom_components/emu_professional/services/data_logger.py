@@ -8,19 +8,18 @@ from typing import Final
 import voluptuous as vol
 
 from homeassistant.core import HomeAssistant, ServiceCall, ServiceResponse
-from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import config_validation as cv
 from homeassistant.util.json import JsonObjectType, JsonValueType
 
 from ..backfill.logger_reader import LoggerReader
 from ..backfill.report import EVERYTHING
 from ..config_entry import EmuConfigEntry
-from ..const import DOMAIN
 from ..emu.csv_export import Columns, columns, status_names
 from ..emu.logs import COLUMNS, Record
 from ..emu.request_queue import Priority
 from ..emu.serial_number import is_same_meter
 from ..export import PathRefused, async_write_csv, real_path
+from ..failures import failed, invalid
 from ..record_data import local_time
 from ..selected_records import SelectedRecords, Selection, TooManyRecords
 from .fields import (
@@ -34,8 +33,6 @@ from .fields import (
     METER,
     WINDOW,
     Fields,
-    invalid,
-    printable,
     schema,
     window,
 )
@@ -106,14 +103,7 @@ async def async_export_data_logger(call: ServiceCall) -> ServiceResponse:
     except PathRefused as err:
         raise invalid(err.key, **err.placeholders) from None
     except OSError as err:
-        raise HomeAssistantError(
-            translation_domain=DOMAIN,
-            translation_key="not_exported",
-            translation_placeholders={
-                "path": printable(text),
-                "error": str(err.strerror),
-            },
-        ) from err
+        raise failed("not_exported", path=text, error=str(err.strerror)) from err
     return {
         "path": str(path),
         "records": selected.read,

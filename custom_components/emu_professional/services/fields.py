@@ -13,13 +13,12 @@ import voluptuous as vol
 
 from homeassistant.const import ATTR_CONFIG_ENTRY_ID, ATTR_DEVICE_ID
 from homeassistant.core import ServiceCall
-from homeassistant.exceptions import ServiceValidationError
 from homeassistant.helpers import config_validation as cv
 from homeassistant.util import dt as dt_util
 
 from ..backfill.report import EVERYTHING, Window
 from ..backfill.times import BEGIN_OF_TIME, HOUR
-from ..const import DOMAIN
+from ..failures import invalid
 
 ATTR_COLUMNS: Final = "columns"
 ATTR_COSTS: Final = "costs"
@@ -128,19 +127,3 @@ def _seconds(at: datetime | None, default: int) -> int:
         # In UTC it is before the first day that Python knows, or after the last one.
         edge = datetime.min if at.year == MINYEAR else datetime.max
         return int(edge.replace(tzinfo=UTC).timestamp())
-
-
-def invalid(key: str, **placeholders: str) -> ServiceValidationError:
-    """Return a translated error for a call that can't be carried out as it is."""
-    return ServiceValidationError(
-        translation_domain=DOMAIN,
-        translation_key=key,
-        translation_placeholders={
-            key: printable(text) for key, text in placeholders.items()
-        },
-    )
-
-
-def printable(text: object) -> str:
-    """Return a text with lone surrogates escaped: they can't be encoded as UTF-8."""
-    return str(text).encode(errors="backslashreplace").decode()

@@ -16,7 +16,7 @@ from ..action_queue import MOST_WAITING, QueueFull
 from ..config_entry import EmuConfigEntry
 from ..const import DOMAIN
 from ..emu.errors import MeterError
-from .fields import invalid
+from ..failures import failed, invalid
 
 SENSORS: Final = frozenset({Platform.SENSOR})
 """Domains of the entities with the values of a load profile's record."""
@@ -138,10 +138,6 @@ async def async_while_loaded[ResultT](
     except asyncio.CancelledError:
         if (caller := asyncio.current_task()) and caller.cancelling():
             raise
-        raise HomeAssistantError(
-            translation_domain=DOMAIN,
-            translation_key="interrupted",
-            translation_placeholders={"meter": entry.title},
-        ) from None
+        raise failed("interrupted", meter=entry.title) from None
     except MeterError as err:
         raise meter.failure(err, HomeAssistantError) from err

@@ -10,7 +10,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.recorder import get_instance, session_scope
 
-from ..errors import failed
+from ...failures import failed
 from .units import Statistic, last_digits_per
 
 

@@ -21,7 +21,7 @@ from homeassistant.helpers.recorder import get_instance
 from homeassistant.util.hass_dict import HassKey
 
 from ...const import DOMAIN
-from ..errors import failed
+from ...failures import failed
 from ..means import Mean, MeansPlan
 from ..rows import EQUAL, Plan, Row
 from ..times import HOUR
