@@ -4,7 +4,6 @@ The file appears complete or not at all: records go into a hidden one beside it,
 takes its place at the end. A crash leaves the hidden one; the next export removes it.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
 from datetime import tzinfo
@@ -22,6 +21,7 @@ from homeassistant.util.ulid import ulid_now
 from .backfill.times import HOUR
 from .emu.csv_export import Columns, header, line
 from .emu.logs import Record
+from .storage import async_until_done
 
 _PART: Final = re.compile(r"\.[0-9A-HJKMNP-TV-Z]{26}\.part")
 """Name of a file that is being written."""
@@ -93,12 +93,7 @@ async def _async_job[*ArgumentsT, ResultT](
     hass: HomeAssistant, job: Callable[[*ArgumentsT], ResultT], *arguments: *ArgumentsT
 ) -> ResultT:
     """Return the result of a job in the executor; a cancelled caller waits for its end."""
-    future = hass.async_add_executor_job(job, *arguments)
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        await asyncio.wait([future])
-        raise
+    return await async_until_done(hass.async_add_executor_job(job, *arguments))
 
 
 def _remove_leftovers(folder: Path) -> None:

@@ -136,8 +136,13 @@ async def async_to_its_end[ResultT](
     """Run work to its end even if the caller is cancelled; the caller waits for it."""
     # A task of Home Assistant's, so that its stop waits for the work too.
     task = hass.async_create_task(work, "emu_professional work", eager_start=True)
+    return await async_until_done(task)
+
+
+async def async_until_done[ResultT](future: asyncio.Future[ResultT]) -> ResultT:
+    """Return the result of running work; a cancelled caller waits for its end as well."""
     try:
-        return await asyncio.shield(task)
+        return await asyncio.shield(future)
     except asyncio.CancelledError:
-        await asyncio.wait([task])
+        await asyncio.wait([future])
         raise
