@@ -1,35 +1,28 @@
 """The one signal that a meter's communication module is being updated or restarted."""
 
-from homeassistant.core import CALLBACK_TYPE, callback
+from homeassistant.core import callback
 
 from ..emu.updater.outcome import Step
+from .observable import Observable
 
 
-class Activity:
+class Activity(Observable):
     """Work on a meter's communication module, for everybody who must wait for it.
 
     Polls, the back-fill and the logs pause while `is_busy`: an old module does not
     survive many requests at once, and a restarting one does not answer. The update
-    entity shows `step` and `percent`.
+    entity shows `step` and `percent`. Listeners are called at each change of these, and
+    at the end.
     """
 
     def __init__(self) -> None:
         """Initialize without any work."""
+        super().__init__()
         self.is_busy = False
         """Whether the module is at work, or may be restarting."""
         self.step: Step | None = None
         self.percent: int | None = None
         """Of an upload, 0 to 100."""
-        self._listeners: set[CALLBACK_TYPE] = set()
-
-    @callback
-    def async_add_listener(self, listener: CALLBACK_TYPE) -> CALLBACK_TYPE:
-        """Call a listener at each change of `step` and `percent`, and at the end.
-
-        Return a function that removes it.
-        """
-        self._listeners.add(listener)
-        return lambda: self._listeners.discard(listener)
 
     @callback
     def begin(self) -> None:
@@ -50,8 +43,3 @@ class Activity:
         self.is_busy = False
         self.step = self.percent = None
         self._notify()
-
-    def _notify(self) -> None:
-        # A copy: a listener may remove itself or others.
-        for listener in [*self._listeners]:
-            listener()

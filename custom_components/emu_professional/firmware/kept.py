@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -21,6 +21,7 @@ from ..emu.errors import FirmwareRefused
 from ..emu.updater.image import LARGEST_FILE, Image, read_firmware
 from ..storage import OTHER_SHAPE, async_to_its_end
 from . import vendor
+from .observable import Observable
 
 CHECK_INTERVAL: Final = timedelta(days=1)
 """The shortest time between two requests to the vendor's address."""
@@ -52,14 +53,16 @@ class _State:
     """For the next download (see `vendor.Download`)."""
 
 
-class FirmwareStore:
+class FirmwareStore(Observable):
     """One image for all meters, kept over restarts.
 
-    A stored image passes the same checks again as at first.
+    A stored image passes the same checks again as at first. Listeners are called at
+    each change of the image.
     """
 
     def __init__(self, hass: HomeAssistant) -> None:
         """Initialize without an image."""
+        super().__init__()
         self._hass = hass
         self._state = _State()
         self._store: Store[dict[str, Any]] = Store(
@@ -70,7 +73,6 @@ class FirmwareStore:
             atomic_writes=True,
             serialize_in_event_loop=False,
         )
-        self._listeners: list[Callable[[], None]] = []
         self._check: asyncio.Task[None] | None = None
         self._writing = asyncio.Lock()
 
@@ -150,17 +152,6 @@ class FirmwareStore:
         self._state = _State()
         async with self._writing:
             await self._store.async_remove()
-
-    @callback
-    def async_add_listener(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Call a listener at each change of the image; return a function that removes it."""
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
-
-    def _notify(self) -> None:
-        # A copy: a listener may remove itself or others.
-        for listener in self._listeners.copy():
-            listener()
 
     async def _async_change(self, **changes: Any) -> None:
         # Without a meter nothing is kept: the file would outlive the integration.
