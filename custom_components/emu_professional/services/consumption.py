@@ -17,7 +17,7 @@ from ..emu.registers import Direction, Measurand, Tariff
 from ..failures import invalid
 from ..record_data import local_time
 from .fields import ATTR_END, ATTR_PER, ATTR_START, METER, TIME, schema, window
-from .meters import SENSORS, async_in_turn, async_readable_entry, async_while_loaded
+from .meters import SENSORS, async_read_in_turn, async_readable_entry
 from .times import maybe_shown
 
 MOST_PERIODS: Final = 400
@@ -44,9 +44,7 @@ async def async_get_consumption(call: ServiceCall) -> ServiceResponse:
     per: Per = call.data[ATTR_PER]
     ends = borders_of(call, per)
     read = partial(async_read, call.hass, entry, ends)
-    report = await async_while_loaded(
-        call.hass, entry, async_in_turn(call, entry, read)
-    )
+    report = await async_read_in_turn(call, entry, read)
     response: JsonObjectType = {
         "serial_number": entry.runtime_data.meter.serial_number,
         "per": str(per),

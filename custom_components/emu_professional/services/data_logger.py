@@ -17,7 +17,6 @@ from ..config_entry import EmuConfigEntry
 from ..emu.csv_export import Columns, columns, status_names
 from ..emu.logs import COLUMNS, Record
 from ..emu.request_queue import Priority
-from ..emu.serial_number import is_same_meter
 from ..export import PathRefused, async_write_csv, real_path
 from ..failures import failed, invalid
 from ..record_data import local_time
@@ -37,12 +36,13 @@ from .fields import (
     window,
 )
 from .meters import (
-    FOREIGN,
     SENSORS,
     async_in_turn,
+    async_read_in_turn,
     async_readable_entry,
     async_while_loaded,
     entry_of,
+    own_records,
 )
 from .times import maybe_shown
 
@@ -70,9 +70,7 @@ async def async_get_data_logger(call: ServiceCall) -> ServiceResponse:
     serial_number = entry.runtime_data.meter.serial_number
     collect = partial(_async_collect, call.hass, selected, chosen, serial_number)
     try:
-        records = await async_while_loaded(
-            call.hass, entry, async_in_turn(call, entry, collect)
-        )
+        records = await async_read_in_turn(call, entry, collect)
     except TooManyRecords as err:
         raise invalid(
             "too_many_records", count=str(err.count), most=str(MOST_RECORDS)
@@ -144,9 +142,7 @@ async def _async_collect(
     """Return the records of the meter; those of another one are counted as rejected."""
     collected: list[JsonValueType] = []
     async for records in selected.async_pages(MOST_RECORDS):
-        own = [r for r in records if is_same_meter(r.serial_number, serial_number)]
-        if foreign := len(records) - len(own):
-            selected.rejected[FOREIGN] += foreign
+        own = own_records(records, serial_number, selected.rejected)
         collected += await hass.async_add_executor_job(_objects, own, chosen)
     return collected
 

@@ -4,12 +4,10 @@ from typing import Final
 
 from homeassistant.const import Platform
 from homeassistant.core import ServiceCall, ServiceResponse
-from homeassistant.util.json import JsonObjectType
 
-from ..emu.serial_number import is_same_meter
 from ..record_data import logbook_record_data
 from .fields import METER, WINDOW, schema, window
-from .meters import FOREIGN, async_in_turn, async_readable_entry, async_while_loaded
+from .meters import async_read_in_turn, async_readable_entry, own_records
 
 LOGBOOK_SCHEMA: Final = schema({**METER, **WINDOW})
 
@@ -22,17 +20,12 @@ async def async_get_logbook(call: ServiceCall) -> ServiceResponse:
     entry = await async_readable_entry(call, _SENSORS_AND_EVENTS)
     asked = window(call)
     read = entry.runtime_data.logbook.async_read
-    logbook = await async_while_loaded(
-        call.hass, entry, async_in_turn(call, entry, read)
-    )
+    logbook = await async_read_in_turn(call, entry, read)
     serial_number = entry.runtime_data.meter.serial_number
     records = [r for r in logbook.records if asked.since < r.at <= asked.until]
-    own = [r for r in records if is_same_meter(r.serial_number, serial_number)]
-    rejected: JsonObjectType = dict(logbook.rejected)
-    if foreign := len(records) - len(own):
-        rejected[FOREIGN] = foreign
+    own = own_records(records, serial_number, logbook.rejected)
     return {
         "serial_number": serial_number,
         "records": [logbook_record_data(record) for record in own],
-        "refused": rejected,
+        "refused": dict(logbook.rejected),
     }

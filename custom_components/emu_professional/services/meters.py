@@ -1,7 +1,8 @@
 """The meter of an action: which one, who may read it, and work that ends with it."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final
 
 from homeassistant.auth.permissions.const import CAT_ENTITIES, POLICY_READ
@@ -13,16 +14,16 @@ from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.helpers.service import async_get_config_entry
 
 from ..action_queue import MOST_WAITING, QueueFull
+from ..backfill.records import ANOTHER_METER
 from ..config_entry import EmuConfigEntry
 from ..const import DOMAIN
 from ..emu.errors import MeterError
+from ..emu.logs import LogbookRecord, Record
+from ..emu.serial_number import is_same_meter
 from ..failures import failed, invalid
 
 SENSORS: Final = frozenset({Platform.SENSOR})
 """Domains of the entities with the values of a load profile's record."""
-
-FOREIGN: Final = "another serial number"
-"""Why a record of another meter is refused."""
 
 
 async def async_readable_entry(
@@ -141,3 +142,28 @@ async def async_while_loaded[ResultT](
         raise failed("interrupted", meter=entry.title) from None
     except MeterError as err:
         raise meter.failure(err, HomeAssistantError) from err
+
+
+async def async_read_in_turn[ResultT](
+    call: ServiceCall,
+    entry: EmuConfigEntry,
+    read: Callable[[], Coroutine[Any, Any, ResultT]],
+) -> ResultT:
+    """Return the result of `read`, in its turn and while the entry is loaded.
+
+    Raises the errors of `async_in_turn` and `async_while_loaded`.
+    """
+    return await async_while_loaded(call.hass, entry, async_in_turn(call, entry, read))
+
+
+def own_records[RecordT: Record | LogbookRecord](
+    records: Iterable[RecordT], serial_number: str, refused: Counter[str]
+) -> list[RecordT]:
+    """Return the records of a meter; those of another one are counted as refused."""
+    own: list[RecordT] = []
+    for record in records:
+        if is_same_meter(record.serial_number, serial_number):
+            own.append(record)
+        else:
+            refused[ANOTHER_METER] += 1
+    return own
