@@ -4,8 +4,7 @@ import asyncio
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self, cast, override
+from typing import cast, override
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
@@ -13,6 +12,7 @@ from aiohttp.typedefs import Handler
 from .documents import Document, rendered
 from .faults import CHALLENGE, DATA, LOGBOOK, ConnectionReset, Faults, reset
 from .meter import USER, Meter
+from .serving import Serving
 from .tables import LOGBOOK_COLUMNS, NotANumber, TableConfig, rendered as rendered_table
 
 HOST = "127.0.0.1"
@@ -57,7 +57,7 @@ class Latency:
 IMMEDIATE = Latency()
 
 
-class MeterServer:
+class MeterServer(Serving):
     """Serves one meter on the loopback interface.
 
     With a `latency` it works for one request at a time, and others wait. While the meter has no power or its module is away, its connections are reset.
@@ -106,20 +106,7 @@ class MeterServer:
         """Number of TCP connections open now."""
         return len(self._numbers)
 
-    async def __aenter__(self) -> Self:
-        """Start serving."""
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Stop serving."""
-        await self.stop()
-
+    @override
     async def start(self) -> None:
         """Serve; after a `stop()` on the same port as before."""
         if self._server is not None:
@@ -142,6 +129,7 @@ class MeterServer:
         self._runner = runner
         self.port = self._server.sockets[0].getsockname()[1]
 
+    @override
     async def stop(self) -> None:
         """Cut every connection and refuse new ones; nothing of a request is left."""
         server, runner = self._server, self._runner

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 import json
-from types import TracebackType
-from typing import Self
+from typing import override
 
 from aiohttp import web
 
+from simulator.serving import Serving
 
-class Stranger:
+
+class Stranger(Serving):
     """Answers every request the same way; `secrets` has the passwords that it got."""
 
     def __init__(
@@ -36,20 +37,16 @@ class Stranger:
         """Address of its web page."""
         return f"http://{self.host}:{self.port}/"
 
-    async def __aenter__(self) -> Self:
-        """Start serving."""
+    @override
+    async def start(self) -> None:
+        """Serve from now on."""
         self._runner = web.ServerRunner(web.Server(self._answer))
         await self._runner.setup()
         await web.TCPSite(self._runner, self.host, self.port).start()
-        return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Stop serving."""
+    @override
+    async def stop(self) -> None:
+        """Serve no longer."""
         if self._runner:
             await self._runner.cleanup()
 

@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import NoReturn, Self
+from typing import NoReturn, override
 
 from ..bootloader import Bootloader
 from ..datagrams import Datagrams
 from ..images import version_of
 from ..meter import Meter
+from ..serving import Serving
 from ..web import HOST, MeterServer
 from . import smp
 from .commands import Commands
@@ -29,7 +29,7 @@ class _Queue:
     occupied: int = 0
 
 
-class UpdaterServer:
+class UpdaterServer(Serving):
     """Updates the module of one meter on the loopback interface.
 
     While the meter has no power it is silent. From `start()` on, the version of the
@@ -127,20 +127,7 @@ class UpdaterServer:
             and self.meter.has_power()
         )
 
-    async def __aenter__(self) -> Self:
-        """Start serving."""
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Stop serving."""
-        await self.stop()
-
+    @override
     async def start(self) -> None:
         """Serve, at once; after a `stop()` on the same port as before."""
         if self._port is not None:
@@ -150,6 +137,7 @@ class UpdaterServer:
         self._unwatch = self.meter.watch_settings(self._open_or_close)
         await self._life.start()
 
+    @override
     async def stop(self) -> None:
         """Stop serving; the web server continues."""
         if self._port is None or self._unwatch is None:
