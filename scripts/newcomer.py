@@ -19,7 +19,7 @@ from zipfile import ZipFile
 
 from aiohttp import ClientSession
 
-from processes.home_assistant import HomeAssistant
+from processes.home_assistant import HomeAssistant, is_warning_of_us
 from processes.owner import DOMAIN, Owner
 from processes.running import ROOT, own_port
 from scripts.release import HACS, write_zip
@@ -152,14 +152,7 @@ def _stores(folder: Path) -> set[str]:
 
 def _check_log(home_assistant: HomeAssistant) -> None:
     """Fail if the integration has warned of anything."""
-    warnings = [
-        entry
-        for entry in home_assistant.log_entries()
-        if f"custom_components.{DOMAIN}" in entry
-        and (" WARNING " in entry or " ERROR " in entry)
-        # Home Assistant says this of every custom integration.
-        and "We found a custom integration" not in entry
-    ]
+    warnings = list(filter(is_warning_of_us, home_assistant.log_entries()))
     assert not warnings, "\n".join(warnings)
 
 

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 import os
 from pathlib import Path
-import re
 import sys
 from urllib.parse import quote
 
@@ -23,7 +22,7 @@ from playwright.async_api import (
 )
 import pytest
 
-from processes.home_assistant import CONFIGURATION, HomeAssistant
+from processes.home_assistant import CONFIGURATION, HomeAssistant, is_warning_of_us
 from processes.owner import PASSWORD, USER, Owner
 from processes.running import own_addresses, own_port
 from simulator.clock import RunningClock
@@ -46,8 +45,6 @@ PICTURED_SINCE = datetime.now(UTC) - timedelta(days=60)
 """One moment for all of them: their statistics stay in between."""
 MARGIN = 15
 """Pixels around what a picture is of."""
-OURS = re.compile(r"(WARNING|ERROR|CRITICAL) .*emu_professional", re.DOTALL)
-OF_EVERY_CUSTOM_INTEGRATION = "We found a custom integration"
 NOT_FILLED = "statistics were not filled"
 """Expected with each meter that is away: it may be just then that they are due."""
 
@@ -117,12 +114,6 @@ def log(home_assistant: HomeAssistant, expected_in_log: list[str]) -> Iterator[N
         for entry in home_assistant.log_entries(before)
         if is_warning_of_us(entry, *expected_in_log)
     ]
-
-
-def is_warning_of_us(entry: str, *expected: str) -> bool:
-    """Return whether an entry of the log is one of ours that nobody expects."""
-    expected = (OF_EVERY_CUSTOM_INTEGRATION, *expected)
-    return bool(OURS.search(entry)) and not any(part in entry for part in expected)
 
 
 @pytest.fixture

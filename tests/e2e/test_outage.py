@@ -9,7 +9,7 @@ from aiohttp import ClientSession
 from playwright.async_api import Browser, Page, expect
 import pytest
 
-from processes.home_assistant import HomeAssistant
+from processes.home_assistant import HomeAssistant, is_warning_of_us
 from processes.owner import IMPORT_PRICES, Owner
 from processes.running import own_port
 from simulator.clock import RunningClock
@@ -17,7 +17,7 @@ from simulator.config import MeterConfig
 from simulator.meter import Meter
 from simulator.web import MeterServer
 
-from .conftest import Shot, is_warning_of_us, log_in
+from .conftest import Shot, log_in
 from .energies import HOUR, midnight, wh
 from .pages import row, statistics_are_filled, until
 
