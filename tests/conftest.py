@@ -29,7 +29,7 @@ from custom_components.emu_professional.emu.updater.exchange import SessionTimeo
 from homeassistant import runner
 from homeassistant.const import CONF_HOST, CONF_PORT
 from homeassistant.core import HomeAssistant, State
-from homeassistant.helpers import aiohttp_client
+from homeassistant.helpers import aiohttp_client, issue_registry as ir
 from homeassistant.helpers.entity import Entity
 from homeassistant.util import dt as dt_util
 from simulator.clock import ManualClock
@@ -87,6 +87,16 @@ WEST, EAST = DATABASE_ZONES = ("America/New_York", "Europe/Zurich")
 """PostgreSQL hands times over in the zone of its session, not in UTC."""
 
 type Pass = Callable[[float], Awaitable[None]]
+
+
+def issues(hass: HomeAssistant) -> set[str]:
+    """Return the keys of the present issues."""
+    registry = ir.async_get(hass)
+    return {
+        issue.translation_key or ""
+        for (domain, _), issue in registry.issues.items()
+        if domain == DOMAIN and issue.active
+    }
 
 
 def state_of(hass: HomeAssistant, entity_id: str) -> State:
@@ -304,12 +314,18 @@ def config() -> MeterConfig:
 
 
 @pytest.fixture
-async def server(
+async def web(
     socket_enabled: None, config: MeterConfig, clock: ManualClock
 ) -> AsyncGenerator[MeterServer]:
     """Serve a meter on the loopback interface."""
-    async with MeterServer(Meter(config, clock)) as server:
-        yield server
+    async with MeterServer(Meter(config, clock)) as web:
+        yield web
+
+
+@pytest.fixture
+def server(web: MeterServer) -> MeterServer:
+    """Return the server of the meter; where tests have other servers, it is `web`."""
+    return web
 
 
 @pytest.fixture

@@ -17,11 +17,7 @@ from custom_components.emu_professional.const import DOMAIN
 from custom_components.emu_professional.emu import new_records
 from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
-from homeassistant.helpers import (
-    device_registry as dr,
-    entity_registry as er,
-    issue_registry as ir,
-)
+from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.helpers.entity import Entity
 from homeassistant.setup import async_setup_component
 from simulator import faults
@@ -39,7 +35,7 @@ from simulator.history import (
     VoltageRatioChange,
 )
 from simulator.web import MeterServer
-from tests.conftest import SERIAL_NUMBER, Pass, state_of
+from tests.conftest import SERIAL_NUMBER, Pass, issues, state_of
 
 LOGBOOK: Final = f"event.emu_professional_ii_{SERIAL_NUMBER}_logbook"
 NOT_SYNCHRONIZED: Final = (
@@ -684,13 +680,3 @@ async def get_logbook(hass: HomeAssistant, entry: MockConfigEntry) -> dict[str, 
     )
     assert answer
     return answer
-
-
-def issues(hass: HomeAssistant) -> set[str]:
-    """Return the keys of the present issues."""
-    registry = ir.async_get(hass)
-    return {
-        issue.translation_key or ""
-        for (domain, _), issue in registry.issues.items()
-        if domain == DOMAIN and issue.active
-    }

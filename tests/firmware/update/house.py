@@ -12,7 +12,6 @@ from homeassistant.components.button.const import DOMAIN as BUTTON, SERVICE_PRES
 from homeassistant.components.update import DOMAIN as UPDATE, SERVICE_INSTALL
 from homeassistant.const import ATTR_ENTITY_ID
 from homeassistant.core import HomeAssistant
-from homeassistant.helpers import issue_registry as ir
 from simulator.images import signed_image
 from tests.conftest import SERIAL_NUMBER
 
@@ -52,16 +51,6 @@ async def press(hass: HomeAssistant, button: str) -> None:
     await hass.services.async_call(
         BUTTON, SERVICE_PRESS, {ATTR_ENTITY_ID: button}, blocking=True
     )
-
-
-def issues(hass: HomeAssistant) -> set[str]:
-    """Return the keys of the present issues."""
-    registry = ir.async_get(hass)
-    return {
-        issue.translation_key or ""
-        for (domain, _), issue in registry.issues.items()
-        if domain == DOMAIN and issue.active
-    }
 
 
 def interrupted(

@@ -27,9 +27,9 @@ from simulator.bootloader import Swap
 from simulator.images import signed_image
 from simulator.updater import UpdaterServer
 from simulator.web import MeterServer
-from tests.conftest import SERIAL_NUMBER, state_of
+from tests.conftest import SERIAL_NUMBER, issues, state_of
 
-from .house import FIRMWARE, POWER, RESTART, Fix, Quarter, install, issues, press
+from .house import FIRMWARE, POWER, RESTART, Fix, Quarter, install, press
 
 
 async def test_install(

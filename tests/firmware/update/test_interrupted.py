@@ -15,9 +15,9 @@ from homeassistant.exceptions import HomeAssistantError
 from simulator.bootloader import Swap
 from simulator.images import Trait, signed_image
 from simulator.updater import UpdaterServer
-from tests.conftest import put_on_trial, state_of
+from tests.conftest import issues, put_on_trial, state_of
 
-from .house import FIRMWARE, NEW, Fix, install, interrupted, issues, set_up
+from .house import FIRMWARE, NEW, Fix, install, interrupted, set_up
 
 
 async def test_interrupted_on_trial(

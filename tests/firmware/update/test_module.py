@@ -7,8 +7,9 @@ from custom_components.emu_professional.emu.updater.image import read_firmware
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er
 from simulator.updater import UpdaterServer
+from tests.conftest import issues
 
-from .house import DELETE, NEW, OLD, RESTART, Fix, issues, press
+from .house import DELETE, NEW, OLD, RESTART, Fix, press
 
 
 async def test_delete_previous_firmware(

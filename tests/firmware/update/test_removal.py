@@ -15,9 +15,9 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
 from simulator.bootloader import Swap
 from simulator.updater import UpdaterServer
-from tests.conftest import SERIAL_NUMBER
+from tests.conftest import SERIAL_NUMBER, issues
 
-from .house import NEW, Fix, install, interrupted, issues, set_up
+from .house import NEW, Fix, install, interrupted, set_up
 
 
 async def test_removal_leaves_nothing(

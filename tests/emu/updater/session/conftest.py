@@ -6,10 +6,6 @@ import pytest
 
 from custom_components.emu_professional.emu.updater.datagrams import RetransmissionTimer
 from custom_components.emu_professional.emu.updater.session import UpdaterSession
-from simulator.clock import ManualClock
-from simulator.config import MeterConfig
-from simulator.meter import Meter
-from simulator.web import MeterServer
 
 from .scripted_server import QUICK, Flash, ScriptedServer
 
@@ -44,12 +40,3 @@ async def session(
     timeouts = QUICK if "quick" in request.fixturenames else None
     async with UpdaterSession(server.host, server.port, timeouts) as session:
         yield session
-
-
-@pytest.fixture
-async def web(
-    socket_enabled: None, config: MeterConfig, clock: ManualClock
-) -> AsyncGenerator[MeterServer]:
-    """Serve the web page of a simulated meter."""
-    async with MeterServer(Meter(config, clock)) as web:
-        yield web
