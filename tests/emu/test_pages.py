@@ -24,7 +24,7 @@ from simulator.clock import ManualClock
 from simulator.config import MeterConfig
 from simulator.meter import Meter
 from simulator.tables import BeyondTheEnds, TableConfig
-from simulator.web import MeterServer
+from simulator.web import Latency, MeterServer
 from tests.conftest import NOON
 
 
@@ -191,6 +191,52 @@ async def test_live_poll_ends_a_long_page(
     assert 0 < len(page.records) < 900
     assert page.records == expected(server.meter, 1, len(page.records))
     assert meter.waited > 0.2
+
+
+async def test_first_byte_of_a_real_meter(
+    meter: MeterClient, server: MeterServer
+) -> None:
+    """What begins after twice the 10 to 20 s of real meters is read."""
+    server.latency = Latency(40, 40)
+    assert (await meter.newest_records(1)).whole
+    server.latency = Latency(60, 60)
+    with pytest.raises(MeterUnreachable):
+        await meter.newest_records(1)
+
+
+@pytest.mark.parametrize(
+    ("bytes_per_second", "records"), [(1000, 300), (100, 300), (4000, 3000)]
+)
+async def test_patience_of_a_live_poll(
+    meter: MeterClient, server: MeterServer, bytes_per_second: int, records: int
+) -> None:
+    """A poll waits for whole pages of 15 s, and for others no longer than 25 s."""
+    loop = asyncio.get_running_loop()
+    server.faults.set(faults.SlowLine(bytes_per_second), path="/data/")
+    pages = [
+        asyncio.create_task(meter.records(1, count))
+        for count in (15 * bytes_per_second // 200, records)
+    ]
+    # The second page begins before the second poll, which waits for it.
+    for requests, page, is_whole in zip((1, 3), pages, (True, False), strict=True):
+        await server.received(requests)
+        begin = loop.time()
+        await meter.readings()
+        assert loop.time() - begin < 25
+        assert (await page).whole == is_whole
+
+
+@pytest.mark.parametrize(("pause", "least", "most"), [(10, 300, 900), (30, 0, 60)])
+async def test_patience_with_a_page(
+    meter: MeterClient, server: MeterServer, pause: int, least: int, most: int
+) -> None:
+    """A page that nobody waits for may pause for 10 s and take minutes."""
+    loop = asyncio.get_running_loop()
+    server.faults.set(faults.Drip(pause), path="/data/")
+    begin = loop.time()
+    with pytest.raises(MeterUnreachable):
+        await meter.records(1, 900)
+    assert least <= loop.time() - begin <= most
 
 
 @pytest.mark.parametrize("body", [b"a\n" * 2_000_000, b"x" * 4_000_000])
