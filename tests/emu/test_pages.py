@@ -226,7 +226,7 @@ async def test_patience_of_a_live_poll(
         assert (await page).whole == is_whole
 
 
-@pytest.mark.parametrize(("pause", "least", "most"), [(10, 300, 900), (30, 0, 60)])
+@pytest.mark.parametrize(("pause", "least", "most"), [(10, 400, 900), (30, 0, 60)])
 async def test_patience_with_a_page(
     meter: MeterClient, server: MeterServer, pause: int, least: int, most: int
 ) -> None:

@@ -59,6 +59,8 @@ _NOT_RETRIED_BY_AIOHTTP: Final = (
 # Long enough for another client's request, which may occupy the only connection.
 _PAUSE: Final = 0.25
 _USER: Final = "admin"
+# The limits above count. aiohttp's own one would end a page after 300 s.
+_NO_LIMIT: Final = aiohttp.ClientTimeout()
 _HEADERS: Final = {"Connection": "close", "Accept-Encoding": "identity"}
 _STATUS_PATH: Final = "/status.json"
 
@@ -286,6 +288,7 @@ class MeterClient:
                 self._url.with_path(path),
                 params=query,
                 headers={**_HEADERS, **credentials},
+                timeout=_NO_LIMIT,
                 # A redirect would hand the password to another host.
                 allow_redirects=False,
             ) as response:
