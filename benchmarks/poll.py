@@ -1,7 +1,7 @@
 """What a poll costs: CPU of the Home Assistant process, side by side in one run.
 
-Each contender is a process of its own with a real Home Assistant core and polls a
-simulated meter in another process, 5 s of the meter's time at each poll. They take
+Each contender is a process of its own with a real Home Assistant core and polls its
+own simulated meter in another process, 5 s of the meter's time at each poll. They take
 turns, so that a machine that slows down does so for all of them.
 
     .venv/bin/python -m benchmarks.poll [--rounds 15] [--polls 40] [--recorder]
@@ -64,11 +64,14 @@ class HurriedMeter(Meter):
         return super().meter_data(at)
 
 
-async def serve() -> None:
-    """Be the meter: print the port, serve until standard input ends."""
+async def serve(meters: int) -> None:
+    """Be meters: print the port of each, serve until standard input ends."""
     config = MeterConfig(serial_number=SERIAL_NUMBER, installed=NOON - 86_400)
-    async with MeterServer(HurriedMeter(config, ManualClock(NOON))) as server:
-        print(server.port, flush=True)
+    async with AsyncExitStack() as stack:
+        for _ in range(meters):
+            meter = HurriedMeter(config, ManualClock(NOON))
+            server = await stack.enter_async_context(MeterServer(meter))
+            print(server.port, flush=True)
         await asyncio.to_thread(sys.stdin.read)
 
 
@@ -242,22 +245,22 @@ def ask(process: subprocess.Popen[str], line: str = "") -> str:
     return answer
 
 
-def compare(rounds: int, polls: int, recorder: bool) -> None:
+def compare(names: Sequence[str], rounds: int, polls: int, recorder: bool) -> None:
     """Let the contenders take turns, and print medians and ratios."""
-    meters = {name: spawn("--serve") for name in CONTENDERS}
+    meters = spawn("--serve", str(len(names)))
     options = ["--recorder"] if recorder else []
     contenders = {
-        name: spawn("--contend", name, "--port", ask(meter), *options)
-        for name, meter in meters.items()
+        name: spawn("--contend", name, "--port", ask(meters), *options)
+        for name in names
     }
     for contender in contenders.values():
         ask(contender)
         ask(contender, str(polls))
-    costs: dict[str, list[float]] = {name: [] for name in CONTENDERS}
+    costs: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(rounds):
         for name, contender in contenders.items():
             costs[name].append(float(ask(contender, str(polls))))
-    for process in (*contenders.values(), *meters.values()):
+    for process in (*contenders.values(), meters):
         process.communicate()
     print(f"{'with' if recorder else 'without'} recorder, {rounds} × {polls} polls")
     print("| contender | ms of CPU per poll | × floor | × rest, 25 |")
@@ -277,16 +280,23 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--polls", type=int, default=40)
     parser.add_argument("--recorder", action="store_true")
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--contenders",
+        nargs="+",
+        choices=CONTENDERS,
+        default=list(CONTENDERS),
+        help="with floor and rest, of which the others are multiples",
+    )
+    parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--contend", choices=CONTENDERS, help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
-        asyncio.run(serve())
+        asyncio.run(serve(options.serve))
     elif options.contend:
         asyncio.run(contend(options.contend, options.port, options.recorder))
     else:
-        compare(options.rounds, options.polls, options.recorder)
+        compare(options.contenders, options.rounds, options.polls, options.recorder)
 
 
 if __name__ == "__main__":
