@@ -2,14 +2,15 @@
 
 from itertools import pairwise
 import json
-from typing import Any
+from math import nan
+from typing import Any, Final
 
 from hypothesis import given, strategies as st
 import pytest
 
 from custom_components.emu_professional.backfill.ledger import SEALED, Ledger, Seal
 from custom_components.emu_professional.backfill.times import HOUR
-from custom_components.emu_professional.outages import Outage, lost_time
+from custom_components.emu_professional.outages import Outage
 
 NOW = 1_780_300_800
 END = 1 << 40
@@ -49,6 +50,37 @@ def test_broken_seals(stored: dict[int, Seal], times: list[tuple[int, int]]) -> 
     assert list(ledger.broken("energy_import", stored)) == expected
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "is_like"),
+    [
+        # Less than the last digit, or the rounding of a large total.
+        (0, 0.01, True),
+        (0, 0.02, False),
+        (1e12, 1e12 + 0.9, True),
+        (1e12, 1e12 + 1.1, False),
+        (-1e12, -1e12 - 0.9, True),
+        (-1e12, -1e12 - 1.1, False),
+    ],
+)
+def test_totals_that_databases_round(one: float, other: float, is_like: bool) -> None:
+    """They are the same; others are not, whichever of the two is higher."""
+    assert Seal(720, one).is_like(Seal(720, other)) is is_like
+    assert Seal(720, other).is_like(Seal(720, one)) is is_like
+    assert not Seal(720, one).is_like(None)
+
+
+def test_broken_since() -> None:
+    """Months before a time are not compared."""
+    ledger = Ledger()
+    ledger.settle(["energy_import"], (FIRST + 5) * SEALED + HOUR)
+    ledger.seal("energy_import", sealed(1, 2, 3, 4, 5))
+    for seconds, first in ((0, 3), (1, 4)):
+        since = (FIRST + 3) * SEALED + seconds
+        times = [((FIRST + first) * SEALED, (FIRST + 5) * SEALED)]
+        assert list(ledger.broken("energy_import", {}, since)) == times
+        assert ledger.unsettled("energy_import", {}, END, since)[:-1] == times
+
+
 def test_broken_until_what_is_open() -> None:
     """The last time lasts to the end; without a seal everything is open."""
     ledger = Ledger()
@@ -62,6 +94,24 @@ def test_broken_until_what_is_open() -> None:
         (FIRST * SEALED, (FIRST + 1) * SEALED),
         ((FIRST + 4) * SEALED, END),
     ]
+    # The last sealed month may end with the settled time, or be after it.
+    ledger.settle(["energy_import"], (FIRST + 5) * SEALED)
+    broken = sealed(1, 2, 3, 4, 9)
+    assert ledger.unsettled("energy_import", broken, END) == [
+        ((FIRST + 4) * SEALED, END)
+    ]
+    ledger.prune(["energy_import"], (FIRST + 2) * SEALED)
+    assert ledger.unsettled("energy_import", broken, END) == [
+        ((FIRST + 2) * SEALED, END)
+    ]
+
+
+def test_settled_once() -> None:
+    """A run of older hours leaves the time until which a statistic follows."""
+    ledger = Ledger()
+    for until, settled in ((0, 0), (5, 5), (3, 5), (6, 6)):
+        ledger.settle(["energy_import"], until)
+        assert ledger.settled == {"energy_import": settled}
 
 
 def test_seals_of_a_window() -> None:
@@ -73,6 +123,11 @@ def test_seals_of_a_window() -> None:
     assert ledger.seals["energy_import"] == sealed(1, 9, 3)
     ledger.seal("energy_import", {}, begin, begin + HOUR)
     assert ledger.seals["energy_import"].keys() == {FIRST, FIRST + 2}
+    end = (FIRST + 2) * SEALED
+    ledger.seal("energy_import", sealed(8, 8, 8), begin, end)
+    assert ledger.seals["energy_import"] == sealed(1, 8, 3)
+    ledger.seal("energy_import", sealed(7, 7, 7), begin - 1, end + 1)
+    assert ledger.seals["energy_import"] == sealed(7, 7, 7)
 
 
 def test_outages_that_can_not_be() -> None:
@@ -112,6 +167,31 @@ def test_outages_that_can_not_be() -> None:
     assert not ledger.outages
 
 
+def test_statistics_that_nobody_has() -> None:
+    """They keep no outage; one that was never settled keeps all of them."""
+    outages = [Outage(NOW - 9 * HOUR, NOW - 8 * HOUR), Outage(NOW - 9000, NOW - HOUR)]
+    ledger = Ledger()
+    ledger.note(outages)
+    assert not ledger.is_open(())
+    assert ledger.is_open({"energy_import"})
+    ledger.prune({"energy_import"}, NOW)
+    assert ledger.outages == outages
+    ledger.prune((), NOW)
+    assert not ledger.outages
+
+
+def test_outages_with_one_poll_in_between() -> None:
+    """Two short ones are no long one; two that overlap are one."""
+    apart = [Outage(NOW - 900, NOW - 500), Outage(NOW - 500, NOW - 100)]
+    ledger = Ledger()
+    ledger.note(apart)
+    ledger.prune({"energy_import"}, NOW)
+    assert ledger.outages == apart
+    ledger.note([Outage(NOW - 501, NOW - 100)])
+    ledger.prune({"energy_import"}, NOW)
+    assert ledger.outages == [Outage(NOW - 900, NOW - 100)]
+
+
 @given(
     st.lists(
         st.tuples(st.integers(0, 99), st.integers(0, 99)).map(
@@ -135,13 +215,18 @@ def test_pruning_loses_no_time(outages: list[Outage]) -> None:
     assert ledger.outages == again
 
 
-def test_many_outages() -> None:
+@pytest.mark.parametrize(
+    ("count", "pause", "are_merged"),
+    [(600, 10, True), (100, 300, True), (100, 301, False), (99, 300, False)],
+)
+def test_many_outages(count: int, pause: int, are_merged: bool) -> None:
     """A meter that is polled by an automation does not fill the file."""
     ledger = Ledger()
-    times = range(NOW - 100 * HOUR, NOW, 600)
-    ledger.note([Outage(at, at + 590) for at in times])
-    ledger.prune({"energy_import"}, NOW)
-    assert ledger.outages == [Outage(times[0], times[-1] + 590)]
+    outages = [Outage(NOW + n * 900, NOW + n * 900 + 900 - pause) for n in range(count)]
+    ledger.note(outages)
+    ledger.prune({"energy_import"}, outages[-1].until)
+    whole = [Outage(NOW, outages[-1].until)]
+    assert ledger.outages == (whole if are_merged else outages)
 
 
 def test_stored_and_recalled() -> None:
@@ -155,30 +240,40 @@ def test_stored_and_recalled() -> None:
     assert again.seals["energy_import"] == sealed(1, 2.5)
     old = Ledger.from_dict({"settled": {"energy_import": 5}, "silences": [[1, 2]]})
     assert (old.settled, old.outages) == ({"energy_import": 5}, [Outage(1, 2)])
-    empty: dict[str, Any] = {"settled": {}, "silences": []}
-    huge = 10**400
-    others: list[dict[str, Any]] = [
-        *({}, {"settled": 5, "silences": []}, {"settled": {}, "silences": [1]}),
-        *(empty | {"seals": {"a": {"1": seal}}} for seal in ([huge, 1], [1, huge])),
-        *(empty | {"settled": {"a": huge}}, empty | {"silences": [[0, -1]]}),
-    ]
-    for other in others:
-        with pytest.raises((KeyError, TypeError, ValueError, AttributeError)):
-            Ledger.from_dict(other)
 
 
-def test_lost_hours() -> None:
-    """Whole hours of outages that the logger no longer has."""
-    outages = [Outage(NOW - 90 * HOUR, NOW - 80 * HOUR), Outage(NOW - 9, NOW)]
-    assert lost_time(outages, NOW - 85 * HOUR) == (NOW - 90 * HOUR, NOW - 85 * HOUR)
-    assert lost_time(outages, NOW - 70 * HOUR) == (NOW - 90 * HOUR, NOW - 80 * HOUR)
-    assert lost_time(outages, NOW - 90 * HOUR + 5) is None
-    assert lost_time([], NOW) is None
+LAST: Final = 1 << 40
+EMPTY: Final[dict[str, Any]] = {"settled": {}, "silences": []}
 
 
-def test_long_outage() -> None:
-    """Only one with a whole hour is worth a run at once."""
-    at = NOW // HOUR * HOUR
-    assert not Outage(at - 5, at + HOUR - 5).is_long
-    assert not Outage(at + 5, at + 2 * HOUR - 5).is_long
-    assert Outage(at - 5, at + HOUR + 5).is_long
+def with_seal(*seal: Any) -> dict[str, Any]:
+    """Return stored data with a seal."""
+    return EMPTY | {"seals": {"a": {"1": seal}}}
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        *(EMPTY, EMPTY | {"settled": {"a": 0}}, EMPTY | {"settled": {"a": LAST}}),
+        *(EMPTY | {"silences": [[0, LAST]]}, with_seal(0, 1), with_seal(720, -1e300)),
+    ],
+)
+def test_stored_shape(stored: dict[str, Any]) -> None:
+    """Every time of a clock, and every total of a database, can be recalled."""
+    assert Ledger.from_dict(stored).settled == stored["settled"]
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        *({}, EMPTY | {"settled": 5}, EMPTY | {"silences": [1]}),
+        *(with_seal(10**400, 1), with_seal(1, 10**400), with_seal(1, nan)),
+        *(with_seal(-1, 1), with_seal(721, 1), with_seal(1, 1, 1, -1.1e300)),
+        *(EMPTY | {"settled": {"a": at}} for at in (-1, LAST + 1, 10**400)),
+        *(EMPTY | {"silences": [times]} for times in ([0, -1], [0, LAST + 1])),
+    ],
+)
+def test_stored_in_another_shape(stored: dict[str, Any]) -> None:
+    """No number can be read that stands for no time and no row."""
+    with pytest.raises((KeyError, TypeError, ValueError, AttributeError)):
+        Ledger.from_dict(stored)

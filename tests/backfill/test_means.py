@@ -257,14 +257,6 @@ def test_rebuild() -> None:
     assert plan(hours, now, [(1800, HOUR)], rebuild=True) == MeansPlan()
 
 
-def test_outages_overlap() -> None:
-    """Each second counts once."""
-    outages = Outages([(50, 60), (0, 10), (5, 20), (20, 30), (58, 59)])
-    assert outages.seconds_within(0, 100) == 40
-    assert outages.seconds_within(8, 55) == 27
-    assert outages.seconds_within(30, 50) == outages.seconds_within(60, 99) == 0
-
-
 VALUES = st.integers(-50, 50)
 ROWS = st.one_of(
     st.none(),
