@@ -111,10 +111,11 @@ def cut_part(
 
 def _border(hours: Sequence[Hour], planned: int, until: int) -> int | None:
     """Return the begin of a part: the end of a logged hour, an exact one if possible."""
-    nearest = min(planned + _SEARCH, until - HOUR)
-    exact = [h.end for h in hours if h.known == h.end <= nearest]
-    if exact:
-        best = min(exact, key=lambda end: abs(end - planned))
-        if abs(best - planned) <= _SEARCH:
-            return best
-    return max((h.end for h in hours if h.end <= planned), default=None)
+    near = [
+        hour.end
+        for hour in hours
+        if hour.known == hour.end < until and abs(hour.end - planned) <= _SEARCH
+    ]
+    if near:
+        return min(near, key=lambda end: abs(end - planned))
+    return max((hour.end for hour in hours if hour.end <= planned), default=None)
