@@ -5,7 +5,7 @@ from the newest short-term row, else begins at 0; a live row never overwrites an
 existing one; short-term rows are purged after ten days.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Self
@@ -302,6 +302,19 @@ def test_what_is_right_is_left_alone() -> None:
     assert changed(home.recorder.rows_since(START), plan) == {odd: 0}
 
 
+@pytest.mark.parametrize(
+    ("state", "total", "is_left"),
+    [(0.5, 0.5, True), (-0.5, -0.5, True), (0.6, 0, False), (0, -0.6, False)],
+)
+def test_rounded_row(state: float, total: float, is_left: bool) -> None:
+    """Half of the last digit is no difference."""
+    right = Row(START, 1_100, 120)
+    rows = [Row(START - HOUR, 1_000, 20), Row(START, 1_100 + state, 120 + total)]
+    logged = profile({START: 1_100}, 1_000)
+    assert plan_register(logged, rows, None).rows == (() if is_left else (right,))
+    assert plan_register(logged, rows, None, rebuild=True).rows == (right,)
+
+
 def test_rows_after_the_window_keep_what_they_count() -> None:
     """A window in the past moves later rows by one constant."""
     home = Home().live(DAY, 100).live(12 * DAY, 100, observed=False).live(3 * DAY, 100)
@@ -385,12 +398,16 @@ def test_row_before_the_logger_begins(older: int | None, passed: int) -> None:
         # Higher than the register now; lower by what nobody can have used in an hour.
         (90_000, 1, False),
         (9_000 - 103_201, 1, False),
-        (9_000 - 103_199, 1, True),
-        (9_000 - 99_999 * 800, 800, True),
+        (9_000 - 103_200, 1, True),
+        (9_000 - 103_200 * 800, 800, True),
+        (9_000 - 103_200 * 800 - 1, 800, False),
+        # A register is a whole number, and so may be rounded by half of its last digit.
+        (9_000.5, 1, True),
+        (9_000.6, 1, False),
     ],
 )
 def test_another_meter_before_the_logger_begins(
-    state: int, hours: int, is_same_meter: bool
+    state: float, hours: int, is_same_meter: bool
 ) -> None:
     """Its rows stay, and this meter's energy follows them."""
     older = Row(START - hours * HOUR, state, 500)
@@ -407,11 +424,26 @@ def test_another_meter_before_the_logger_begins(
 
 def test_strongest_hour_limits_what_was_forgotten() -> None:
     """Where a day is known, a row lower by much more than its hours is another's."""
-    hours = {START + n * HOUR: 50_000 + n * 500 for n in range(30)}
-    for missing, is_same_meter in ((3_900, True), (4_100, False)):
-        older = Row(START - HOUR, 50_000 - missing, 0)
-        plan = plan_register(profile(hours, None), [older], None)
-        assert plan.rows[0].sum == (missing if is_same_meter else 0)
+    for known, most in ((1, 100_000), (23, 102_000), (24, 4_000), (30, 4_000)):
+        hours = {START + n * HOUR: 50_000 + n * 500 for n in range(known)}
+        for missing, is_same_meter in ((most, True), (most + 1, False)):
+            older = Row(START - HOUR, 50_000 - missing, 0)
+            plan = plan_register(profile(hours, None), [older], None)
+            assert plan.rows[0].sum == (missing if is_same_meter else 0)
+
+
+def test_rows_that_repeat_a_register_before_the_logger_begins() -> None:
+    """The energy of an outage may have been used since its first row."""
+    rows = [Row(START - HOUR, 600_000, 500), Row(START, 900_000, 9_500)]
+    hours = {START: 900_000, START + HOUR: 900_000}
+    for rise, is_same_meter in (
+        (None, False),
+        (START - 2 * HOUR, False),
+        (START - 3 * HOUR, True),
+    ):
+        logged = replace(profile(hours, None), last_rise=rise)
+        plan = plan_register(logged, rows, rows[-1])
+        assert plan.rows[-1].sum == 500 + 300_000 * is_same_meter
 
 
 def test_missing_rows_before_an_inexact_reading() -> None:
@@ -653,11 +685,50 @@ def test_peak_until_the_full_hour_is_not_wrong() -> None:
     assert wrong == {START, START + HOUR}
 
 
+@pytest.mark.parametrize(
+    ("sums", "wrong"),
+    [
+        # At each end of 1000 Wh 11 may be missing, and 1 after an hour without any.
+        ((976, 2_976), []),
+        ((1_024, 3_024), []),
+        ((975.9, 2_975.9), [0]),
+        ((1_024.1, 3_024.1), [0]),
+        # At each end of 2000 Wh 21, and 11 after an hour with 1000.
+        ((1_000, 3_064), []),
+        ((1_000, 2_935.9), [1]),
+        ((1_000, 3_064.1), [1]),
+        ((None, 3_000), [0, 1]),
+        ((1_000, None), [1]),
+    ],
+)
+def test_hours_further_off_than_live_rows(
+    sums: Sequence[float | None], wrong: list[int]
+) -> None:
+    """A live row may lack, and have, as much as it does between two polls."""
+    hours = {START: 2_000, START + HOUR: 4_000}
+    rows = [Row(START - HOUR, 1_000, 0)]
+    rows += [
+        Row(start, hours[start], total)
+        for start, total in zip(hours, sums, strict=True)
+        if total is not None
+    ]
+    plan = plan_register(profile(hours, 1_000), rows, None)
+    assert plan.wrong == {START + n * HOUR for n in wrong}
+    # An hour without a state was not observed.
+    odd = [row._replace(state=None) for row in rows]
+    plan = plan_register(profile(hours, 1_000), odd, None)
+    assert plan.wrong == hours.keys()
+
+
 def test_energy_that_only_the_next_hour_has_seen() -> None:
     """The last poll is some seconds before the full hour; more is an outage's."""
     rows = [Row(0, 100, 100), Row(HOUR, 598, 598)]
     written = Plan(rows=(Row(HOUR, 600, 600),))
     assert unpolled_energy(rows, written) == (2 * HOUR, 2)
+    # Of 500 Wh in the hour, 6 at most.
+    for energy, found in ((6, (2 * HOUR, 6)), (6.1, None), (-6, None), (0, None)):
+        lagging = [rows[0], Row(HOUR, 600 - energy, 600 - energy)]
+        assert unpolled_energy(lagging, written) == found
     assert unpolled_energy(rows, Plan()) is None
     assert unpolled_energy(rows, Plan(rows=(Row(HOUR, 900, 900),))) is None
     assert unpolled_energy(rows, Plan(rows=(Row(2 * HOUR, 600, 600),))) is None

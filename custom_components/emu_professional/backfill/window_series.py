@@ -156,8 +156,7 @@ def _can_continue(
     Its register must not be higher, nor lower by more than a house can have used in
     between.
     """
-    if previous.state is None:
-        return False
+    assert previous.state is not None
     passed = reading.level - previous.state
     levels = [hour.level for hour in profile.hours.values()]
     strongest = max((b - a for a, b in pairwise(levels)), default=0)
