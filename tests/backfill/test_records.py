@@ -176,6 +176,10 @@ def test_damage_is_no_restart(
         ((900,), 900 + 3600 + 145, -145),
         ((900, 900), 950, None),
         ((900, 901), 902, 0),
+        # It was set back some minutes ago.
+        ((3600, 900), 1000, None),
+        ((3600, 900), 900 + 3600 + 144, None),
+        ((3600, 900), 900 + 3600 + 145, -145),
     ],
 )
 def test_clock_by_the_newest_records(

@@ -57,9 +57,14 @@ def clock_offset_by_records(newest: Sequence[Record], now: int) -> int | None:
     if not newest:
         return 0
     age = now - newest[-1].at
+    if age < -_LATEST:
+        return -age
     interval = newest[-1].at - newest[-2].at if len(newest) > 1 else HOUR
-    if age < -_LATEST or age > interval + _LATEST:
-        return min(interval - age, 0) if age > 0 else -age
+    if interval < 0:
+        # The clock was set back: only the next record shows the interval.
+        interval = HOUR
+    if age > interval + _LATEST:
+        return interval - age
     return 0 if 0 < interval < HOUR else None
 
 
