@@ -6,6 +6,7 @@ from pathlib import Path
 import re
 from typing import Any
 
+import hass_frontend
 import pytest
 
 from custom_components.emu_professional.backfill.progress import BackfillState
@@ -36,6 +37,16 @@ DESCRIPTIONS: dict[str, tuple[EntityDescription, ...]] = {
     "update": (FIRMWARE,),
 }
 LANGUAGES = sorted(path.stem for path in (INTEGRATION / "translations").glob("*.json"))
+PAGES = {
+    "exceptions.unauthorized.message": (
+        ("config", "ui.panel.config.dashboard.devices.main"),
+    ),
+    "exceptions.unit_not_convertible.message": (
+        ("config", "ui.panel.config.dashboard.tools.main"),
+        ("config", "ui.panel.config.tools.tabs.statistics.title"),
+    ),
+}
+"""Texts that lead to a page of Home Assistant, and the frontend's names on the way."""
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
@@ -116,6 +127,29 @@ def test_states_have_words(language: str) -> None:
         translated[f"entity.sensor.backfill.state.{state}"] for state in BackfillState
     ]
     assert len(states) == len(set(states))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("path", PAGES)
+def test_pages_have_the_names_of_home_assistant(language: str, path: str) -> None:
+    """An owner who reads where to look finds that page by its name."""
+    names = [
+        _name_in_frontend(language, folder, key)
+        for folder, key in (("", "panel.config"), *PAGES[path])
+    ]
+    assert " → ".join(names) in texts(language)[path]
+
+
+def _name_in_frontend(language: str, folder: str, key: str) -> str:
+    """Return a text of the installed frontend."""
+    folders = Path(hass_frontend.where()) / "static/translations" / folder
+    (path,) = (
+        path
+        for path in folders.glob(f"{language}-*.json")
+        # Not those of Brazil, for instance
+        if path.stem.count("-") == 1
+    )
+    return str(json.loads(path.read_text())[key])
 
 
 def test_every_error_has_words() -> None:

@@ -1,4 +1,4 @@
-"""Actions are performed in the developer tools, and their responses are shown."""
+"""Actions are performed in the tools of Home Assistant, and their responses are shown."""
 
 import re
 
