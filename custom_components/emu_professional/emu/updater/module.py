@@ -31,7 +31,7 @@ class UpdateTimeouts:
     """How long an update waits, in seconds."""
 
     restart: float = 300
-    """Until the new image runs, repeated restarts included."""
+    """Until the new image runs after a restart."""
     readings: float = 180
     """Until the meter serves its readings on trial."""
     confirm: float = 60

@@ -20,6 +20,7 @@ from .session import UpdaterSession
 from .slots import Slot
 
 MOST_RESTARTS: Final = 3
+"""Resets with effect, and as many without, because some may be lost on the way."""
 
 
 class RestartsInVain(Exception):
@@ -41,19 +42,21 @@ async def restarts(
     # Numbers of the resets after which the module was away
     effective: set[int] = set()
     last_answer = now()
-    async for slots in module.looks(timeouts.restart):
-        if count and now() - last_answer > timeouts.away:
-            effective.add(count)
-        last_answer = now()
-        yield slots
-        # Within the grace the old image may still answer: too early to tell.
-        if not is_needed(slots) or now() - last_sent < timeouts.grace:
-            continue
-        if count == MOST_RESTARTS:
-            # With all of them effective, the boot loader refuses the swap; else the
-            # module has not got them.
-            if len(effective) == count:
-                raise RestartsInVain
+    while True:
+        # Each reset has the whole time: a slow module may need most of it.
+        async for slots in module.looks(timeouts.restart):
+            if count and now() - last_answer > timeouts.away:
+                effective.add(count)
+            last_answer = now()
+            yield slots
+            # Within the grace the old image may still answer: too early to tell.
+            if is_needed(slots) and now() - last_sent >= timeouts.grace:
+                break
+        else:
+            return
+        if len(effective) == MOST_RESTARTS:
+            raise RestartsInVain
+        if count - len(effective) == MOST_RESTARTS:
             raise FirmwareUpdateFailed(no_restart)
         count += 1
         # Whether it arrived, only the next slots tell.

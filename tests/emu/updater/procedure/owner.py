@@ -47,6 +47,7 @@ OLD_RUNS: Final = frozenset(
         Reason.UPLOAD_DAMAGED,
         Reason.TEST_REFUSED,
         Reason.NOT_STARTED,
+        Reason.SWAP_REFUSED,
         Reason.NO_READINGS,
         Reason.WENT_BACK,
     }

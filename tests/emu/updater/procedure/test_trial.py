@@ -1,6 +1,6 @@
 """Trials: bad images, refused and lost requests, and interrupted updates."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -191,6 +191,62 @@ async def test_boot_loader_refuses_the_swap(
     assert updater.bootloader.swap is Swap.NONE
     updater.bootloader.refuses_swaps = False
     assert await owner.install(other) is SUCCESS
+
+
+@pytest.mark.parametrize("lost", [{1}, {2}, {1, 3}])
+async def test_refused_swap_on_a_line_that_loses(
+    updater: UpdaterServer, owner: Owner, lost: set[int]
+) -> None:
+    """A lost reset is no word about the boot loader, nor about the module's restarts."""
+    updater.config = replace(updater.config, erases_pending=True)
+    updater.bootloader.refuses_swaps = True
+    resets, boots = 0, updater.boots
+    carry = updater.datagrams.requests.send
+
+    def lose_resets(data: bytes, deliver: Callable[[bytes], None]) -> None:
+        nonlocal resets
+        # Group 0, command 5
+        if (data[4:6], data[7]) == (bytes(2), 5):
+            resets += 1
+            if resets in lost:
+                return
+        carry(data, deliver)
+
+    updater.datagrams.requests.send = lose_resets  # type: ignore[method-assign]
+    assert await owner.install() is Reason.SWAP_REFUSED
+    assert updater.boots == boots + 3
+    await assert_safe(updater, Reason.SWAP_REFUSED)
+
+
+async def test_refused_swap_of_a_slow_module(
+    updater: UpdaterServer, owner: Owner
+) -> None:
+    """A module that needs long for each restart comes back from all of them."""
+    updater.config = replace(updater.config, erases_pending=True, boot_seconds=1)
+    updater.bootloader.refuses_swaps = True
+    assert await owner.install() is Reason.SWAP_REFUSED
+    await assert_safe(updater, Reason.SWAP_REFUSED)
+
+
+@pytest.mark.parametrize("rc", Rc)
+async def test_erase_of_a_refused_image_fails(
+    updater: UpdaterServer, owner: Owner, rc: Rc
+) -> None:
+    """With any error the owner reads that the image stays, and can try it again."""
+    updater.config = replace(updater.config, erases_pending=True)
+    updater.bootloader.refuses_swaps = True
+    refused = True
+
+    def refuse_erase(request: UpdateRequest, moment: Moment) -> bool:
+        if refused and (request.group, request.command) == (1, 5):
+            updater.refusals[:] = [rc] if moment is Moment.ARRIVED else []
+        return False
+
+    updater.cut_power_when = refuse_erase
+    assert await owner.install() is Reason.STAYS_PENDING
+    refused = False
+    await owner.update.erase()
+    assert updater.bootloader.swap is Swap.NONE
 
 
 @pytest.mark.parametrize(
