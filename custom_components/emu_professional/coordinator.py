@@ -265,6 +265,7 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
             raise MeterDifferent(f"meter {status.serial_number} answers instead")
         if status.online_update:
             self.firmware.async_updates_allowed()
+        self.firmware.async_look_again()
         self._status_due = now + STATUS_INTERVAL
         self._update_device(status)
         return status

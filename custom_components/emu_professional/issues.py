@@ -181,6 +181,11 @@ def async_delete(
     ir.async_delete_issue(hass, DOMAIN, _id(entry, key, number))
 
 
+def exists(hass: HomeAssistant, entry: EmuConfigEntry, key: str) -> bool:
+    """Return whether there is an issue of a meter."""
+    return ir.async_get(hass).async_get_issue(DOMAIN, _id(entry, key, None)) is not None
+
+
 @callback
 def async_forget(hass: HomeAssistant, entry: EmuConfigEntry) -> None:
     """Delete all issues of a removed meter."""

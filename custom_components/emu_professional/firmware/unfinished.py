@@ -39,6 +39,9 @@ _STATES_IN_USE: Final = frozenset(
 )
 """States of a config entry with a meter in use, also while it does not answer."""
 
+_QUESTIONS: Final = ("firmware_on_trial", "firmware_pending")
+"""The issues about an update without a known end."""
+
 type Note = dict[str, str]
 """The image of an update: its `hash` in hexadecimal digits, and its `version`."""
 
@@ -60,6 +63,11 @@ class UnfinishedUpdate:
         self._slots = slots
         self._store = update_store(hass, entry)
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether an issue asks the owner how to end it."""
+        return any(issues.exists(self._hass, self._entry, key) for key in _QUESTIONS)
+
     async def async_load(self) -> Note | None:
         """Return the note; None if no update is unfinished."""
         return await self._store.async_load()
@@ -71,7 +79,7 @@ class UnfinishedUpdate:
     async def async_forget(self) -> None:
         """Remove the note and its issues, because the end is known."""
         await self._store.async_remove()
-        for key in ("firmware_on_trial", "firmware_pending"):
+        for key in _QUESTIONS:
             issues.async_delete(self._hass, self._entry, key)
 
     async def async_settle(
@@ -124,7 +132,9 @@ class UnfinishedUpdate:
         if open_slot.hash.hex() not in ("", note["hash"]):
             found = {"hash": open_slot.hash.hex(), "version": str(open_slot.version)}
             await self.async_note(found)
-        key = "firmware_on_trial" if open_slot is active else "firmware_pending"
+        is_on_trial = open_slot is active
+        key, other = _QUESTIONS if is_on_trial else reversed(_QUESTIONS)
+        issues.async_delete(self._hass, self._entry, other)
         version = {"version": str(open_slot.version)}
         issues.async_raise(self._hass, self._entry, key, version)
 

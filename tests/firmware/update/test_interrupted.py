@@ -17,7 +17,7 @@ from simulator.images import Trait, signed_image
 from simulator.updater import UpdaterServer
 from tests.conftest import issues, put_on_trial, state_of
 
-from .house import FIRMWARE, NEW, Fix, install, interrupted, set_up
+from .house import FIRMWARE, NEW, Fix, Quarter, install, interrupted, set_up
 
 
 async def test_interrupted_on_trial(
@@ -133,6 +133,53 @@ async def test_interrupted_before_the_restart(
     assert shown["type"] == "create_entry"
     assert (updater.running, updater.bootloader.swap) == ("1.0.17", Swap.NONE)
     assert not issues(hass)
+
+
+async def test_power_ends_the_trial(
+    hass: HomeAssistant,
+    world_time: None,
+    entry: MockConfigEntry,
+    updater: UpdaterServer,
+    quarter: Quarter,
+    hass_storage: dict[str, Any],
+) -> None:
+    """The question goes away by itself when a loss of power has answered it."""
+    interrupted(hass_storage, entry)
+    put_on_trial(updater, NEW)
+    await set_up(hass, entry)
+    assert issues(hass) == {"firmware_on_trial"}
+    updater.bootloader.power_cycle()
+    await quarter()
+    assert not issues(hass)
+    assert await update_store(hass, entry).async_load() is None
+
+
+@pytest.mark.parametrize("sees", ["status", "dialog"])
+async def test_power_begins_the_trial(
+    hass: HomeAssistant,
+    world_time: None,
+    entry: MockConfigEntry,
+    updater: UpdaterServer,
+    quarter: Quarter,
+    hass_storage: dict[str, Any],
+    fix: Fix,
+    sees: str,
+) -> None:
+    """Another question takes the place of the one before, not a place beside it."""
+    interrupted(hass_storage, entry)
+    updater.bootloader.write(0, NEW)
+    updater.bootloader.mark_pending()
+    await set_up(hass, entry)
+    assert issues(hass) == {"firmware_pending"}
+    updater.bootloader.power_cycle()
+    if sees == "status":
+        await quarter()
+    else:
+        issue = f"firmware_pending_{entry.entry_id}"
+        shown = await fix(issue, {"next_step_id": "delete_firmware"})
+        assert "is on trial" in shown["description_placeholders"]["error"]
+        await hass.async_block_till_done(wait_background_tasks=True)
+    assert issues(hass) == {"firmware_on_trial"}
 
 
 async def test_interrupted_during_the_upload(
