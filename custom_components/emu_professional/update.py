@@ -148,7 +148,9 @@ class EmuUpdate(ModuleEntity, UpdateEntity):
         is_silent = self.coordinator.is_being_updated or status.online_update is False
         if image is None or is_silent or not is_newer(image, status.software_version):
             return
-        if self._looked_for == (status, image):
+        # By identity: two statuses in a row are equal if the meter shows no time in them.
+        looked_for = self._looked_for
+        if looked_for and looked_for[0] is status and looked_for[1] is image:
             return
         self._looked_for = (status, image)
         self.coordinator.config_entry.async_create_background_task(

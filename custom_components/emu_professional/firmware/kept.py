@@ -123,9 +123,9 @@ class FirmwareStore(Observable):
         )
         self._notify()
 
-    async def async_note_unfit(self, serial_number: str, image: Image) -> None:
-        """Note that the image is unfit for a meter, until it is given again."""
-        if self.image == image:
+    async def async_note_unfit(self, serial_number: str, hash: bytes) -> None:
+        """Note that an image is unfit for a meter, until it is given again."""
+        if self.image and self.image.hash == hash:
             unfit_for = self._state.unfit_for | {serial_number}
             await self._async_change(unfit_for=unfit_for)
             self._notify()

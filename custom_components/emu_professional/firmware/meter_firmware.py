@@ -128,6 +128,15 @@ class MeterFirmware:
         issues.async_delete(self._hass, self._entry, "online_update_off")
 
     @callback
+    def async_look_again(self) -> None:
+        """Look back again while the owner is asked how to end an update.
+
+        Any restart of the module, also by hand or a loss of power, changes the question.
+        """
+        if self._unfinished.is_asked:
+            self.async_look_back()
+
+    @callback
     def async_offer_erase(self) -> None:
         """Ask the owner, by an issue, whether to delete the firmware that does not run."""
         issues.async_raise(self._hass, self._entry, "delete_firmware")
@@ -138,25 +147,36 @@ class MeterFirmware:
         await self._unfinished.async_note(
             {"hash": image.hash.hex(), "version": str(image.version)}
         )
-        try:
-            await self._unfinished.async_settle(self._update.install(image), before)
-        except FirmwareUpdateFailed as err:
-            if err.reason.is_unfit:
-                # Else the update entity would offer it again at once.
-                store = firmware_store(self._hass)
-                await store.async_note_unfit(self._serial_number, image)
-            raise
+        work = self._update.install(image)
+        await self._async_try(image.hash, self._unfinished.async_settle(work, before))
 
     async def _async_finish(self) -> None:
         # The issue may be older than the end of its update.
         if (note := await self._unfinished.async_load()) is None:
             raise FirmwareUpdateFailed(Reason.NOTHING_ON_TRIAL)
-        work = self._update.finish(bytes.fromhex(note["hash"]))
-        await self._unfinished.async_settle(work, note)
+        noted = bytes.fromhex(note["hash"])
+        work = self._update.finish(noted)
+        await self._async_try(noted, self._unfinished.async_settle(work, note))
 
     async def _async_revert(self) -> None:
-        note = await self._unfinished.async_load()
+        if note := await self._unfinished.async_load():
+            # Whether the meter answers or not: its owner does not want this one.
+            await self._async_note_unfit(bytes.fromhex(note["hash"]))
         await self._unfinished.async_settle(self._update.revert(), note)
+
+    async def _async_try(self, hash: bytes, work: Coroutine[Any, Any, None]) -> None:
+        """Await the trial of an image, and note if the image has proved unfit."""
+        try:
+            await work
+        except FirmwareUpdateFailed as err:
+            if err.reason.is_unfit:
+                await self._async_note_unfit(hash)
+            raise
+
+    async def _async_note_unfit(self, hash: bytes) -> None:
+        # Else the update entity would offer it again at once.
+        store = firmware_store(self._hass)
+        await store.async_note_unfit(self._serial_number, hash)
 
     async def _async_erase(self) -> None:
         await self._update.erase()

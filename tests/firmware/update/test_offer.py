@@ -13,15 +13,16 @@ from custom_components.emu_professional.firmware.kept import (
     ImageSource,
     firmware_store,
 )
+from custom_components.emu_professional.firmware.meter_firmware import meter_firmware_of
 from homeassistant.const import STATE_OFF, STATE_ON
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from simulator.images import Trait, signed_image
-from simulator.updater import UpdaterServer
+from simulator.updater import ImageCommand, Moment, Op, Rc, UpdateRequest, UpdaterServer
 from simulator.web import MeterServer
 from tests.conftest import SERIAL_NUMBER, put_on_trial, state_of
 
-from .house import FIRMWARE, NEW, Quarter, install, keep, set_up
+from .house import FIRMWARE, NEW, Quarter, install, interrupted, keep, set_up
 
 
 async def test_nothing_given(hass: HomeAssistant, loaded: MockConfigEntry) -> None:
@@ -172,7 +173,32 @@ async def test_forgotten_number(
     assert state_of(hass, FIRMWARE).state == STATE_ON
 
 
-@pytest.mark.parametrize("trait", [Trait.WRONG_SIGNATURE, Trait.NO_WEB_PAGE])
+@pytest.mark.parametrize("time", [None, 0])
+async def test_meter_without_a_clock(
+    hass: HomeAssistant,
+    given: MockConfigEntry,
+    updater: UpdaterServer,
+    server: MeterServer,
+    quarter: Quarter,
+    time: int | None,
+) -> None:
+    """The running firmware is looked at again, though each status equals the one before."""
+    server.meter.status_override["meterdatetime"] = time
+    server.meter.status_override["softwareversion"] = "1.0.16"
+    await install(hass)
+    await quarter()
+    assert state_of(hass, FIRMWARE).state == STATE_OFF
+    asked = len(updater.requests)
+    updater.bootloader.mark_pending(permanent=True)
+    updater.bootloader.power_cycle()
+    await quarter()
+    assert len(updater.requests) == asked + 1
+    assert state_of(hass, FIRMWARE).state == STATE_ON
+
+
+@pytest.mark.parametrize(
+    "trait", [Trait.WRONG_SIGNATURE, Trait.NO_WEB_PAGE, Trait.NEVER_BOOTS]
+)
 async def test_unfit_firmware_is_not_offered_again(
     hass: HomeAssistant,
     loaded: MockConfigEntry,
@@ -188,11 +214,102 @@ async def test_unfit_firmware_is_not_offered_again(
         assert state_of(hass, FIRMWARE).state == STATE_ON
         with pytest.raises(HomeAssistantError):
             await install(hass)
+        # One that never boots is there until somebody interrupts the power.
+        boots = updater.boots
+        updater.cut_power()
+        await updater.booted(boots + 1)
         await quarter()
+        assert updater.running == "1.0.16"
         assert state_of(hass, FIRMWARE).state == STATE_OFF
     restarted = FirmwareStore(hass)
     await restarted.async_load()
     assert restarted.is_unfit_for(SERIAL_NUMBER)
+
+
+@pytest.mark.parametrize("what", ["listed", "tested"])
+async def test_firmware_that_is_refused_after_its_upload(
+    hass: HomeAssistant,
+    given: MockConfigEntry,
+    updater: UpdaterServer,
+    quarter: Quarter,
+    what: str,
+) -> None:
+    """No automation uploads it each day: it is not offered again either."""
+    firmware = meter_firmware_of(hass, given)
+
+    def refuse_test(request: UpdateRequest, moment: Moment) -> bool:
+        if request.op == Op.WRITE and request.command == ImageCommand.STATE:
+            updater.refusals[:] = [Rc.INVALID] if moment is Moment.ARRIVED else []
+        return False
+
+    @callback
+    def damage() -> None:
+        if firmware.activity.percent:
+            updater.bootloader.write(0, bytes(4))
+
+    if what == "tested":
+        updater.cut_power_when = refuse_test
+    else:
+        firmware.activity.async_add_listener(damage)
+    with pytest.raises(HomeAssistantError):
+        await install(hass)
+    await quarter()
+    assert (updater.running, state_of(hass, FIRMWARE).state) == ("1.0.16", STATE_OFF)
+
+
+@pytest.mark.parametrize("trait", [Trait.WRONG_SIGNATURE, Trait.NO_WEB_PAGE])
+async def test_unfit_firmware_of_an_interrupted_update(
+    hass: HomeAssistant,
+    world_time: None,
+    entry: MockConfigEntry,
+    updater: UpdaterServer,
+    quarter: Quarter,
+    hass_storage: dict[str, Any],
+    trait: Trait,
+) -> None:
+    """A firmware that proves unfit when its update is finished is not offered either."""
+    image = signed_image("1.0.17", size=6 * 1024, trait=trait)
+    keep(hass_storage, image)
+    interrupted(hass_storage, entry, image)
+    updater.bootloader.write(0, image)
+    updater.bootloader.mark_pending()
+    await set_up(hass, entry)
+    with pytest.raises(HomeAssistantError):
+        await meter_firmware_of(hass, entry).async_finish()
+    await quarter()
+    assert updater.running == "1.0.16"
+    assert state_of(hass, FIRMWARE).state == STATE_OFF
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_firmware_that_was_taken_back(
+    hass: HomeAssistant,
+    world_time: None,
+    entry: MockConfigEntry,
+    updater: UpdaterServer,
+    quarter: Quarter,
+    hass_storage: dict[str, Any],
+    *,
+    answers: bool,
+) -> None:
+    """No automation brings in again what the owner has just taken back."""
+    keep(hass_storage, NEW)
+    interrupted(hass_storage, entry)
+    put_on_trial(updater, NEW)
+    await set_up(hass, entry)
+    if answers:
+        await meter_firmware_of(hass, entry).async_revert()
+    else:
+        updater.datagrams.answers.loss = 1
+        with pytest.raises(HomeAssistantError):
+            await meter_firmware_of(hass, entry).async_revert()
+        updater.datagrams.answers.loss = 0
+        updater.bootloader.power_cycle()
+    await quarter()
+    assert (updater.running, state_of(hass, FIRMWARE).state) == ("1.0.16", STATE_OFF)
+    await firmware_store(hass).async_keep(read_firmware(NEW), ImageSource.UPLOAD)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert state_of(hass, FIRMWARE).state == STATE_ON
 
 
 async def test_nothing_is_asked_without_a_firmware(

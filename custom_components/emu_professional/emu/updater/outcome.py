@@ -109,15 +109,19 @@ _UNTOUCHED: Final = frozenset(
         Reason.TEST_REFUSED,
     }
 )
-# STAYS_PENDING and NO_READINGS_ON_TRIAL are also in the next set: the meter has judged
-# the image, but has not got rid of it.
+# The first two have cost a whole upload, which an automation would repeat each day. The
+# next three are also in the set below: the meter has judged the image, but has not got
+# rid of it. One without return may hang until somebody interrupts the power.
 _UNFIT: Final = frozenset(
     {
+        Reason.UPLOAD_DAMAGED,
+        Reason.TEST_REFUSED,
+        Reason.STAYS_PENDING,
+        Reason.NO_RETURN,
+        Reason.NO_READINGS_ON_TRIAL,
         Reason.NOT_STARTED,
         Reason.SWAP_REFUSED,
-        Reason.STAYS_PENDING,
         Reason.NO_READINGS,
-        Reason.NO_READINGS_ON_TRIAL,
     }
 )
 _UNFINISHED: Final = frozenset(
