@@ -186,6 +186,50 @@ def test_hour_before_that_the_clock_was_set_back_to() -> None:
     before = [record(i, START + HOUR * i, 0, power=100) for i in range(1, 3)]
     hours, _ = fold([*before, record(3, START + HOUR + 60, 0, power=5_000)])
     assert hours[0].means == (100,) * MEASURED
+    # Its own hour counts the minute.
+    assert hours[1].means[0] == pytest.approx((100 * 60 + 5_000) / 61)
+
+
+@pytest.mark.parametrize(
+    ("index", "seconds", "covered"),
+    [
+        (4, 900, 900),
+        # The clock was set back by an interval: then this one is as long as the last.
+        (4, 0, 900),
+        (4, 1, 1),
+        # Records in between are missing, or the meter had no power and does not say so.
+        (5, 1800, 900),
+        (4, HOUR, HOUR),
+        (4, HOUR + 1, 900),
+    ],
+)
+def test_covered_time(index: int, seconds: int, covered: int) -> None:
+    """A record covers the time since the last one, or an interval if that is unknown."""
+    records = [record(i, START + 900 * i, 0, power=100) for i in range(1, 4)]
+    at = START + 2700 + seconds
+    folding = Folding(SERIAL_NUMBER, LATEST, pieces_since=0)
+    pieces = [
+        piece
+        for hour in (
+            *folding.feed([*records, record(index, at, 0, power=500)]),
+            *folding.close(),
+        )
+        for piece in hour.pieces
+        if piece.values[0] == 500
+    ]
+    assert min(piece.begin for piece in pieces) == at - covered
+    assert sum(piece.end - piece.begin for piece in pieces) == covered
+
+
+def test_register_that_restarts() -> None:
+    """From the hour of the restart on the hours have the loss."""
+    registers = [10, 20, 30, 40, 7, 17, 27, 37, 47]
+    logged = [record(i, START + 900 * (i + 1), r) for i, r in enumerate(registers)]
+    hours, _ = fold(logged)
+    assert [hour.registers[0] + hour.lift[0] for hour in hours] == [40, 70, 80]
+    assert [hour.lift for hour in hours] == [
+        (lost,) * REGISTER_COUNT for lost in (0, 33, 33)
+    ]
 
 
 @pytest.mark.parametrize(

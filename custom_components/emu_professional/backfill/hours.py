@@ -196,7 +196,7 @@ class Folding:
         return min(self._interval, passed)
 
     def _closed(self, starts: Iterable[int]) -> Iterator[Hour]:
-        for start in sorted(starts):
+        for start in starts:
             with_pieces = start >= self._pieces_since
             if hour := self._open.pop(start).closed(start, with_pieces):
                 yield hour
