@@ -12,6 +12,7 @@ from custom_components.emu_professional.backfill.records import (
     clock_offset_by_records,
 )
 from custom_components.emu_professional.emu.logs import (
+    ACTIVE_POWER,
     COLUMNS,
     REGISTER_COUNT,
     LoggerStatus,
@@ -56,6 +57,17 @@ def believe(
             [10, 20, 9998, 9999, 30, 40, 50, 60],
             [10, 20, 30, 40, 50, 60],
             {AHEAD: 2},
+        ),
+        (
+            [10, 20, 9997, 9998, 9999, 30, 40, 50],
+            [10, 20, 30, 40, 50],
+            {AHEAD: 3},
+        ),
+        # One more, and these are taken for right: so the register has restarted.
+        (
+            [10, 20, 9996, 9997, 9998, 9999, 30, 40, 50],
+            [10, 20, 9996, 9997, 9998, 9999, 30, 40, 50],
+            {},
         ),
         ([10, 20, 7, 40, 50, 60], [10, 20, 40, 50, 60], {BACKWARDS: 1}),
         ([10, 20, 7, 8, 40, 50], [10, 20, 40, 50], {BACKWARDS: 2}),
@@ -103,10 +115,49 @@ def test_restart_counts_what_is_known() -> None:
 
 
 @pytest.mark.parametrize(
+    ("powers", "seconds", "rise", "continues"),
+    [
+        # Four times the energy of the power, and one kWh.
+        ((4_000, 4_000), 900, 5_000, True),
+        ((4_000, 4_000), 900, 5_001, False),
+        ((-8_000, 0), 900, 9_000, True),
+        ((-8_000, 0), 900, 9_001, False),
+        ((0, -8_000), 1_800, 17_000, True),
+        ((0, -8_000), 1_800, 17_001, False),
+        ((0, 0), 900, 0, True),
+        ((0, 0), 900, -1, False),
+        # The clock was set back at the same time.
+        ((4_000, 4_000), -900, 1_000, True),
+        ((4_000, 4_000), -900, 1_001, False),
+    ],
+)
+def test_register_that_continues_while_another_restarts(
+    powers: tuple[int, int], seconds: int, rise: int, continues: bool
+) -> None:
+    """It has risen by no more than the power can have brought."""
+    registers = [(990, 50_000), (999, 50_000), *((n, 50_000 + rise) for n in (1, 2, 3))]
+    logged = records(registers)
+    for number, (record, power) in enumerate(
+        zip(logged[1:3], powers, strict=True), start=1
+    ):
+        values = [*record.values]
+        values[ACTIVE_POWER] = power
+        logged[number] = replace(record, values=tuple(values))
+    late = logged[1].at + seconds
+    logged[2:] = [
+        replace(record, at=late + 900 * n, status=int(LoggerStatus.TIME_CHANGED))
+        for n, record in enumerate(logged[2:])
+    ]
+    believed, _ = believe(logged)
+    assert believed[-1].lift[0] == 998
+    assert believed[-1].lift[-1] == (0 if continues else -rise)
+
+
+@pytest.mark.parametrize(
     ("status", "gap", "index", "is_set"),
     [
-        (LoggerStatus.TIME_CHANGED, 31 * DAY, 2, True),
-        (LoggerStatus.TIME_CHANGED, 29 * DAY, 2, False),
+        (LoggerStatus.TIME_CHANGED, 30 * DAY + 1, 2, True),
+        (LoggerStatus.TIME_CHANGED, 30 * DAY, 2, False),
         (0, 31 * DAY, 2, False),
         (LoggerStatus.TIME_CHANGED | LoggerStatus.POWER_FAILURE, 31 * DAY, 2, False),
         (LoggerStatus.TIME_CHANGED, 31 * DAY, 3, False),
@@ -129,6 +180,34 @@ def test_stamps_before_the_first_meter() -> None:
     believed, record_filter = believe([*logged, *records([10, 20, 30, 40])[2:]])
     assert len(believed) == 2
     assert record_filter.rejected == {"clock not set": 2}
+
+
+EARLIEST = 1_420_070_400
+"""2015-01-01"""
+
+
+@pytest.mark.parametrize(
+    ("stamps", "latest", "reason"),
+    [
+        ((EARLIEST - 1,), EARLIEST, "clock not set"),
+        ((EARLIEST,), EARLIEST, None),
+        ((EARLIEST + 1,), EARLIEST, "time stamp in the future"),
+        # A clock is set back by a day and a change of time zone.
+        ((START, START - 26 * 3600), START, None),
+        ((START, START - 26 * 3600 - 1), START, "time stamp far in the past"),
+    ],
+)
+def test_stamp_that_no_clock_has(
+    stamps: tuple[int, ...], latest: int, reason: str | None
+) -> None:
+    """The last of the stamps is rejected, or the last one that can be right."""
+    logged = [
+        replace(record, at=at)
+        for record, at in zip(records([10] * len(stamps)), stamps, strict=True)
+    ]
+    believed, record_filter = believe(logged, latest)
+    assert record_filter.rejected == ({} if reason is None else {reason: 1})
+    assert len(believed) == len(stamps) - (reason is not None)
 
 
 @given(

@@ -691,8 +691,8 @@ def test_peak_until_the_full_hour_is_not_wrong() -> None:
         # At each end of 1000 Wh 11 may be missing, and 1 after an hour without any.
         ((976, 2_976), []),
         ((1_024, 3_024), []),
-        ((975.9, 2_975.9), [0]),
-        ((1_024.1, 3_024.1), [0]),
+        ((975.99, 2_975.99), [0]),
+        ((1_024.01, 3_024.01), [0]),
         # At each end of 2000 Wh 21, and 11 after an hour with 1000.
         ((1_000, 3_064), []),
         ((1_000, 2_935.9), [1]),
