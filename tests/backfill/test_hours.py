@@ -179,6 +179,29 @@ def test_hour_that_the_clock_was_set_back_from() -> None:
     assert not folding.filter.rejected
     assert [hour.start for hour in hours] == [START]
     assert hours[0].registers[0] == 110
+    # The hour that begins just then is not known either.
+    hours, _ = fold([*before, record(10, START + HOUR, 100)])
+    assert [hour.start for hour in hours] == [START]
+    assert hours[0].registers[0] == 100
+
+
+@pytest.mark.parametrize("minutes", [25 * 60, 25 * 60 + 45, 26 * 60])
+def test_clock_set_back_by_more_than_a_day(minutes: int) -> None:
+    """The hour that it is set back to is still open, wherever in an hour it is set."""
+    for length in range(116, 124):
+        before = [record(i, START + 900 * i, i * 10) for i in range(1, length)]
+        back = START + 900 * length - 60 * minutes
+        after = [
+            record(length + i, back + 900 * i, (length + i) * 10) for i in range(9)
+        ]
+        hours, folding = fold([*before, *after])
+        assert not folding.filter.rejected
+        starts = [hour.start for hour in hours]
+        assert starts == [*range(START, after[-1].at, HOUR)]
+        for hour in hours:
+            known = [r for r in before if r.at <= back] + after
+            inside = [r for r in known if hour.start < r.at <= hour.end]
+            assert hour.registers == inside[-1].values[:REGISTER_COUNT]
 
 
 def test_hour_before_that_the_clock_was_set_back_to() -> None:
@@ -197,6 +220,8 @@ def test_hour_before_that_the_clock_was_set_back_to() -> None:
         # The clock was set back by an interval: then this one is as long as the last.
         (4, 0, 900),
         (4, 1, 1),
+        # A second after the full hour.
+        (4, 901, 901),
         # Records in between are missing, or the meter had no power and does not say so.
         (5, 1800, 900),
         (4, HOUR, HOUR),
@@ -208,15 +233,11 @@ def test_covered_time(index: int, seconds: int, covered: int) -> None:
     records = [record(i, START + 900 * i, 0, power=100) for i in range(1, 4)]
     at = START + 2700 + seconds
     folding = Folding(SERIAL_NUMBER, LATEST, pieces_since=0)
-    pieces = [
-        piece
-        for hour in (
-            *folding.feed([*records, record(index, at, 0, power=500)]),
-            *folding.close(),
-        )
-        for piece in hour.pieces
-        if piece.values[0] == 500
-    ]
+    records.append(record(index, at, 0, power=500))
+    pieces = []
+    for hour in (*folding.feed(records), *folding.close()):
+        pieces += [piece for piece in hour.pieces if piece.values[0] == 500]
+        assert all(hour.start <= p.begin < p.end <= hour.end for p in hour.pieces)
     assert min(piece.begin for piece in pieces) == at - covered
     assert sum(piece.end - piece.begin for piece in pieces) == covered
 

@@ -157,9 +157,9 @@ class Folding:
         last.status |= record.status
         self._before = record
         # No record comes for older hours, however the clock is set.
-        if len(self._open) > REACH // HOUR:
+        if len(self._open) > REACH // HOUR + 1:
             yield from self._closed(
-                [start for start in self._open if start < record.at - REACH]
+                [start for start in self._open if start + HOUR < record.at - REACH]
             )
 
     def _forget_after(self, record: Record) -> None:
