@@ -72,6 +72,7 @@ def believe(
         ([10, 20, 7, 40, 50, 60], [10, 20, 40, 50, 60], {BACKWARDS: 1}),
         ([10, 20, 7, 8, 40, 50], [10, 20, 40, 50], {BACKWARDS: 2}),
         ([10, 20, 7, 3, 40, 50], [10, 20, 40, 50], {BACKWARDS: 2}),
+        ([10, 20, 7, 1, 2, 3, 4], [10, 20, 1, 2, 3, 4], {BACKWARDS: 1}),
         # The first record is damaged, the last ones are not decided on.
         ([9999, 10, 20], [10, 20], {AHEAD: 1}),
         ([10, 20, 7], [10, 20], {BACKWARDS: 1}),
@@ -91,6 +92,11 @@ def test_registers_that_fall(
     assert record_filter.rejected == refused
     levels = [one.record.values[0] + one.lift[0] for one in believed]
     assert levels == sorted(levels)
+    # Pages overlap: a record that is read once more changes nothing.
+    twice = [r for record in records(registers) for r in (record, record)]
+    again, record_filter = believe(twice)
+    assert again == believed
+    assert record_filter.rejected == refused | {"read already": len(registers)}
 
 
 def test_undecided_until_the_next_records() -> None:
