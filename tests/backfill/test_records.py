@@ -75,6 +75,8 @@ def believe(
         ([10, 20, 7, 1, 2, 3, 4], [10, 20, 1, 2, 3, 4], {BACKWARDS: 1}),
         # The first record is damaged, the last ones are not decided on.
         ([9999, 10, 20], [10, 20], {AHEAD: 1}),
+        ([10, 20, 9999, 40], [10, 20, 40], {AHEAD: 1}),
+        ([10, 9999, 40], [10, 40], {AHEAD: 1}),
         ([10, 20, 7], [10, 20], {BACKWARDS: 1}),
         ([10, 20, 7, 8], [10, 20], {BACKWARDS: 2}),
         # A restart, and one after another.
@@ -316,6 +318,23 @@ def test_stamp_out_of_order(
     right = [index for index in range(5) if index not in dropped]
     assert [one.record.index for one in believed] == right
     assert record_filter.rejected.total() == len(dropped)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "dropped"), [((0, 35, 30, 90, 105), 1), ((0, 15, 10, 90, 105), 2)]
+)
+def test_stamp_out_of_order_before_a_gap(
+    minutes: tuple[int, ...], dropped: int
+) -> None:
+    """The place of a stamp between two others is that of its index."""
+    logged = [
+        replace(record, at=START + 60 * minute, index=index)
+        for record, minute, index in zip(
+            records([1, 2, 3, 4, 5]), minutes, (0, 1, 2, 6, 7), strict=True
+        )
+    ]
+    believed, _ = believe(logged)
+    assert [one.record for one in believed] == logged[:dropped] + logged[dropped + 1 :]
 
 
 @pytest.mark.parametrize(

@@ -99,8 +99,8 @@ class RecordFilter:
     def feed(self, record: Record) -> Iterator[Believed]:
         """Take a record, and yield the ones it has made plausible."""
         waiting = self._waiting
+        # None waits before the first one only: each that is passed on has followers.
         before = self._lower[-1] if self._lower else waiting[-1] if waiting else None
-        before = before or self._passed
         if reason := self._reason_against(record, before):
             self.rejected[reason] += 1
             return
@@ -164,11 +164,7 @@ class RecordFilter:
         """
         waiting = self._waiting
         before = waiting[-3] if len(waiting) > 2 else self._passed
-        if (
-            len(waiting) < 2
-            or before is None
-            or not _runs_back(waiting[-2], waiting[-1])
-        ):
+        if before is None or not _runs_back(waiting[-2], waiting[-1]):
             return
         higher, lower = waiting[-2], waiting[-1]
         right = [one for one in (lower, higher) if before.at <= one.at <= record.at]
