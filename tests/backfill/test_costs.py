@@ -212,6 +212,16 @@ def test_what_is_far_apart_is_not_rewritten() -> None:
     assert (older.shift_from, older.shift, older.rows) == (first, 400, ())
 
 
+@pytest.mark.parametrize(("hours", "count"), [(24, 1), (25, 2)])
+def test_plans_of_hours_apart(hours: int, count: int) -> None:
+    """Up to a day of unchanged hours is written, more is shifted once more."""
+    rows = {
+        START + n * HOUR: Row(START + n * HOUR, 1, n * 100.0, RESET) for n in range(60)
+    }
+    costs = {START + 5 * HOUR: 500.0, START + (5 + hours) * HOUR: 700.0}
+    assert len(Recorder(rows, None).plans(costs)) == count
+
+
 def test_before_the_first_row() -> None:
     """A cost entity has counted nothing then, and its first hour keeps its cost."""
     row = Row(START, 3e5, 3e5, RESET)
@@ -229,6 +239,9 @@ def test_costs_of_energies() -> None:
     costs = hourly_costs(energies, {0: 0.3, HOUR: -0.05}, 3)
     assert costs == pytest.approx({0: 450_000, HOUR: -100_000})
     assert wrong_costs(costs, [Row(0, 0, 450_000.4)]) == [HOUR]
+    rounded = {0: 100.0, HOUR: 100.0, 2 * HOUR: 100.0, 3 * HOUR: 100.0}
+    rows = [Row(0, 0, 101), Row(HOUR, 0, 200), Row(2 * HOUR, 0, 301.5)]
+    assert wrong_costs(rounded, [*rows, Row(3 * HOUR, 0, 400)]) == [2 * HOUR, 3 * HOUR]
 
 
 def test_outcome() -> None:
@@ -246,16 +259,18 @@ PRICES = st.lists(
 ).map(lambda prices: sorted(prices, key=lambda price: price[0]))
 
 
-@given(PRICES)
-def test_mean_price(prices: list[tuple[float, float | None]]) -> None:
+@given(PRICES, st.integers(0, 40), st.integers(60, 100))
+def test_mean_price(
+    prices: list[tuple[float, float | None]], begin: int, end: int
+) -> None:
     """It is weighted with time, over the time in which it was known."""
     prices = [(round(at * 4) / 4, price) for at, price in prices]
     quarters = []
-    for quarter in range(400):
+    for quarter in range(4 * begin, 4 * end):
         valid = [price for at, price in prices if at <= quarter / 4]
         if valid and valid[-1] is not None:
             quarters.append(valid[-1])
-    mean = mean_price(prices, 0, 100)
+    mean = mean_price(prices, begin, end)
     if quarters:
         assert mean == pytest.approx(sum(quarters) / len(quarters))
     else:

@@ -83,6 +83,9 @@ def believe(
         ([10, 20, 7, 8, 9], [10, 20, 7, 8, 9], {}),
         ([10, 20, 7, 8, 9, 1, 2, 3], [10, 20, 7, 8, 9, 1, 2, 3], {}),
         ([10, 20, 7, 8, 9, 30], [10, 20, 7, 8, 9, 30], {}),
+        ([10, 15, 20, 30, 7, 25, 26, 27], [10, 15, 20, 30, 7, 25, 26, 27], {}),
+        # It has restarted with the second or third lower record.
+        ([10, 20, 7, 9, 8, 10, 11], [10, 20, 8, 10, 11], {BACKWARDS: 2}),
     ],
 )
 def test_registers_that_fall(
@@ -116,6 +119,9 @@ def test_restart_counts_what_is_known() -> None:
     believed, _ = believe(rollover)
     assert believed[-1].lift[0] == 998
     assert believed[-1].lift[-1] == 0
+    last = records([(990, 999), (999, 1_000), (1_000, 1), (1_001, 2), (1_002, 3)])
+    believed, _ = believe(last)
+    assert believed[-1].lift == (0,) * (REGISTER_COUNT - 1) + (999,)
     exchange = records([(990, 100), (999, 150), (1, 90_000), (2, 90_050), (3, 90_100)])
     believed, _ = believe(exchange)
     assert believed[-1].lift[0] == 998
@@ -295,6 +301,9 @@ SET: int = LoggerStatus.TIME_CHANGED
         ((0, 15, 15, 45, 60), {}, []),
         ((0, 15, 45, 45, 60), {}, []),
         ((0, 99, 30, 45, 60), {}, [1]),
+        # The stamp of a neighbor is possible, if the other one is not.
+        ((0, 99, 0, 45, 60), {}, [1]),
+        ((30, 45, 15, 45, 60), {}, [2]),
         # Nobody knows of the first and the last one.
         ((99, 15, 30, 45, 60), {}, []),
         ((0, 15, 30, 45, 5), {}, []),
@@ -330,7 +339,7 @@ def test_stamp_out_of_order_before_a_gap(
     logged = [
         replace(record, at=START + 60 * minute, index=index)
         for record, minute, index in zip(
-            records([1, 2, 3, 4, 5]), minutes, (0, 1, 2, 6, 7), strict=True
+            records([1, 2, 3, 4, 5]), minutes, (5, 6, 7, 11, 12), strict=True
         )
     ]
     believed, _ = believe(logged)
