@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 import json
 from pathlib import Path
 import re
@@ -10,20 +11,31 @@ from typing import Any, Final
 import pytest
 
 from custom_components.emu_professional import services
-from custom_components.emu_professional.const import DOMAIN
+from custom_components.emu_professional.const import DOMAIN, POLL_INTERVAL
 from custom_components.emu_professional.emu.logs import (
     LOGBOOK_REGISTERS,
     SETTINGS,
     ChangeKind,
 )
+from custom_components.emu_professional.emu.registers import (
+    BY_JSON_KEY,
+    Kind,
+    Measurand,
+    Quantity,
+)
+from custom_components.emu_professional.sensor import DEMAND_SENSORS, SENSORS
 from homeassistant.core import HomeAssistant
 from homeassistant.setup import async_setup_component
 from homeassistant.util.yaml import load_yaml_dict, parse_yaml
 from scripts.entity_table import ROOT, TABLES, with_table
+from simulator.clock import ManualClock
+from simulator.config import MeterConfig
+from simulator.meter import Meter
 
 README: Final = ROOT / "README.md"
 ACTIONS: Final = ROOT / "docs/actions.md"
 AUTOMATIONS: Final = ROOT / "docs/automations.md"
+MANY_METERS: Final = ROOT / "docs/many-meters.md"
 DEVELOPMENT: Final = ROOT / "docs/development.md"
 CHANGELOG: Final = ROOT / "CHANGELOG.md"
 DOCUMENTS: Final = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -31,6 +43,8 @@ INTEGRATION: Final = ROOT / "custom_components" / DOMAIN
 BLUEPRINTS: Final = sorted((ROOT / "blueprints/automation" / DOMAIN).glob("*.yaml"))
 FORMS: Final = ROOT / ".github/ISSUE_TEMPLATE"
 LONGEST_README: Final = 250
+ROWS_OF_A_STATISTIC: Final = 24 + 288
+"""A day: hours, and five minutes."""
 PROOFS: Final = (".ci/run", "scripts/newcomer", "scripts/prove", "scripts/test")
 """What runs all other commands."""
 
@@ -229,6 +243,73 @@ def test_repair_issues_are_described() -> None:
     messages = {cells[0] for cells in rows(section(README, "## Repairs"))}
     titles = {issue["title"] for issue in TEXTS["issues"].values()}
     assert {re.sub(r"\{\w+\}", "…", title) for title in titles} <= messages
+
+
+def test_rows_of_a_day_are_counted() -> None:
+    """The figures for the database are those of today's default entities."""
+    changes = _changes_of_a_day()
+    enabled = {each.key for each in SENSORS if each.entity_registry_enabled_default}
+    of_default_entities: Counter[Measurand] = Counter()
+    for quantity, count in changes.items():
+        if quantity.key in enabled:
+            of_default_entities[quantity.measurand] += count
+    voltages = [
+        count
+        for quantity, count in changes.items()
+        if (quantity.kind, quantity.measurand) == (Kind.MOMENTARY, Measurand.VOLTAGE)
+    ]
+    statistics = sum(
+        each.entity_registry_enabled_default and each.state_class is not None
+        for each in (*SENSORS, *DEMAND_SENSORS)
+    )
+    _, _, *table = rows(section(MANY_METERS, "## The database"))
+    assert [_first_number(row[1]) for row in table] == pytest.approx(
+        [
+            of_default_entities[Measurand.ENERGY],
+            of_default_entities[Measurand.ACTIVE_POWER],
+            of_default_entities[Measurand.CURRENT],
+            of_default_entities.total(),
+            sum(voltages),
+            statistics * ROWS_OF_A_STATISTIC,
+        ],
+        # A part of the day is not all of it: the registers differ by a twentieth.
+        rel=0.07,
+    )
+    costs = {row[0]: row for row in rows(section(MANY_METERS, "## What they cost"))}
+    # There the meters have their voltages as well.
+    with_voltages = (statistics + len(voltages)) * ROWS_OF_A_STATISTIC
+    for meters, cell in zip(
+        costs["Meters"][1:], costs["rows of statistics per day"][1:], strict=True
+    ):
+        expected = int(meters) * with_voltages
+        assert _first_number(cell) == pytest.approx(expected, rel=0.01)
+
+
+def _first_number(cell: str) -> int:
+    """Return the first whole number in a cell of a table."""
+    match = re.search(r"\d[\d,]*\d", cell)
+    assert match, cell
+    return int(match[0].replace(",", ""))
+
+
+def _changes_of_a_day() -> Counter[Quantity]:
+    """Return how often each value changes in a day, counted 5 minutes of every 40."""
+    window, pause = timedelta(minutes=5), timedelta(minutes=35)
+    every = (window + pause) // window
+    begin = datetime(2026, 6, 1, tzinfo=UTC)
+    clock = ManualClock(begin)
+    meter = Meter(MeterConfig(installed=begin - timedelta(days=1)), clock)
+    changes: Counter[Quantity] = Counter()
+    for _ in range(timedelta(days=1) // (window + pause)):
+        before = meter.meter_data()
+        for _ in range(window // POLL_INTERVAL):
+            clock.advance(POLL_INTERVAL.total_seconds())
+            now = meter.meter_data()
+            for key, quantity in BY_JSON_KEY.items():
+                changes[quantity] += every * (now[key] != before[key])
+            before = now
+        clock.advance(pause.total_seconds())
+    return changes
 
 
 def test_tree_has_every_module() -> None:
