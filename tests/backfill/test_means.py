@@ -148,6 +148,44 @@ HOURS: dict[str, tuple[StoredMeans, list[tuple[int, int]], Mean, int]] = {
         Mean(0, (11 * 5 + 40) / 12, 1, 99),
         1,
     ),
+    "lowest value in a period whose row is gone": (
+        StoredMeans("kW", of_hour(5, -9, 15), rows(0, *[SEEN] * 11, None), 0),
+        [],
+        Mean(0, (11 * 5 + 40) / 12, -9, 40),
+        1,
+    ),
+    "extremes of periods whose rows are all gone": (
+        StoredMeans("kW", of_hour(5, -9, 99), {}, 0),
+        [(0, HOUR)],
+        Mean(0, 25, -9, 99),
+        12,
+    ),
+    "catch-up of the hour, some periods observed": (
+        StoredMeans(
+            "kW", of_hour(99, 99, 99), rows(0, *[SEEN] * 6, *[(99,) * 3] * 6), 0
+        ),
+        [(1800, HOUR)],
+        Mean(0, (6 * 5 + 3 * 30 + 3 * 40) / 12, 1, 40),
+        6,
+    ),
+    "observed hour with other values than its periods": (
+        StoredMeans("kW", of_hour(6, 0, 16), rows(0, *[SEEN] * 12), 0),
+        [],
+        Mean(0, 6, 0, 16),
+        0,
+    ),
+    "all periods observed, but no hour": (
+        StoredMeans("kW", {}, rows(0, *[SEEN] * 12), 0),
+        [],
+        Mean(0, *SEEN),
+        0,
+    ),
+    "old hour, a second of it missed": (
+        StoredMeans("kW", of_hour(5, 1, 15), {}, None),
+        [(600, 601)],
+        Mean(0, 25, 1, 40),
+        0,
+    ),
     "old hour, partly observed": (
         StoredMeans("kW", of_hour(5, 1, 99), {}, None),
         TEN_MINUTES_OFF,
@@ -173,9 +211,9 @@ HOURS: dict[str, tuple[StoredMeans, list[tuple[int, int]], Mean, int]] = {
         0,
     ),
     "hour that was filled before its periods": (
-        StoredMeans("kW", of_hour(25, 10, 40), {}, 0),
+        StoredMeans("kW", of_hour(24, 9, 41), {}, 0),
         [],
-        Mean(0, 25, 10, 40),
+        Mean(0, 24, 9, 41),
         12,
     ),
 }
@@ -200,6 +238,60 @@ def test_hour(name: str) -> None:
     assert plan(hours, now, outages) == MeansPlan()
 
 
+@pytest.mark.parametrize(
+    ("seconds", "is_observed"), [(149, True), (150, False), (299, False), (300, False)]
+)
+def test_period(seconds: int, is_observed: bool) -> None:
+    """Its mean is that of its larger part, its extremes are those of both."""
+    stored = StoredMeans("kW", of_hour(*SEEN), rows(0, *[SEEN] * 12), 0, HOUR)
+    planned = plan([logged(0, 10, 20, 30, 40)], stored, [(600, 600 + seconds)])
+    whole = Mean(600, 10, 10, 10)
+    partly = Mean(600, 10, 1, 15)
+    expected = () if is_observed else (whole,) if seconds == PERIOD else (partly,)
+    assert planned.periods == expected
+
+
+def test_time_without_a_record() -> None:
+    """Its row stays, and without a row it does not count: so does the hour."""
+    hour = without(logged(0, 10, 20, 30, 40), {0})
+    for periods, outages in (
+        (rows(0, *[SEEN] * 12), [(0, 200)]),
+        (rows(0, None, *[SEEN] * 11), []),
+    ):
+        stored = StoredMeans("kW", of_hour(6, 0, 16), periods, 0, HOUR)
+        assert plan([hour], stored, outages) == MeansPlan()
+
+
+def test_several_records_in_a_period() -> None:
+    """Each counts with its seconds, and with its extremes."""
+    hour = logged(0, *range(60))
+    stored = StoredMeans("kW", {}, {}, 0, HOUR)
+    assert plan([hour], stored).periods[1] == Mean(300, 7, 5, 9)
+    hour = replace(hour, pieces=(Piece(0, 301, (10,)), Piece(301, HOUR, (20,))))
+    row = plan([hour], stored).periods[1]
+    assert row == Mean(300, pytest.approx((10 + 299 * 20) / 300), 10, 20)
+
+
+@pytest.mark.parametrize(
+    ("row", "other", "is_like"),
+    [
+        ((5, 1, 15), (5, 1, 15), True),
+        ((5, 1, 15), (5.1, 1, 15), False),
+        ((5, 1, 15), (5, 0.9, 15), False),
+        ((5, 1, 15), (5, 1, 15.1), False),
+        # Floating point rounds large numbers.
+        ((-1e9, -1e9, -1e9), (-1e9 - 5e-4,) * 3, True),
+        ((1e9, 1e9, 1e9), (1e9 + 5e-4,) * 3, True),
+        ((1e3, 1e3, 1e3), (1e3 + 5e-4,) * 3, False),
+    ],
+)
+def test_rows_that_are_alike(
+    row: tuple[float, ...], other: tuple[float, ...], is_like: bool
+) -> None:
+    """A row that says the same is not written again."""
+    assert Mean(0, *row).is_like(Mean(0, *other)) is is_like
+
+
 def test_running_hour() -> None:
     """Its missed periods are filled as far as they are compiled, the hour is not."""
     stored = StoredMeans("kW", {}, rows(0, SEEN, FLAT, FLAT), 0, compiled=4 * PERIOD)
@@ -220,6 +312,16 @@ def test_rows_that_repeat_the_last_value() -> None:
     assert [row.start for row in planned.periods] == [*range(900, 2700, 300)]
     (hour,) = planned.hours
     assert hour.is_like(Mean(0, (6 * 5 + 3 * 20 + 3 * 30) / 12, 1, 30))
+
+
+def test_value_that_stands_still() -> None:
+    """A flat row that does not repeat a value before it was observed."""
+    seen = [(2, 1, 3), (22, 22, 22), (22, 22, 22), (22, 22, 22), (5, 1, 15)]
+    stored = StoredMeans("kW", of_hour(6, 1, 22), rows(0, *seen, *[SEEN] * 7), 0, HOUR)
+    hours = [logged(0, 10, 20, 30, 40)]
+    planned = plan(hours, stored, wrong=frozenset({0}))
+    # The first one is new; the others may be an outage.
+    assert [row.start for row in planned.periods] == [600, 900]
 
 
 def test_time_that_nobody_knows() -> None:
@@ -255,6 +357,19 @@ def test_rebuild() -> None:
     assert len(planned.periods) == 6
     now = after(stored, planned)
     assert plan(hours, now, [(1800, HOUR)], rebuild=True) == MeansPlan()
+    # Observed hours follow as well, whether or not their periods are still stored.
+    for periods, since in ((rows(0, *[SEEN] * 12), 0), ({}, None)):
+        stored = StoredMeans("kW", of_hour(*SEEN), periods, since, HOUR)
+        planned = plan(hours, stored, rebuild=True)
+        assert planned == MeansPlan((Mean(0, 25, 1, 40),))
+
+
+def test_old_hour_that_is_wrong() -> None:
+    """Nobody noted the outage, but the registers say that there was one."""
+    stored = StoredMeans("kW", of_hour(*SEEN), {}, None, HOUR)
+    hours = [logged(0, 10, 20, 30, 40)]
+    planned = plan(hours, stored, wrong=frozenset({0}))
+    assert planned.hours == (Mean(0, 25, 1, 40),)
 
 
 VALUES = st.integers(-50, 50)

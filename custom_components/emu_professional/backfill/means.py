@@ -121,7 +121,7 @@ def plan_means(
     stored: StoredMeans,
     unobserved: Unobserved,
     *,
-    rebuild: bool = False,
+    rebuild: bool,
 ) -> MeansPlan:
     """Return the rows to complete a measurement's statistic.
 
@@ -135,7 +135,6 @@ def plan_means(
             part.row
             for part in parts
             if part.row is not None
-            and not part.is_observed
             and part.row.start + PERIOD <= stored.compiled
             and _differs(part.row, stored.periods)
         ]
@@ -169,7 +168,7 @@ class _Measurement:
     def periods(self, hour: Hour) -> list[_Period]:
         """Return the periods of an hour, or none if its rows are purged."""
         since = self.stored.periods_since
-        if since is None or hour.start < since or not hour.pieces:
+        if since is None or hour.start < since:
             return []
         return [self._period(start, hour) for start in _periods_of(hour.start)]
 
@@ -183,12 +182,12 @@ class _Measurement:
             if is_wrong and _repeats(row, stored.get(start - PERIOD)):
                 # The catch-up of the recorder repeats the last value of an outage.
                 missed = PERIOD
-        if row and 2 * missed < PERIOD:
+        if 2 * missed < PERIOD:
             return _Period(row, is_observed=True)
         logged = _logged(start, hour.pieces, self.column)
         # Without a record the row stays. It must count as observed, as it will in the
         # next run: then the registers say no longer that the hour is wrong.
-        if row and logged is None and noted < PERIOD:
+        if logged is None and noted < PERIOD:
             return _Period(row, is_observed=True)
         if row and logged and missed < PERIOD:
             # Its mean is not mixed with the logger's: the next run would mix it again.
@@ -209,7 +208,7 @@ class _Measurement:
         is_kept = any(period in self.stored.periods for period in _periods_of(start))
         # Without an outage, a period without any data is not taken for a missed one.
         counted = [period for period in periods if period.row or is_suspect]
-        is_observed = is_kept and all(period.is_observed for period in counted)
+        is_observed = all(period.is_observed for period in counted)
         if row and not self.rebuild and (is_observed or not (is_kept or is_suspect)):
             return row
         extremes = (*rows, *_unexplained(row, self.stored.periods))
@@ -277,9 +276,9 @@ def _unexplained(row: Mean | None, periods: Mapping[int, Mean]) -> Iterator[Mean
         return
     smallest = min(period.minimum for period in rows)
     largest = max(period.maximum for period in rows)
-    if row.minimum < smallest and not _is_equal(row.minimum, smallest):
+    if not _is_equal(row.minimum, smallest):
         yield row._replace(maximum=row.minimum)
-    if row.maximum > largest and not _is_equal(row.maximum, largest):
+    if not _is_equal(row.maximum, largest):
         yield row._replace(minimum=row.maximum)
 
 
