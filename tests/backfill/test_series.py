@@ -425,7 +425,7 @@ def test_another_meter_before_the_logger_begins(
 def test_strongest_hour_limits_what_was_forgotten() -> None:
     """Where a day is known, a row lower by much more than its hours is another's."""
     for known, most in ((1, 100_000), (23, 102_000), (24, 4_000), (30, 4_000)):
-        hours = {START + n * HOUR: 50_000 + n * 500 for n in range(known)}
+        hours = {START + n * HOUR: 50_000 + n * 400 + n % 2 * 100 for n in range(known)}
         for missing, is_same_meter in ((most, True), (most + 1, False)):
             older = Row(START - HOUR, 50_000 - missing, 0)
             plan = plan_register(profile(hours, None), [older], None)
@@ -455,6 +455,110 @@ def test_missing_rows_before_an_inexact_reading() -> None:
     assert plan.rows == (Row(START, 1_100, 150),)
     plan = plan_register(logged, [Row(START - HOUR, 1_050, 50)], None)
     assert plan.rows == (Row(START, 1_100, 100),)
+
+
+@pytest.mark.parametrize(
+    ("state", "is_exact", "first"),
+    [
+        # It has observed the meter after the record.
+        (1_050, False, 50),
+        (1_100.5, False, 0),
+        (999.5, False, 100),
+        # It has not, or nobody knows.
+        (1_150, False, 100),
+        (900, False, 100),
+        (None, False, 100),
+        # The record was the last second of the hour.
+        (1_050, True, 100),
+    ],
+)
+def test_row_before_the_window(
+    state: float | None, is_exact: bool, first: float
+) -> None:
+    """The energy of the first hour is what it has not counted."""
+    for lift in (0, 700):
+        hours = {START: Reading(1_100, lift), START + HOUR: Reading(1_200, lift)}
+        initial = Reading(1_000, lift, is_exact)
+        logged = LoadProfile(START, START + 2 * HOUR, initial, hours)
+        older = [Row(START - 2 * HOUR, 900, 10), Row(START - HOUR, state, 50)]
+        plan = plan_register(logged, older, None)
+        assert [row.sum for row in plan.rows] == [50 + first, 150 + first]
+
+
+@pytest.mark.parametrize(
+    ("state", "register"),
+    [
+        (1_080, 1_080),
+        # A total above the next reading by its rounding.
+        (1_200.5, 1_200),
+        (1_250, 1_050),
+        (1_040, 1_050),
+        (None, 1_050),
+    ],
+)
+def test_hour_that_was_not_logged_to_its_end(
+    state: float | None, register: int
+) -> None:
+    """Its row counts, if it lies between the logged registers around it."""
+    hours = {START: Reading(1_050, is_exact=False), START + HOUR: Reading(1_200)}
+    logged = LoadProfile(START, START + 2 * HOUR, Reading(1_000), hours)
+    total = (state or 1_050) - 1_000
+    rows = [Row(START - HOUR, 1_000, 0), Row(START, state, total)]
+    planned = [Row(START, register, register - 1_000), Row(START + HOUR, 1_200, 200)]
+    plan = plan_register(logged, rows, None)
+    is_left = state is not None and abs(state - register) <= 0.5
+    assert plan.rows == tuple(planned[is_left:])
+    plan = plan_register(logged, rows, None, rebuild=True)
+    assert plan.rows == (Row(START, 1_050, 50), planned[1])
+    # Without a later record the meter may have any register.
+    logged = replace(logged, until=START + HOUR, hours={START: hours[START]})
+    plan = plan_register(logged, [rows[0], Row(START, 1_250, 250)], None)
+    assert not plan.rows
+
+
+def test_no_row_at_all() -> None:
+    """The energy before the end of the first logged hour is unknown."""
+    hours = {START: 1_000, START + HOUR: 1_100}
+    plan = plan_register(profile(hours, None), [], None)
+    assert plan.rows == (Row(START + HOUR, 1_100, 100),)
+
+
+def test_register_that_restarts_where_the_logger_begins() -> None:
+    """The first hour counts what is known of both sides."""
+    hours = {START: Reading(30, 1_000)}
+    logged = LoadProfile(START, START + HOUR, None, hours)
+    rows = [Row(START - HOUR, 900, 50), Row(START, 30, 180)]
+    assert (
+        plan_register(logged, rows, rows[-1]._replace(start=START + HOUR - PERIOD))
+        == Plan()
+    )
+
+
+def test_rows_after_a_restart() -> None:
+    """They continue with the restarted register, in the window or after it."""
+    at = START + 2 * HOUR
+    readings = {START: 1_100, START + HOUR: 1_200, at: 30, at + HOUR: 130}
+    logged = restarted(at, 1_250, readings)
+    rows = [Row(START - HOUR, 1_000, 500), Row(at + 2 * HOUR, 150, 5)]
+    plan = plan_register(logged, rows, None)
+    assert [row.sum for row in plan.rows] == [600, 700, 780, 880]
+    assert (plan.shift_from, plan.shift) == (at + 2 * HOUR, 895)
+    # The window ends before the restart, which is logged.
+    rows = [rows[0], Row(at, 30, 5)]
+    plan = plan_register(replace(logged, until=at), rows, None)
+    assert [row.sum for row in plan.rows] == [600, 700]
+    assert (plan.shift_from, plan.shift) == (at, 775)
+
+
+def test_window_without_a_record() -> None:
+    """Its rows stay, also after a restart before it."""
+    logged = LoadProfile(START, START + HOUR, Reading(5, 1_250), {})
+    rows = [Row(START - HOUR, 5, 100), Row(START, 15, 110)]
+    live = Row(START + HOUR - PERIOD, 15, 110)
+    assert plan_register(logged, rows, live) == Plan()
+    # Nor do records after it change them.
+    later = {START + 2 * HOUR: Reading(25, 1_250)}
+    assert plan_register(replace(logged, hours=later), rows, live) == Plan()
 
 
 def test_live_row_that_has_heard_as_much() -> None:

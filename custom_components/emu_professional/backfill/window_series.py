@@ -109,9 +109,7 @@ def _begin(profile: LoadProfile, rows: Mapping[int, Row]) -> _Begin | None:
         return _Begin(profile, level, (row.sum if row else 0) - level)
     if previous.state is not None and _can_continue(profile, previous, first, reading):
         # The first hour counts all the energy that the logger has forgotten.
-        return _Begin(
-            profile, previous.state + reading.lift, previous.sum - previous.state
-        )
+        return _Begin(profile, previous.state, previous.sum - previous.state)
     # Another meter's rows: they stay as they are, and this meter's follow them.
     return _Begin(profile, reading.level, previous.sum - reading.level)
 
