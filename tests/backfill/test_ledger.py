@@ -31,6 +31,7 @@ def sealed(*totals: float) -> dict[int, Seal]:
         ({at: s for at, s in sealed(1, 2, 3, 4, 5).items() if at != FIRST}, [(0, 1)]),
         (sealed(9, 2, 9, 9, 5), [(0, 1), (2, 4)]),
         (sealed(1, 2, 3, 4, 9), [(4, 5)]),
+        (sealed(1, 9, 9, 4, 5), [(1, 3)]),
         ({}, [(0, 5)]),
         # A row too few, a sum that was shifted, and what databases lose when they add.
         (sealed(1, 2, 3, 4, 5) | {FIRST + 1: Seal(719, 2)}, [(1, 2)]),
@@ -67,6 +68,18 @@ def test_totals_that_databases_round(one: float, other: float, is_like: bool) ->
     assert Seal(720, one).is_like(Seal(720, other)) is is_like
     assert Seal(720, other).is_like(Seal(720, one)) is is_like
     assert not Seal(720, one).is_like(None)
+
+
+def test_broken_seals_of_older_hours() -> None:
+    """They are in the order of time, whichever month was sealed first."""
+    ledger = Ledger()
+    for first in (4, 2, 0):
+        begin = (FIRST + first) * SEALED
+        seals = {FIRST + first: Seal(720, 1)}
+        ledger.seal("energy_import", seals, begin, begin + SEALED)
+    assert list(ledger.broken("energy_import", {})) == [
+        ((FIRST + first) * SEALED, (FIRST + first + 1) * SEALED) for first in (0, 2, 4)
+    ]
 
 
 def test_broken_since() -> None:
@@ -142,10 +155,11 @@ def test_outages_that_can_not_be() -> None:
             Outage(40_000_000, NOW - 9 * HOUR),
             Outage(NOW - HOUR, NOW + 10**9),
             Outage(NOW + HOUR, NOW + 2 * HOUR),
-            # Settled by now; two that overlap.
+            # Settled by now; three that overlap.
             Outage(NOW - 20 * HOUR, NOW - 11 * HOUR),
             Outage(NOW - 5 * HOUR, NOW - 4 * HOUR),
             Outage(NOW - 5 * HOUR + 200, NOW - 3 * HOUR),
+            Outage(NOW - 5 * HOUR + 300, NOW - 4 * HOUR),
         ]
     )
     ledger.prune({"energy_import", "ahead"}, NOW)
@@ -176,6 +190,9 @@ def test_statistics_that_nobody_has() -> None:
     assert ledger.is_open({"energy_import"})
     ledger.prune({"energy_import"}, NOW)
     assert ledger.outages == outages
+    # One of them ends after the time until which another statistic is settled.
+    ledger.settle(["energy_export"], NOW - 8 * HOUR)
+    assert ledger.is_open({"energy_export"})
     ledger.prune((), NOW)
     assert not ledger.outages
 
@@ -235,6 +252,16 @@ def test_stored_and_recalled() -> None:
     ledger.settle(["energy_import"], NOW)
     ledger.note([Outage(NOW, NOW + 5)])
     ledger.seal("energy_import", sealed(1, 2.5))
+    assert ledger.as_dict() == {
+        "settled": {"energy_import": NOW},
+        "silences": [[NOW, NOW + 5]],
+        "seals": {
+            "energy_import": {
+                str(FIRST): [720, 1, 0, 0],
+                str(FIRST + 1): [720, 2.5, 0, 0],
+            }
+        },
+    }
     again = Ledger.from_dict(json.loads(json.dumps(ledger.as_dict())))
     assert again.as_dict() == ledger.as_dict()
     assert again.seals["energy_import"] == sealed(1, 2.5)
