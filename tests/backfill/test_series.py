@@ -534,6 +534,166 @@ def test_register_that_restarts_where_the_logger_begins() -> None:
     )
 
 
+BEFORE = Row(START - HOUR, 1_000, 0)
+RIGHT = Row(START, 1_100, 100)
+ONE_HOUR = {START: 1_100}
+TWO_HOURS = {START: 1_100, START + HOUR: 1_200}
+AT_END = START + HOUR - PERIOD
+"""The last five minutes of the first hour."""
+
+
+def test_rows_that_are_right() -> None:
+    """Nothing is done in the window and after it."""
+    rows = [BEFORE, RIGHT, Row(START + HOUR, 1_200, 200)]
+    live = Row(AT_END + HOUR, 1_200, 200)
+    assert plan_register(profile(ONE_HOUR, 1_000), rows, live) == Plan()
+
+
+def test_later_row_that_has_some_energy_of_the_window() -> None:
+    """It keeps what it has counted, and the next live row continues from it."""
+    rows = [BEFORE, Row(START, 1_099, 99), Row(START + HOUR, 1_200, 200)]
+    live = Row(AT_END + HOUR, 1_200, 200)
+    plan = plan_register(profile(ONE_HOUR, 1_000), rows, live)
+    assert plan.rows == (RIGHT,)
+    assert (plan.shift_from, plan.shift, plan.anchor) == (START, 1, None)
+
+
+@pytest.mark.parametrize(
+    ("state", "total", "moved"),
+    [
+        # The sum restarted; its register, too; nothing was used; less than nothing.
+        (1_200, 5, 195),
+        (30, 5, 95),
+        (30, 107, 0),
+        (1_100, 99.5, 0.5),
+        # As much as a live row may be off, and more.
+        (1_200, 202, 0),
+        (1_200, 202.1, -2.1),
+    ],
+)
+def test_first_row_after_the_window(state: float, total: float, moved: float) -> None:
+    """It counts the energy since the window, or keeps its change."""
+    rows = [BEFORE, RIGHT, Row(START + HOUR, state, total)]
+    plan = plan_register(profile(ONE_HOUR, 1_000), rows, None)
+    assert not plan.rows
+    assert plan.shift == pytest.approx(moved)
+    assert plan.shift_from == (START + HOUR if moved else None)
+    # The next live row continues from it.
+    assert plan.anchor == Row(AT_END + HOUR, state, pytest.approx(total + moved))
+
+
+def test_first_row_ever_is_after_the_window() -> None:
+    """It counts the energy since the window."""
+    rows = [Row(START + HOUR, 1_250, 5)]
+    plan = plan_register(profile(ONE_HOUR, 1_000), rows, None)
+    assert plan.rows == (Row(START, 1_100, 100),)
+    assert (plan.shift_from, plan.shift) == (START + HOUR, 245)
+
+
+def test_rows_with_the_same_shift() -> None:
+    """They are moved together with the later ones, the others are written."""
+    rows = [BEFORE, Row(START, 1_100, 90), Row(START + HOUR, 1_200, -500)]
+    rows.append(Row(START + 2 * HOUR, 1_300, -400))
+    plan = plan_register(profile(TWO_HOURS, 1_000), rows, None)
+    assert plan.rows == (RIGHT,)
+    assert (plan.shift_from, plan.shift) == (START + HOUR, 700)
+    # From a short-term row on: the row of its hour lacks some energy, and is written.
+    rows = [BEFORE, Row(START, 1_100, 93), Row(START + HOUR, 1_198, 191)]
+    live = Row(AT_END + HOUR, 1_198, 191)
+    plan = plan_register(profile(TWO_HOURS, 1_000), rows, live)
+    assert plan.rows == (Row(START + HOUR, 1_200, 200),)
+    assert (plan.shift_from, plan.shift) == (START, 7)
+
+
+@pytest.mark.parametrize(("lacking", "is_shifted"), [(4, False), (4.1, True)])
+def test_short_term_row_that_is_a_little_off(lacking: float, is_shifted: bool) -> None:
+    """No more than two live rows may lack of 100 Wh: it is written, not moved."""
+    total = 197 - lacking
+    rows = [BEFORE, RIGHT, Row(START + HOUR, 1_197, total)]
+    live = Row(AT_END + HOUR, 1_197, total)
+    plan = plan_register(profile(TWO_HOURS, 1_000), rows, live)
+    assert plan.rows == (Row(START + HOUR, 1_200, 200),)
+    assert plan.shift == pytest.approx(lacking * is_shifted)
+    assert plan.anchor == (None if is_shifted else live._replace(sum=197))
+
+
+def test_short_term_row_that_is_old() -> None:
+    """It moves no rows: there is another one to continue from."""
+    for state in (1_050, None):
+        old = Row(START + PERIOD, state, 7)
+        plan = plan_register(profile(TWO_HOURS, 1_000), [BEFORE], old)
+        assert (plan.shift_from, plan.shift) == (None, 0)
+        assert plan.anchor == Row(AT_END + HOUR, 1_200, 200)
+
+
+def test_short_term_row_without_a_state() -> None:
+    """Nobody knows its sum; it stays."""
+    for rows in ([BEFORE], [BEFORE, RIGHT, Row(START + HOUR, 1_200, 200)]):
+        live = Row(AT_END + HOUR, None, 7)
+        assert plan_register(profile(ONE_HOUR, 1_000), rows, live).anchor is None
+    # It is newer than the newest row as soon as its hour has begun.
+    live = Row(START, 1_010, 10)
+    plan = plan_register(profile(ONE_HOUR, 1_000), [BEFORE], live)
+    assert (plan.rows, plan.anchor) == ((RIGHT,), None)
+
+
+@pytest.mark.parametrize("is_live", [False, True])
+def test_short_term_row_after_the_window(is_live: bool) -> None:
+    """It counts the energy since the window, also if the sensor has no value now."""
+    live = Row(AT_END + HOUR, 1_150, 145)
+    logged = profile(ONE_HOUR, 1_000)
+    plan = plan_register(logged, [BEFORE, RIGHT], live, is_live=is_live)
+    assert (plan.shift_from, plan.shift, plan.anchor) == (START + HOUR, 5, None)
+    # Its register has restarted.
+    live = Row(AT_END + HOUR, 30, 7)
+    plan = plan_register(logged, [BEFORE, RIGHT], live, is_live=is_live)
+    assert (plan.shift_from, plan.shift, plan.anchor) == (START + HOUR, 93, None)
+    live = live._replace(sum=130)
+    assert plan_register(logged, [BEFORE, RIGHT], live, is_live=is_live) == Plan()
+
+
+@pytest.mark.parametrize(
+    ("before", "state", "shown"),
+    [
+        (950, 1_090, 1_090),
+        (950, 950, 950),
+        # Home Assistant would count the register again from 0.
+        (950, 949, 1_100),
+        (1_000, 1_100.3, 1_100),
+        (1_000, None, 1_100),
+        (None, 900, 900),
+        (None, 899, 1_100),
+        (1_200, 1_000, 1_000),
+        (1_200, 999, 1_100),
+    ],
+)
+def test_short_term_row_that_is_missing(
+    before: float | None, state: float | None, shown: float
+) -> None:
+    """It has the state that was observed last, if that can be of the same cycle."""
+    rows = [Row(START - HOUR, before, 20), Row(START, state, 120)]
+    plan = plan_register(profile(ONE_HOUR, 1_000), rows, None)
+    assert plan.anchor == Row(AT_END, shown, shown - 980)
+
+
+def test_short_term_row_that_is_missing_after_a_restart() -> None:
+    """The loss of the register counts in its sum."""
+    logged = restarted(START, 1_250, {START: 130})
+    rows = [Row(START - HOUR, 1_000, 20), Row(START, 120, 400)]
+    assert plan_register(logged, rows, None).anchor == Row(AT_END, 120, 390)
+
+
+def test_short_term_row_that_is_missing_after_the_window() -> None:
+    """It repeats the newest row, as that will be."""
+    rows = [BEFORE, RIGHT, Row(START + HOUR, 1_200, 5)]
+    plan = plan_register(profile(ONE_HOUR, 1_000), rows, None)
+    assert plan.anchor == Row(AT_END + HOUR, 1_200, 200)
+    # A row that has not observed the window repeats its end.
+    rows = [BEFORE, RIGHT, Row(START + HOUR, 1_050, 50)]
+    plan = plan_register(profile(ONE_HOUR, 1_000), rows, None)
+    assert plan.anchor == Row(AT_END + HOUR, 1_100, 100)
+
+
 def test_rows_after_a_restart() -> None:
     """They continue with the restarted register, in the window or after it."""
     at = START + 2 * HOUR

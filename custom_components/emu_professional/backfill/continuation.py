@@ -98,9 +98,7 @@ def anchor_row(
     return None if is_stored(now, anchor, EQUAL, EQUAL) else anchor
 
 
-def _new_anchor(
-    series: WindowSeries, continuation: Continuation, newest: int
-) -> Row | None:
+def _new_anchor(series: WindowSeries, continuation: Continuation, newest: int) -> Row:
     """Return a short-term row for the last five minutes of the newest row.
 
     Its state must not be above the value of the sensor then, or Home Assistant warns of
@@ -111,8 +109,9 @@ def _new_anchor(
     row = shifted(stored, continuation.shift_from, continuation.shift)
     end = _After(series).end
     if newest > series.last.start:
+        assert row is not None
         known = end if continuation.first is None else row
-        return known and known._replace(start=start)
+        return known._replace(start=start)
     state = end.state
     assert state is not None
     lift = series.last.lift
