@@ -21,6 +21,7 @@ from custom_components.emu_professional.backfill.rows import (
     Plan,
     Row,
     changed,
+    poll_lag,
     unpolled_energy,
 )
 from custom_components.emu_professional.backfill.series import plan_register
@@ -579,7 +580,9 @@ def test_first_row_after_the_window(state: float, total: float, moved: float) ->
     assert plan.shift == pytest.approx(moved)
     assert plan.shift_from == (START + HOUR if moved else None)
     # The next live row continues from it.
-    assert plan.anchor == Row(AT_END + HOUR, state, pytest.approx(total + moved))
+    assert plan.anchor
+    assert plan.anchor[:2] == (AT_END + HOUR, state)
+    assert plan.anchor.sum == pytest.approx(total + moved)
 
 
 def test_first_row_ever_is_after_the_window() -> None:
@@ -779,6 +782,7 @@ def test_nothing_logged() -> None:
     for before in (None, Reading(0)):
         logged = LoadProfile(START, START, before, {})
         assert plan_register(logged, [Row(START, 5, 5)], None) == Plan()
+        assert logged.initial_lift == 0
 
 
 def test_rows_without_state() -> None:
@@ -949,6 +953,32 @@ def test_peak_until_the_full_hour_is_not_wrong() -> None:
     assert wrong == {START, START + HOUR}
 
 
+def test_hours_that_a_plan_changes() -> None:
+    """An hour without a row is new, and a shifted one stays."""
+    rows = [Row(0, 5, 5), Row(HOUR, 7, 7), Row(2 * HOUR, None, 9)]
+    shift = Plan(shift_from=HOUR, shift=3)
+    assert changed(rows, shift) == {HOUR: 3}
+    for row, changes in (
+        (Row(0, 5, 5), {}),
+        (Row(0, 5, 4), {0: -1, HOUR: 1}),
+        (Row(0, 6, 5), {0: 0}),
+        (Row(0, None, 5), {0: 0}),
+        (Row(2 * HOUR, None, 9), {}),
+        (Row(2 * HOUR, 9, 9), {2 * HOUR: 0}),
+        (Row(3 * HOUR, 7, 9), {3 * HOUR: 0}),
+    ):
+        plan = Plan(rows=(row,))
+        assert changed(rows, plan) == changes
+        for until in (HOUR, HOUR + 1):
+            before = {at: energy for at, energy in changes.items() if at < until}
+            assert changed(rows, plan, until) == before
+
+
+def test_energy_between_two_polls() -> None:
+    """It is a hundredth of the hour's, and 1 Wh."""
+    assert [poll_lag(energy) for energy in (-500, 0, 1, 500)] == [1, 1, 1.01, 6]
+
+
 @pytest.mark.parametrize(
     ("sums", "wrong"),
     [
@@ -996,5 +1026,13 @@ def test_energy_that_only_the_next_hour_has_seen() -> None:
     assert unpolled_energy(rows, Plan()) is None
     assert unpolled_energy(rows, Plan(rows=(Row(HOUR, 900, 900),))) is None
     assert unpolled_energy(rows, Plan(rows=(Row(2 * HOUR, 600, 600),))) is None
+    assert unpolled_energy([*rows, Row(2 * HOUR, 600, 600)], written) is None
+    older = [Row(-HOUR, 50, 50), Row(0, None, 100), rows[1]]
+    assert unpolled_energy(older, written) == (2 * HOUR, 2)
+    # Home Assistant was not there, or nobody knows what it has seen.
+    again = replace(written, rows=(*written.rows, Row(2 * HOUR, 700, 700)))
+    assert unpolled_energy(rows, again) is None
+    assert unpolled_energy(rows, Plan(rows=(Row(HOUR, None, 600),))) is None
+    assert unpolled_energy([rows[0], Row(HOUR, None, 598)], written) is None
     assert unpolled_energy([Row(0, None, 100)], Plan()) is None
     assert unpolled_energy([], Plan()) is None
