@@ -142,8 +142,11 @@ class Owner:
         data = {"entity_id": entity_id, "version": version}
         await self.post("/api/services/update/install", json=data)
 
-    async def add_automation(self, key: str, blueprint: str, **inputs: str) -> None:
-        """Make an automation of a blueprint; its entity is `automation.` and the key."""
+    async def add_automation(self, key: str, blueprint: str, **inputs: Any) -> None:
+        """Make or change an automation of a blueprint.
+
+        Its entity is `automation.` and the key.
+        """
         used = {"path": f"{DOMAIN}/{blueprint}.yaml", "input": inputs}
         await self.post(
             f"{_AUTOMATIONS}/{key}", json={"alias": key, "use_blueprint": used}
@@ -164,6 +167,11 @@ class Owner:
         """Run the actions of an automation, to their end."""
         data = {"entity_id": f"automation.{key}"}
         await self.post("/api/services/automation/trigger", json=data)
+
+    async def notifications(self) -> list[dict[str, Any]]:
+        """Return the notifications, the oldest first."""
+        notifications = await self.ask("persistent_notification/get")
+        return sorted(notifications, key=lambda one: one["created_at"])
 
     async def dismiss_notifications(self) -> None:
         """Dismiss all notifications."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, suppress
 from itertools import count
 import os
@@ -83,6 +83,15 @@ async def wait_for(session: ClientSession, url: str) -> None:
                 if response.ok:
                     return
         await asyncio.sleep(0.2)
+
+
+async def until(
+    condition: Callable[[], Awaitable[bool]], *, seconds: float = 30
+) -> None:
+    """Wait until something is true; TimeoutError if it does not become so."""
+    async with asyncio.timeout(seconds):
+        while not await condition():
+            await asyncio.sleep(0.1)
 
 
 def own_addresses() -> Iterator[str]:

@@ -1,11 +1,9 @@
 """Ways through Home Assistant's pages that stories have in common."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-
 from playwright.async_api import FilePayload, Locator, Page, expect
 
 from processes.owner import DOMAIN, Owner
+from processes.running import until
 
 ADD = f"/config/integrations/dashboard/add?domain={DOMAIN}"
 INTEGRATIONS = "/config/integrations/dashboard"
@@ -20,15 +18,6 @@ async def statistics_are_filled(owner: Owner, serial_number: str) -> None:
         return await owner.state(sensor) == "complete"
 
     await until(is_complete)
-
-
-async def until(
-    condition: Callable[[], Awaitable[bool]], *, seconds: float = 30
-) -> None:
-    """Wait until something is true; TimeoutError if it does not become so."""
-    async with asyncio.timeout(seconds):
-        while not await condition():
-            await asyncio.sleep(0.1)
 
 
 def dialog(page: Page) -> Locator:

@@ -6,6 +6,7 @@ from playwright.async_api import Page, expect
 import pytest
 
 from processes.owner import Owner
+from processes.running import until
 from simulator.faults import Status
 from tests.stranger import Stranger
 
@@ -20,7 +21,6 @@ from .pages import (
     row,
     statistics_are_filled,
     type_password,
-    until,
 )
 
 

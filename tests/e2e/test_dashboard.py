@@ -9,10 +9,11 @@ import pytest
 
 from homeassistant.util.yaml import parse_yaml
 from processes.owner import Owner
+from processes.running import until
 from scripts.entity_table import ROOT
 
 from .conftest import VIEWPORT, Install, Shot
-from .pages import statistics_are_filled, until
+from .pages import statistics_are_filled
 
 FILE: Final = ROOT / "dashboards" / "emu_professional.yaml"
 SERIAL_NUMBER: Final = "22350001"

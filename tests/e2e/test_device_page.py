@@ -9,10 +9,11 @@ from playwright.async_api import Page, ViewportSize, expect
 import pytest
 
 from processes.owner import Owner
+from processes.running import until
 from simulator.meter import Meter
 
 from .conftest import VIEWPORT, Install, Shot
-from .pages import row, rows, statistics_are_filled, until
+from .pages import row, rows, statistics_are_filled
 
 TALL: ViewportSize = {"width": 1280, "height": 2330}
 ZURICH = ZoneInfo("Europe/Zurich")

@@ -8,11 +8,12 @@ from playwright.async_api import Page
 import pytest
 
 from processes.owner import Owner
+from processes.running import until
 from simulator.meter import Meter
 
 from .conftest import Install, Shot
 from .energies import HOUR, midnight, wh
-from .pages import button, statistics_are_filled, until
+from .pages import button, statistics_are_filled
 
 ROUNDED = 2 * 0.0051
 """kWh by which the sum of two rounded numbers may be off."""

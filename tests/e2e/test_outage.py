@@ -11,7 +11,7 @@ import pytest
 
 from processes.home_assistant import HomeAssistant, is_warning_of_us
 from processes.owner import IMPORT_PRICES, Owner
-from processes.running import own_port
+from processes.running import own_port, until
 from simulator.clock import RunningClock
 from simulator.config import MeterConfig
 from simulator.meter import Meter
@@ -19,7 +19,7 @@ from simulator.web import MeterServer
 
 from .conftest import Shot, log_in
 from .energies import HOUR, midnight, wh
-from .pages import row, statistics_are_filled, until
+from .pages import row, statistics_are_filled
 
 PERIOD: Final = timedelta(minutes=5)
 SERIAL_NUMBER: Final = "22350001"

@@ -10,10 +10,11 @@ import pytest
 
 from processes.home_assistant import HomeAssistant
 from processes.owner import DOMAIN, Owner
+from processes.running import until
 from simulator import faults
 
 from .conftest import Install, log_in
-from .pages import button, row, statistics_are_filled, until
+from .pages import button, row, statistics_are_filled
 
 GUEST: Final = "guest"
 READING: Final = ("get_data_logger", "get_logbook")

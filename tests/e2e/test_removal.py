@@ -7,9 +7,10 @@ from playwright.async_api import Page, expect
 
 from processes.home_assistant import HomeAssistant
 from processes.owner import DOMAIN, Owner
+from processes.running import until
 
 from .conftest import HISTORY, Install
-from .pages import button, choose_in_menu, entry, statistics_are_filled, until
+from .pages import button, choose_in_menu, entry, statistics_are_filled
 
 
 async def test_nothing_is_left_behind(
