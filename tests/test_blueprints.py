@@ -58,6 +58,7 @@ async def use(hass: HomeAssistant, name: str, **inputs: Any) -> None:
         "alias": name,
         "use_blueprint": {"path": f"emu_professional/{name}.yaml", "input": inputs},
     }
+    assert await async_setup_component(hass, "homeassistant", {})
     assert await async_setup_component(hass, "automation", {"automation": [automation]})
     # One that is not valid is unavailable.
     assert state_of(hass, f"automation.{name}").state == "on"
