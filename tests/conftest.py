@@ -55,8 +55,8 @@ settings.load_profile("any machine")
 # The plugin has every SQL statement kept, for pages of them below a failed test.
 logging.getLogger("sqlalchemy.engine").setLevel(logging.WARNING)
 
-# Tests in a browser have a Home Assistant and an event loop of their own.
-collect_ignore = ["e2e"]
+# These have a Home Assistant and an event loop of their own.
+collect_ignore = ["e2e", "restarts"]
 
 NOON = datetime(2026, 6, 1, 10, tzinfo=UTC)
 SERIAL_NUMBER = "22350001"
