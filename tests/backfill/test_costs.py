@@ -88,7 +88,7 @@ def recorders(draw: st.DrawFn) -> Recorder:
         start = START + number * HOUR
         hours[start] = Row(start, draw(st.integers(0, 99)) * 1e5, total, RESET)
     newest = max(hours)
-    lag = draw(st.sampled_from((None, 0, 0, 0, PERIOD, 30 * HOUR)))
+    lag = draw(st.sampled_from((None, 0, 0, PERIOD, HOUR - PERIOD, 30 * HOUR)))
     if lag is None:
         return Recorder(hours, None)
     row = hours[newest]
@@ -155,11 +155,8 @@ def test_unpolled_cost_counts_once(
     assert seen == pytest.approx(after.hours[newest].sum, abs=EXACT)
 
 
-@given(recorders(), COSTS, st.integers(1, 5))
-def test_interrupted_is_resumed(
-    before: Recorder, costs: dict[int, float], batch: int
-) -> None:
-    """Wherever Home Assistant ends, the next run finds in the rows what to do."""
+def assert_resumed(before: Recorder, costs: Mapping[int, float], batch: int) -> None:
+    """See that the next run does the rest, wherever Home Assistant ends."""
     stops = 0
     while True:
         after = before.copy()
@@ -174,6 +171,48 @@ def test_interrupted_is_resumed(
         if done < stops:
             return
         stops += 1
+
+
+@given(recorders(), COSTS, st.integers(1, 5))
+def test_interrupted_is_resumed(
+    before: Recorder, costs: dict[int, float], batch: int
+) -> None:
+    """Wherever Home Assistant ends, the next run finds in the rows what to do."""
+    assert_resumed(before, costs, batch)
+
+
+@pytest.mark.parametrize("cost", [-2e6, 2e6])
+def test_hour_without_a_row_is_resumed(cost: float) -> None:
+    """Its shift needs a row to begin with, also if the price is negative."""
+    rows = [Row(START + n * HOUR, 1, n * 1e6, RESET) for n in (0, 2, 3, 4)]
+    recorder = Recorder({row.start: row for row in rows}, None)
+    assert_resumed(recorder, {START + HOUR: cost}, 1)
+
+
+def test_plan_of_hours() -> None:
+    """It has what is needed, and says which rows can't be written alone."""
+    starts = [START + n * HOUR for n in range(6)]
+    rows = {at: Row(at, 1, n * 1e6, RESET) for n, at in enumerate(starts)}
+    # What one hour gets the other gives: no other hour is shifted.
+    costs = {starts[1]: 1.5e6, starts[4]: 0.5e6}
+    (plan,) = Recorder(dict(rows), None).plans(costs)
+    assert (plan.shift_from, plan.shift) == (None, 0)
+    assert [row.start for row in plan.rows] == starts[1:4]
+    assert plan.bound == {starts[2], starts[3]}
+    # A missing row that costs nothing needs no shift.
+    del rows[starts[2]]
+    (plan,) = Recorder(rows, None).plans({starts[2]: 0})
+    assert plan.rows == (Row(starts[2], 1, 1e6, RESET),)
+    # Short-term rows continue the newest row, and count its last seconds.
+    stored = [*rows.values()][:3]
+    (plan,) = plan_costs({starts[1]: 2e6}, stored, None, is_newest=False, unpolled=9)
+    assert (plan.shift, plan.anchor) == (1e6, None)
+    (plan,) = plan_costs({starts[3]: 3e6}, stored, None, is_newest=True, unpolled=9)
+    assert plan.shift == 1e6 - 9
+    (plan,) = plan_costs({starts[3]: 3e6}, stored, None, is_newest=False, unpolled=9)
+    assert plan.shift == 1e6
+    (plan,) = plan_costs({starts[3]: 3e6}, stored, None, is_newest=True)
+    assert plan.shift == 1e6
 
 
 @given(recorders(), COSTS)
@@ -257,6 +296,11 @@ def test_outcome() -> None:
 PRICES = st.lists(
     st.tuples(st.floats(-50, 150), st.none() | st.integers(-100, 100)), max_size=9
 ).map(lambda prices: sorted(prices, key=lambda price: price[0]))
+
+
+def test_mean_of_a_price_that_is_known_later() -> None:
+    """The time before it counts nothing."""
+    assert mean_price([(10, 1), (50, 3)], 0, 100) == pytest.approx(190 / 90)
 
 
 @given(PRICES, st.integers(0, 40), st.integers(60, 100))

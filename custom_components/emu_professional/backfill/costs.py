@@ -159,16 +159,15 @@ def _plans(
         # An hour without a row repeats the state, as rows of an outage do.
         row = rows.get(start, row)._replace(start=start, sum=row.sum + cost)
         planned.append(row)
-    moved = Plan(shift_from=first if abs(shift) > EQUAL else None, shift=shift)
+    moved = Plan(shift_from=first, shift=shift) if abs(shift) > EQUAL else Plan()
     now = carried_out(list(rows.values()), moved)
-    yield Plan(
+    yield replace(
+        moved,
         rows=tuple(
             row
             for row in planned
             if row.start not in now or abs(now[row.start].sum - row.sum) > EQUAL
         ),
-        shift_from=moved.shift_from,
-        shift=shift if moved.shift_from is not None else 0,
         bound=frozenset(row.start for row in planned if row.start not in costs),
     )
 
