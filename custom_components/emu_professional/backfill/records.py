@@ -60,12 +60,12 @@ def clock_offset_by_records(newest: Sequence[Record], now: int) -> int | None:
     if age < -_LATEST:
         return -age
     interval = newest[-1].at - newest[-2].at if len(newest) > 1 else HOUR
-    if interval < 0:
+    if interval <= 0:
         # The clock was set back: only the next record shows the interval.
         interval = HOUR
     if age > interval + _LATEST:
         return interval - age
-    return 0 if 0 < interval < HOUR else None
+    return 0 if interval < HOUR else None
 
 
 class Believed(NamedTuple):
