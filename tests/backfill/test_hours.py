@@ -185,9 +185,12 @@ def test_hour_that_the_clock_was_set_back_from() -> None:
     assert hours[0].registers[0] == 100
 
 
-@pytest.mark.parametrize("minutes", [25 * 60, 25 * 60 + 45, 26 * 60])
+@pytest.mark.parametrize("minutes", [25 * 60, 25 * 60 + 45, 26 * 60, 26 * 60 + 15])
 def test_clock_set_back_by_more_than_a_day(minutes: int) -> None:
-    """The hour that it is set back to is still open, wherever in an hour it is set."""
+    """The hour that it is set back to is still open, wherever in an hour it is set.
+
+    An interval passes meanwhile: 26 hours after the last record is the most.
+    """
     for length in range(116, 124):
         before = [record(i, START + 900 * i, i * 10) for i in range(1, length)]
         back = START + 900 * length - 60 * minutes

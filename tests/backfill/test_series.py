@@ -974,6 +974,16 @@ def test_hours_that_a_plan_changes() -> None:
             assert changed(rows, plan, until) == before
 
 
+def test_hour_that_was_not_logged_is_not_wrong() -> None:
+    """Nobody knows its energy."""
+    hours = {START: 2_000, START + 2 * HOUR: 4_000}
+    rows = [Row(START - HOUR, 1_000, 0), Row(START, 2_000, 1_000)]
+    rows += [Row(START + HOUR, 1_500, 3_000), Row(START + 2 * HOUR, 4_000, 5_000)]
+    plan = plan_register(profile(hours, 1_000), rows, None)
+    assert Row(START + HOUR, 2_000, 1_000) in plan.rows
+    assert not plan.wrong
+
+
 def test_energy_between_two_polls() -> None:
     """It is a hundredth of the hour's, and 1 Wh."""
     assert [poll_lag(energy) for energy in (-500, 0, 1, 500)] == [1, 1, 1.01, 6]
