@@ -125,6 +125,16 @@ def test_clock_that_was_set_for_the_first_time() -> None:
         assert part.is_oldest
         assert part.since == START + first * HOUR
         assert numbers(part.hours) == [*range(first, 6)]
+    # If an hour of this clock lies before the part, there is an older part.
+    for planned, is_oldest in ((2, False), (1, True)):
+        part = cut(logged, planned, 6, clock_set_at=START + 2 * HOUR)
+        assert part
+        assert part.is_oldest is is_oldest
+        assert numbers(part.hours)[0] == planned
+    part = cut(logged, 3, 6, clock_set_at=START + 2 * HOUR, is_oldest=True)
+    assert part
+    assert part.is_oldest
+    assert numbers(part.hours) == [3, 4, 5]
 
 
 @pytest.mark.parametrize(

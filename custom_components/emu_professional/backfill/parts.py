@@ -90,7 +90,7 @@ def cut_part(
     if (clock_set_at := logged.clock_set_at) is not None:
         # All older records have wrong stamps.
         hours = [hour for hour in hours if hour.end >= clock_set_at]
-        is_oldest = True
+        is_oldest = is_oldest or not any(hour.end <= planned for hour in hours)
     border = planned if is_oldest else _border(hours, planned, until)
     if border is None:
         return None
