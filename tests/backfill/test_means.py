@@ -168,6 +168,22 @@ HOURS: dict[str, tuple[StoredMeans, list[tuple[int, int]], Mean, int]] = {
         Mean(0, (6 * 5 + 3 * 30 + 3 * 40) / 12, 1, 40),
         6,
     ),
+    "lowest value that was only repeated": (
+        StoredMeans(
+            "kW", of_hour(8.5, 7, 15), rows(0, *[(10, 9, 15)] * 6, *[FLAT] * 6), 0
+        ),
+        [(1800, HOUR)],
+        Mean(0, (6 * 10 + 3 * 30 + 3 * 40) / 12, 9, 40),
+        6,
+    ),
+    "highest value that was only repeated": (
+        StoredMeans(
+            "kW", of_hour(30, 9, 50), rows(0, *[(10, 9, 15)] * 6, *[(50,) * 3] * 6), 0
+        ),
+        [(1800, HOUR)],
+        Mean(0, (6 * 10 + 3 * 30 + 3 * 40) / 12, 9, 40),
+        6,
+    ),
     "observed hour with other values than its periods": (
         StoredMeans("kW", of_hour(6, 0, 16), rows(0, *[SEEN] * 12), 0),
         [],
