@@ -59,6 +59,7 @@ def numbers(logged: Sequence[Hour]) -> list[int]:
     ("logged", "planned", "until", "since"),
     [
         ("EEEEEE", 3, 6, 3),
+        ("EEEEEE", 3, 5, 3),
         # The nearest end of an hour that was logged, of an earlier or a later one.
         ("EEiiEEE", 3, 7, 2),
         ("EEiiEEE", 4, 7, 5),

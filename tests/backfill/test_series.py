@@ -570,6 +570,10 @@ def test_later_row_that_has_some_energy_of_the_window() -> None:
         # As much as a live row may be off, and more.
         (1_200, 202, 0),
         (1_200, 202.1, -2.1),
+        (1_200, 150, 50),
+        (1_101, 100, 0),
+        # Half of the last digit is no difference.
+        (1_099.5, 100, 0),
     ],
 )
 def test_first_row_after_the_window(state: float, total: float, moved: float) -> None:
@@ -586,11 +590,23 @@ def test_first_row_after_the_window(state: float, total: float, moved: float) ->
 
 
 def test_first_row_ever_is_after_the_window() -> None:
-    """It counts the energy since the window."""
-    rows = [Row(START + HOUR, 1_250, 5)]
-    plan = plan_register(profile(ONE_HOUR, 1_000), rows, None)
-    assert plan.rows == (Row(START, 1_100, 100),)
-    assert (plan.shift_from, plan.shift) == (START + HOUR, 245)
+    """It counts the energy since the window, if that is known."""
+    logged = profile(ONE_HOUR, 1_000)
+    for state, shift in ((1_250, 245), (None, 95), (30, 95)):
+        plan = plan_register(logged, [Row(START + HOUR, state, 5)], None)
+        assert plan.rows == (RIGHT,)
+        assert (plan.shift_from, plan.shift) == (START + HOUR, shift)
+    plan = plan_register(logged, [], Row(AT_END + HOUR, 30, 5))
+    assert (plan.shift_from, plan.shift, plan.anchor) == (START + HOUR, 95, None)
+
+
+def test_rows_that_have_not_observed_the_window() -> None:
+    """They repeat its end, unless their register has restarted."""
+    logged = profile(ONE_HOUR, 1_000)
+    plan = plan_register(logged, [BEFORE, RIGHT, Row(START + HOUR, 999.5, 50)], None)
+    assert (plan.rows, plan.shift) == ((Row(START + HOUR, 1_100, 100),), 0)
+    plan = plan_register(logged, [BEFORE, RIGHT, Row(START + HOUR, 999.4, 50)], None)
+    assert (plan.rows, plan.shift) == ((), 50)
 
 
 def test_rows_with_the_same_shift() -> None:
@@ -608,7 +624,9 @@ def test_rows_with_the_same_shift() -> None:
     assert (plan.shift_from, plan.shift) == (START, 7)
 
 
-@pytest.mark.parametrize(("lacking", "is_shifted"), [(4, False), (4.1, True)])
+@pytest.mark.parametrize(
+    ("lacking", "is_shifted"), [(4, False), (4.1, True), (-4, False), (-4.1, True)]
+)
 def test_short_term_row_that_is_a_little_off(lacking: float, is_shifted: bool) -> None:
     """No more than two live rows may lack of 100 Wh: it is written, not moved."""
     total = 197 - lacking
@@ -638,6 +656,20 @@ def test_short_term_row_without_a_state() -> None:
     live = Row(START, 1_010, 10)
     plan = plan_register(profile(ONE_HOUR, 1_000), [BEFORE], live)
     assert (plan.rows, plan.anchor) == ((RIGHT,), None)
+    plan = plan_register(profile(ONE_HOUR, 1_000), [BEFORE], live._replace(sum=-990))
+    assert (plan.rows, plan.anchor) == ((RIGHT,), None)
+    assert (plan.shift_from, plan.shift) == (START, 1_000)
+
+
+@pytest.mark.parametrize(
+    ("state", "shown"), [(1_100.5, 1_100.5), (1_099.8, 1_099.8), (1_100.6, 1_100)]
+)
+def test_short_term_row_that_is_rounded(state: float, shown: float) -> None:
+    """It keeps its state, unless Home Assistant would count it again from 0."""
+    live = Row(AT_END, state, 97)
+    plan = plan_register(profile(ONE_HOUR, 1_000), [BEFORE, RIGHT], live)
+    assert (plan.rows, plan.shift) == ((), 0)
+    assert plan.anchor == Row(AT_END, shown, 100)
 
 
 @pytest.mark.parametrize("is_live", [False, True])
@@ -647,6 +679,15 @@ def test_short_term_row_after_the_window(is_live: bool) -> None:
     logged = profile(ONE_HOUR, 1_000)
     plan = plan_register(logged, [BEFORE, RIGHT], live, is_live=is_live)
     assert (plan.shift_from, plan.shift, plan.anchor) == (START + HOUR, 5, None)
+    for start, state, total, shift in (
+        (START + HOUR, 1_150, 145, 5),
+        (AT_END + HOUR, 1_150, 147, 3),
+        (AT_END + HOUR, 1_100.5, 90, 10),
+    ):
+        live = Row(start, state, total)
+        plan = plan_register(logged, [BEFORE, RIGHT], live, is_live=is_live)
+        assert (plan.shift_from, plan.shift) == (START + HOUR, shift)
+        assert plan.anchor is None
     # Its register has restarted.
     live = Row(AT_END + HOUR, 30, 7)
     plan = plan_register(logged, [BEFORE, RIGHT], live, is_live=is_live)

@@ -173,9 +173,9 @@ class _After:
         It keeps its change if this is the energy since the window, apart from the lag
         of live rows. Else its change becomes this energy.
         """
-        kept = self._kept_sum(row)
         if row.state is None or self._has_restarted(row.start, row.state):
-            return self.end.sum if kept is None else max(kept, self.end.sum)
+            return self._sum_after_restart(row)
+        kept = self._kept_sum(row)
         total = self.sum_at(row.start, row.state, self._series.offset)
         if kept is None or kept < self.end.sum:
             return total
@@ -195,19 +195,14 @@ class _After:
         assert state is not None
         last = self._last
         if start < last.start + HOUR:
-            is_of_another_cycle = (
-                self._series.lift_at(start) != last.lift
-                or state + last.lift > last.level + self._rounding
-            )
-            if is_of_another_cycle:
+            if state + last.lift > last.level + self._rounding:
                 # Home Assistant would count the register again from 0.
                 return self.end._replace(start=start)
             return Row(start, state, self.sum_at(start, state, offset))
         if self._has_observed(start, state):
             return Row(start, state, self.sum_at(start, state, offset))
         if self._has_restarted(start, state):
-            kept = self._kept_sum(short_term) or 0
-            return Row(start, state, max(kept, self.end.sum))
+            return Row(start, state, self._sum_after_restart(short_term))
         if is_live:
             return Row(start, state, self.sum_at(start, state, offset))
         # Its hour may be compiled from this row: its energy must not be negative.
@@ -222,6 +217,11 @@ class _After:
         """Return whether a state is lower than any from before the window."""
         level = state + self._series.lift_at(start)
         return level < self._lowest - self._rounding
+
+    def _sum_after_restart(self, row: Row) -> float:
+        """Return the sum for a row to keep its change, but not to fall."""
+        kept = self._kept_sum(row)
+        return self.end.sum if kept is None else max(kept, self.end.sum)
 
     def _kept_sum(self, row: Row) -> float | None:
         """Return the sum for a row after the window to keep its change."""
