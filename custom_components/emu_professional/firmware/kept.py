@@ -45,7 +45,7 @@ class _State:
     source: ImageSource | None = None
     when: datetime | None = None
     unfit_for: frozenset[str] = frozenset()
-    """Serial numbers of the meters for which the image has proved unfit."""
+    """Serial numbers of the meters that are not to get the image again."""
     is_checked_daily: bool = False
     checked: datetime | None = None
     """When the vendor's address was asked last, UTC."""
@@ -97,7 +97,10 @@ class FirmwareStore(Observable):
         return self._state.is_checked_daily
 
     def is_unfit_for(self, serial_number: str) -> bool:
-        """Return whether a meter has tried the image in vain since it was given."""
+        """Return whether a meter is not to get the image until it is given again.
+
+        The meter has refused it or tried it in vain, or its owner has taken it back.
+        """
         return serial_number in self._state.unfit_for
 
     async def async_load(self) -> None:

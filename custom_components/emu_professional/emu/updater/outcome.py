@@ -83,7 +83,7 @@ class Reason(StrEnum):
 
     @property
     def is_unfit(self) -> bool:
-        """Whether the meter has tried the new firmware in vain."""
+        """Whether the meter has refused the new firmware, or tried it in vain."""
         return self in _UNFIT
 
     @property
