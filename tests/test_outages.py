@@ -22,6 +22,9 @@ def test_outages_overlap() -> None:
     assert outages.seconds_within(0, 100) == 40
     assert outages.seconds_within(8, 55) == 27
     assert outages.seconds_within(30, 50) == outages.seconds_within(60, 99) == 0
+    # One that begins when another one ends is a part of it.
+    begins = {-1: -1, 0: 0, 15: 0, 29: 0, 30: 30, 49: 49, 55: 50, 60: 60}
+    assert {at: outages.begin(at) for at in begins} == begins
 
 
 TIME = st.integers(0, 60)

@@ -259,6 +259,8 @@ def test_plans_of_hours_apart(hours: int, count: int) -> None:
     }
     costs = {START + 5 * HOUR: 500.0, START + (5 + hours) * HOUR: 700.0}
     assert len(Recorder(rows, None).plans(costs)) == count
+    costs[START + (5 + 2 * hours) * HOUR] = 900.0
+    assert len(Recorder(rows, None).plans(costs)) == 2 * count - 1
 
 
 def test_before_the_first_row() -> None:
