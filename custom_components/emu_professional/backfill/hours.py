@@ -55,7 +55,7 @@ class Hour:
     minima: tuple[int, ...]
     maxima: tuple[int, ...]
     status: int
-    lift: tuple[int, ...] = (0,) * REGISTER_COUNT
+    lift: tuple[int, ...]
     pieces: tuple[Piece, ...] = ()
 
     @property
