@@ -87,6 +87,10 @@ async def test_cost_sources(house: House) -> None:
         {"type": "solar", "stat_energy_from": three},
     )
     assert await configure(house, both, *others) == expected
+    # The registry keeps the cost entity from before the owner had another statistic.
+    own = await configure(house, {**both, "stat_cost": "x:y"})
+    assert [*own] == [f"{two}_compensation"]
+    assert await configure(house, both) == expected
     again = grid(stat_energy_from=one, number_energy_price=0.9)
     manager = await async_get_manager(house.hass)
     assert manager.data
