@@ -8,6 +8,8 @@ from typing import Any, Self
 
 from aiohttp import ClientSession, FormData
 
+from .running import until
+
 DOMAIN = "emu_professional"
 USER = "demo"
 PASSWORD = "demo"
@@ -152,8 +154,7 @@ class Owner:
             f"{_AUTOMATIONS}/{key}", json={"alias": key, "use_blueprint": used}
         )
         # Home Assistant answers before it has loaded the automation.
-        while not await self._has_state(f"automation.{key}"):
-            await asyncio.sleep(0.1)
+        await until(lambda: self._has_state(f"automation.{key}"))
 
     async def _has_state(self, entity_id: str) -> bool:
         states = await self.get("/api/states")

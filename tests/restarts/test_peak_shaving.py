@@ -79,8 +79,8 @@ async def is_on_again(house: House) -> bool:
     return not await is_shed(house)
 
 
-async def test_restarts(house: House) -> None:
-    """A load is shed and restored whatever happens while Home Assistant is off."""
+async def shed_boiler(house: House) -> None:
+    """Set all up in a first life; in another one, let the power shed the boiler."""
     house.boiler.is_on = True
     set_power(house, LOW)
     async with house.first_life(NOON):
@@ -89,6 +89,11 @@ async def test_restarts(house: House) -> None:
         await until(lambda: has_power(house))
         set_power(house, HIGH)
         await wait_for_boiler(house, is_on=False)
+
+
+async def test_restarts(house: House) -> None:
+    """A load is shed and restored whatever happens while Home Assistant is off."""
+    await shed_boiler(house)
     set_power(house, LOW)
     async with house.life():
         assert await is_shed(house)
@@ -107,14 +112,7 @@ async def test_restarts(house: House) -> None:
 
 async def test_switched_by_its_owner(house: House) -> None:
     """A shed load that its owner switches on and off, unseen, is the owner's again."""
-    house.boiler.is_on = True
-    set_power(house, LOW)
-    async with house.first_life(NOON):
-        await set_up(house)
-    async with house.life():
-        await until(lambda: has_power(house))
-        set_power(house, HIGH)
-        await wait_for_boiler(house, is_on=False)
+    await shed_boiler(house)
     set_power(house, MIDDLE)
     house.boiler.is_on = True
     async with house.life():
