@@ -125,7 +125,7 @@ LIVES: Final = "backfill/test_virtual_year.py::test_life_to_remember"
 
 RELEASE: Final = (
     *("test_init", "test_config_flow", "test_interruptions", "test_logbook"),
-    *("test_sensor", "test_services", "firmware/"),
+    *("test_sensor", "services/", "firmware/"),
     *("test_blueprints", "test_diagnostics", "test_stagger", "test_lifetimes"),
     *("test_permissions", "test_relocation", "test_storage"),
     *("backfill/test_backfill", "backfill/test_services", "backfill/test_recorder"),

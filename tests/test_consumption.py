@@ -29,7 +29,7 @@ from simulator.meter import Meter
 from simulator.web import MeterServer
 
 from .conftest import COUNTED, NOON, SERIAL_NUMBER
-from .test_services import call, refusal
+from .services.actions import call, refusal
 
 ZURICH: Final = ZoneInfo("Europe/Zurich")
 GET: Final = "get_consumption"

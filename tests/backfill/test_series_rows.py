@@ -1,0 +1,534 @@
+"""Registers of the logger, and rows that are given."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import pytest
+
+from custom_components.emu_professional.backfill.load_profile import (
+    LoadProfile,
+    Reading,
+)
+from custom_components.emu_professional.backfill.rows import (
+    Plan,
+    Row,
+    changed,
+    poll_lag,
+    unpolled_energy,
+)
+from custom_components.emu_professional.backfill.series import plan_register
+from custom_components.emu_professional.backfill.times import HOUR
+
+from .recorder_model import DAY, PERIOD, START, ModelHome, profile
+
+BEFORE = Row(START - HOUR, 1_000, 0)
+RIGHT = Row(START, 1_100, 100)
+ONE_HOUR = {START: 1_100}
+TWO_HOURS = {START: 1_100, START + HOUR: 1_200}
+AT_END = START + HOUR - PERIOD
+"""The last five minutes of the first hour."""
+
+
+def test_rows_that_are_right() -> None:
+    """Nothing is done in the window and after it."""
+    rows = [BEFORE, RIGHT, Row(START + HOUR, 1_200, 200)]
+    live = Row(AT_END + HOUR, 1_200, 200)
+    assert plan_register(profile(ONE_HOUR, 1_000), rows, live) == Plan()
+
+
+def test_later_row_that_has_some_energy_of_the_window() -> None:
+    """It keeps what it has counted, and the next live row continues from it."""
+    rows = [BEFORE, Row(START, 1_099, 99), Row(START + HOUR, 1_200, 200)]
+    live = Row(AT_END + HOUR, 1_200, 200)
+    plan = plan_register(profile(ONE_HOUR, 1_000), rows, live)
+    assert plan.rows == (RIGHT,)
+    assert (plan.shift_from, plan.shift, plan.anchor) == (START, 1, None)
+
+
+@pytest.mark.parametrize(
+    ("state", "total", "moved"),
+    [
+        # The sum restarted; its register, too; nothing was used; less than nothing.
+        (1_200, 5, 195),
+        (30, 5, 95),
+        (30, 107, 0),
+        (1_100, 99.5, 0.5),
+        # As much as a live row may be off, and more.
+        (1_200, 202, 0),
+        (1_200, 202.1, -2.1),
+        (1_200, 150, 50),
+        (1_101, 100, 0),
+        # Half of the last digit is no difference.
+        (1_099.5, 100, 0),
+    ],
+)
+def test_first_row_after_the_window(state: float, total: float, moved: float) -> None:
+    """It counts the energy since the window, or keeps its change."""
+    rows = [BEFORE, RIGHT, Row(START + HOUR, state, total)]
+    plan = plan_register(profile(ONE_HOUR, 1_000), rows, None)
+    assert not plan.rows
+    assert plan.shift == pytest.approx(moved)
+    assert plan.shift_from == (START + HOUR if moved else None)
+    # The next live row continues from it.
+    assert plan.anchor
+    assert plan.anchor[:2] == (AT_END + HOUR, state)
+    assert plan.anchor.sum == pytest.approx(total + moved)
+
+
+def test_first_row_ever_is_after_the_window() -> None:
+    """It counts the energy since the window, if that is known."""
+    logged = profile(ONE_HOUR, 1_000)
+    for state, shift in ((1_250, 245), (None, 95), (30, 95)):
+        plan = plan_register(logged, [Row(START + HOUR, state, 5)], None)
+        assert plan.rows == (RIGHT,)
+        assert (plan.shift_from, plan.shift) == (START + HOUR, shift)
+    plan = plan_register(logged, [], Row(AT_END + HOUR, 30, 5))
+    assert (plan.shift_from, plan.shift, plan.anchor) == (START + HOUR, 95, None)
+
+
+def test_rows_that_have_not_observed_the_window() -> None:
+    """They repeat its end, unless their register has restarted."""
+    logged = profile(ONE_HOUR, 1_000)
+    plan = plan_register(logged, [BEFORE, RIGHT, Row(START + HOUR, 999.5, 50)], None)
+    assert (plan.rows, plan.shift) == ((Row(START + HOUR, 1_100, 100),), 0)
+    plan = plan_register(logged, [BEFORE, RIGHT, Row(START + HOUR, 999.4, 50)], None)
+    assert (plan.rows, plan.shift) == ((), 50)
+
+
+def test_rows_with_the_same_shift() -> None:
+    """They are moved together with the later ones, the others are written."""
+    rows = [BEFORE, Row(START, 1_100, 90), Row(START + HOUR, 1_200, -500)]
+    rows.append(Row(START + 2 * HOUR, 1_300, -400))
+    plan = plan_register(profile(TWO_HOURS, 1_000), rows, None)
+    assert plan.rows == (RIGHT,)
+    assert (plan.shift_from, plan.shift) == (START + HOUR, 700)
+    # From a short-term row on: the row of its hour lacks some energy, and is written.
+    rows = [BEFORE, Row(START, 1_100, 93), Row(START + HOUR, 1_198, 191)]
+    live = Row(AT_END + HOUR, 1_198, 191)
+    plan = plan_register(profile(TWO_HOURS, 1_000), rows, live)
+    assert plan.rows == (Row(START + HOUR, 1_200, 200),)
+    assert (plan.shift_from, plan.shift) == (START, 7)
+
+
+@pytest.mark.parametrize(
+    ("lacking", "is_shifted"), [(4, False), (4.1, True), (-4, False), (-4.1, True)]
+)
+def test_short_term_row_that_is_a_little_off(lacking: float, is_shifted: bool) -> None:
+    """No more than two live rows may lack of 100 Wh: it is written, not moved."""
+    total = 197 - lacking
+    rows = [BEFORE, RIGHT, Row(START + HOUR, 1_197, total)]
+    live = Row(AT_END + HOUR, 1_197, total)
+    plan = plan_register(profile(TWO_HOURS, 1_000), rows, live)
+    assert plan.rows == (Row(START + HOUR, 1_200, 200),)
+    assert plan.shift == pytest.approx(lacking * is_shifted)
+    assert plan.anchor == (None if is_shifted else live._replace(sum=197))
+
+
+def test_short_term_row_that_is_old() -> None:
+    """It moves no rows: there is another one to continue from."""
+    for state in (1_050, None):
+        old = Row(START + PERIOD, state, 7)
+        plan = plan_register(profile(TWO_HOURS, 1_000), [BEFORE], old)
+        assert (plan.shift_from, plan.shift) == (None, 0)
+        assert plan.anchor == Row(AT_END + HOUR, 1_200, 200)
+
+
+def test_short_term_row_without_a_state() -> None:
+    """Nobody knows its sum; it stays."""
+    for rows in ([BEFORE], [BEFORE, RIGHT, Row(START + HOUR, 1_200, 200)]):
+        live = Row(AT_END + HOUR, None, 7)
+        assert plan_register(profile(ONE_HOUR, 1_000), rows, live).anchor is None
+    # It is newer than the newest row as soon as its hour has begun.
+    live = Row(START, 1_010, 10)
+    plan = plan_register(profile(ONE_HOUR, 1_000), [BEFORE], live)
+    assert (plan.rows, plan.anchor) == ((RIGHT,), None)
+    plan = plan_register(profile(ONE_HOUR, 1_000), [BEFORE], live._replace(sum=-990))
+    assert (plan.rows, plan.anchor) == ((RIGHT,), None)
+    assert (plan.shift_from, plan.shift) == (START, 1_000)
+
+
+@pytest.mark.parametrize(
+    ("state", "shown"), [(1_100.5, 1_100.5), (1_099.8, 1_099.8), (1_100.6, 1_100)]
+)
+def test_short_term_row_that_is_rounded(state: float, shown: float) -> None:
+    """It keeps its state, unless Home Assistant would count it again from 0."""
+    live = Row(AT_END, state, 97)
+    plan = plan_register(profile(ONE_HOUR, 1_000), [BEFORE, RIGHT], live)
+    assert (plan.rows, plan.shift) == ((), 0)
+    assert plan.anchor == Row(AT_END, shown, 100)
+
+
+@pytest.mark.parametrize("is_live", [False, True])
+def test_short_term_row_after_the_window(is_live: bool) -> None:
+    """It counts the energy since the window, also if the sensor has no value now."""
+    live = Row(AT_END + HOUR, 1_150, 145)
+    logged = profile(ONE_HOUR, 1_000)
+    plan = plan_register(logged, [BEFORE, RIGHT], live, is_live=is_live)
+    assert (plan.shift_from, plan.shift, plan.anchor) == (START + HOUR, 5, None)
+    for start, state, total, shift in (
+        (START + HOUR, 1_150, 145, 5),
+        (AT_END + HOUR, 1_150, 147, 3),
+        (AT_END + HOUR, 1_100.5, 90, 10),
+    ):
+        live = Row(start, state, total)
+        plan = plan_register(logged, [BEFORE, RIGHT], live, is_live=is_live)
+        assert (plan.shift_from, plan.shift) == (START + HOUR, shift)
+        assert plan.anchor is None
+    # Its register has restarted.
+    live = Row(AT_END + HOUR, 30, 7)
+    plan = plan_register(logged, [BEFORE, RIGHT], live, is_live=is_live)
+    assert (plan.shift_from, plan.shift, plan.anchor) == (START + HOUR, 93, None)
+    live = live._replace(sum=130)
+    assert plan_register(logged, [BEFORE, RIGHT], live, is_live=is_live) == Plan()
+
+
+@pytest.mark.parametrize(
+    ("before", "state", "shown"),
+    [
+        (950, 1_090, 1_090),
+        (950, 950, 950),
+        # Home Assistant would count the register again from 0.
+        (950, 949, 1_100),
+        (1_000, 1_100.3, 1_100),
+        (1_000, None, 1_100),
+        (None, 900, 900),
+        (None, 899, 1_100),
+        (1_200, 1_000, 1_000),
+        (1_200, 999, 1_100),
+    ],
+)
+def test_short_term_row_that_is_missing(
+    before: float | None, state: float | None, shown: float
+) -> None:
+    """It has the state that was observed last, if that can be of the same cycle."""
+    rows = [Row(START - HOUR, before, 20), Row(START, state, 120)]
+    plan = plan_register(profile(ONE_HOUR, 1_000), rows, None)
+    assert plan.anchor == Row(AT_END, shown, shown - 980)
+
+
+def test_short_term_row_that_is_missing_after_a_restart() -> None:
+    """The loss of the register counts in its sum."""
+    logged = restarted(START, 1_250, {START: 130})
+    rows = [Row(START - HOUR, 1_000, 20), Row(START, 120, 400)]
+    assert plan_register(logged, rows, None).anchor == Row(AT_END, 120, 390)
+
+
+def test_short_term_row_that_is_missing_after_the_window() -> None:
+    """It repeats the newest row, as that will be."""
+    rows = [BEFORE, RIGHT, Row(START + HOUR, 1_200, 5)]
+    plan = plan_register(profile(ONE_HOUR, 1_000), rows, None)
+    assert plan.anchor == Row(AT_END + HOUR, 1_200, 200)
+    # A row that has not observed the window repeats its end.
+    rows = [BEFORE, RIGHT, Row(START + HOUR, 1_050, 50)]
+    plan = plan_register(profile(ONE_HOUR, 1_000), rows, None)
+    assert plan.anchor == Row(AT_END + HOUR, 1_100, 100)
+
+
+def test_rows_after_a_restart() -> None:
+    """They continue with the restarted register, in the window or after it."""
+    at = START + 2 * HOUR
+    readings = {START: 1_100, START + HOUR: 1_200, at: 30, at + HOUR: 130}
+    logged = restarted(at, 1_250, readings)
+    rows = [Row(START - HOUR, 1_000, 500), Row(at + 2 * HOUR, 150, 5)]
+    plan = plan_register(logged, rows, None)
+    assert [row.sum for row in plan.rows] == [600, 700, 780, 880]
+    assert (plan.shift_from, plan.shift) == (at + 2 * HOUR, 895)
+    # The window ends before the restart, which is logged.
+    rows = [rows[0], Row(at, 30, 5)]
+    plan = plan_register(replace(logged, until=at), rows, None)
+    assert [row.sum for row in plan.rows] == [600, 700]
+    assert (plan.shift_from, plan.shift) == (at, 775)
+
+
+def test_window_without_a_record() -> None:
+    """Its rows stay, also after a restart before it."""
+    logged = LoadProfile(START, START + HOUR, Reading(5, 1_250), {})
+    rows = [Row(START - HOUR, 5, 100), Row(START, 15, 110)]
+    live = Row(START + HOUR - PERIOD, 15, 110)
+    assert plan_register(logged, rows, live) == Plan()
+    # Nor do records after it change them.
+    later = {START + 2 * HOUR: Reading(25, 1_250)}
+    assert plan_register(replace(logged, hours=later), rows, live) == Plan()
+
+
+def test_live_row_that_has_heard_as_much() -> None:
+    """It needs no other short-term row to continue from."""
+    rows = [Row(START - HOUR, 1_000, 20), Row(START, 1_100, 120)]
+    live = Row(START + HOUR - PERIOD, 1_100, 120)
+    assert plan_register(profile({START: 1_100}, 1_000), rows, live) == Plan()
+
+
+def test_sum_began_anew_and_then_an_outage_ends_behind_the_window() -> None:
+    """What ends it has counted less than the window: there is nothing left."""
+    hours = {START + n * HOUR: 1_100 + n * 100 for n in range(4)}
+    rows = [
+        Row(START - HOUR, 1_000, 5_000),
+        Row(START + 2 * HOUR, 1_300, 10),
+        Row(START + 5 * HOUR, 2_000, 710),
+    ]
+    plan = plan_register(profile(hours, 1_000), rows, rows[-1])
+    after = {row.start: row.sum + plan.shift for row in rows[1:]}
+    after |= {row.start: row.sum for row in plan.rows}
+    assert after[START + 3 * HOUR] == 5_400
+    assert after[START + 5 * HOUR] == 6_000
+
+
+@pytest.mark.parametrize("at", [START + 2 * HOUR - PERIOD, START + 2 * HOUR])
+def test_row_compiled_meanwhile_from_what_was_before(at: int) -> None:
+    """A later row without an observation counts nothing, and the next one no more."""
+    rows = [
+        Row(START - HOUR, 1_000, 20),
+        Row(START, 1_050, 70),
+        Row(START + HOUR, 1_000, 20),
+    ]
+    logged, newest = profile({START: 1_050}, 1_000), Row(at, 1_000, 20)
+    plan = plan_register(logged, rows, newest, is_live=False)
+    assert plan.rows == (Row(START + HOUR, 1_050, 70),)
+    assert plan.anchor == Row(at, 1_050, 70)
+    # The next live row is compiled from an older state as well: it must not fall.
+    plan = plan_register(logged, rows, newest)
+    assert plan.anchor is None
+
+
+def test_hour_that_the_logger_does_not_know() -> None:
+    """What live rows counted in a hole of the logger is not counted twice."""
+    home = ModelHome().live(DAY, 100)
+    for at in [a for a in home.logged if START + 5 * HOUR < a < START + 8 * HOUR]:
+        del home.logged[at]
+    home.live(20, 100, running=False).live(DAY, 100)
+    home.back_fill(START, rebuild=True)
+    total = home.recorder.hours[max(home.hours(START))].sum
+    assert total == pytest.approx(
+        home.logged[max(home.logged) // HOUR * HOUR] - 1_000_000
+    )
+    assert min(home.recorder.changes().values()) >= 0
+
+
+def test_nothing_logged() -> None:
+    """Without an hour of the logger nothing is to be done."""
+    for before in (None, Reading(0)):
+        logged = LoadProfile(START, START, before, {})
+        assert plan_register(logged, [Row(START, 5, 5)], None) == Plan()
+        assert logged.initial_lift == 0
+
+
+def test_rows_without_state() -> None:
+    """Rows that another program has imported without state are written over."""
+    home = ModelHome().live(2 * DAY, 100)
+    odd = [START + HOUR * hour for hour in (10, 11, 30)]
+    for start in odd:
+        row = home.recorder.hours[start]
+        home.recorder.hours[start] = Row(start, None, row.sum)
+    del home.logged[START + 31 * HOUR]
+    home.back_fill()
+    assert all(home.recorder.hours[start].state is not None for start in odd)
+    assert min(home.recorder.changes().values()) >= 0
+    late = max(home.hours(START))
+    total = home.recorder.hours[late].sum
+    assert total == pytest.approx(home.hours(START)[late] - 1_000_000, abs=5)
+
+
+def test_row_without_state_behind_the_window() -> None:
+    """It counts what it has counted."""
+    rows = [
+        Row(START - HOUR, 1_000, 20),
+        Row(START, 1_050, 70),
+        Row(START + HOUR, None, 100),
+    ]
+    plan = plan_register(profile({START: 1_060}, 1_000), rows, None)
+    assert plan.rows == (Row(START, 1_060, 80),)
+    assert (plan.shift, plan.shift_from) == (10, START)
+
+
+def restarted(at: int, lift: float, readings: Mapping[int, float]) -> LoadProfile:
+    """Return what is logged of a register that restarts in an hour."""
+    hours = {
+        start: Reading(register, lift if start >= at else 0)
+        for start, register in readings.items()
+    }
+    return LoadProfile(START, max(hours) + HOUR, Reading(1_000), hours)
+
+
+@pytest.mark.parametrize("is_live", [False, True])
+def test_register_that_restarts(is_live: bool) -> None:
+    """The hour counts what is known of both sides, all others are exact."""
+    at = START + 2 * HOUR
+    logged = restarted(
+        at, 1_250, {START: 1_100, START + HOUR: 1_200, at: 30, at + HOUR: 130}
+    )
+    rows = [
+        Row(START - HOUR, 1_000, 500),
+        Row(START, 1_100, 600),
+        Row(START + HOUR, 1_200, 700),
+        # Home Assistant counts the register from 0 again.
+        Row(at, 29, 700 + 29),
+        Row(at + HOUR, 129, 700 + 129),
+    ]
+    live = Row(at + 2 * HOUR - PERIOD, 129, 829)
+    plan = plan_register(logged, rows, live, is_live=is_live)
+    after = {row.start: row.sum for row in (*rows, *plan.rows)}
+    assert after[at] - after[START + HOUR] == 30 + 1_250 - 1_200
+    assert after[at + HOUR] - after[at] == 100
+    assert min(changed(rows, plan).values()) >= 0
+    # The next live row counts on from the restarted register.
+    anchor = plan.anchor or live._replace(sum=live.sum + plan.shift)
+    assert anchor.sum - (anchor.state or 0) == after[at + HOUR] - 130
+    again = plan_register(
+        logged,
+        [
+            *rows[:1],
+            *(Row(s, logged.hours[s].register, after[s]) for s in logged.hours),
+        ],
+        anchor,
+        is_live=is_live,
+    )
+    assert again == Plan()
+
+
+def test_restart_while_home_assistant_is_off() -> None:
+    """Rows from before the restart count nothing, and nothing less than nothing."""
+    at = START + 2 * HOUR
+    logged = restarted(
+        at, 1_250, {START: 1_100, START + HOUR: 1_200, at: 30, at + HOUR: 130}
+    )
+    flat = [Row(START + n * HOUR, 1_050, 550) for n in range(4)]
+    live = Row(at + 2 * HOUR - PERIOD, 1_050, 550)
+    plan = plan_register(logged, [Row(START - HOUR, 1_000, 500), *flat], live)
+    assert [row.sum for row in sorted(plan.rows)] == [600, 700, 780, 880]
+    # A newer state is lower than this one: Home Assistant would count it from 0.
+    assert plan.anchor == Row(live.start, 130, 880)
+
+
+@pytest.mark.parametrize("difference", [-1, 0, 1])
+def test_total_that_is_rounded_apart(difference: int) -> None:
+    """A live total that differs by the last digit makes no bar and no correction."""
+    hours = {START + n * HOUR: 5_000 + 100 * (n == 0) for n in range(1)}
+    logged = replace(profile(hours, 5_000), rounding=1.5)
+    rows = [Row(START - HOUR, 5_000, 0), Row(START, 5_100 + difference, 100)]
+    live = Row(START + HOUR - PERIOD, 5_100 + difference, 100 + difference)
+    plan = plan_register(logged, rows, live)
+    assert not plan.rows
+    # The register stands still: the next hour counts nothing.
+    following = plan.anchor or live._replace(sum=live.sum + plan.shift)
+    assert following.sum == 100
+    later = profile({START + HOUR: 5_100}, 5_100)
+    idle = [rows[1], Row(START + HOUR, 5_100 + difference, 100)]
+    assert not plan_register(replace(later, rounding=1.5), idle, None).rows
+
+
+def test_rounded_total_where_the_logger_begins() -> None:
+    """A live total above the next reading by its rounding counts nothing twice."""
+    later = START + 900 * HOUR
+    hours = {START: Reading(0, is_exact=False), later: Reading(9)}
+    logged = LoadProfile(START, later + HOUR, None, hours, rounding=1.5)
+    plan = plan_register(logged, [Row(START, 10, 10)], None)
+    assert plan.rows == (Row(later, 9, 10),)
+
+
+def test_peak_until_the_full_hour_is_not_wrong() -> None:
+    """The last poll before it lacks more than the hour after it counts."""
+    hours = {START: 12_000, START + HOUR: 12_002}
+    rows = [
+        Row(START - HOUR, 1_000, 0),
+        Row(START, 11_985, 10_985),
+        Row(START + HOUR, 12_002, 11_002),
+    ]
+    assert not plan_register(profile(hours, 1_000), rows, None).wrong
+    rows[1] = Row(START, 11_700, 10_700)
+    wrong = plan_register(profile(hours, 1_000), rows, None).wrong
+    assert wrong == {START, START + HOUR}
+
+
+def test_hours_that_a_plan_changes() -> None:
+    """An hour without a row is new, and a shifted one stays."""
+    rows = [Row(0, 5, 5), Row(HOUR, 7, 7), Row(2 * HOUR, None, 9)]
+    shift = Plan(shift_from=HOUR, shift=3)
+    assert changed(rows, shift) == {HOUR: 3}
+    for row, changes in (
+        (Row(0, 5, 5), {}),
+        (Row(0, 5, 4), {0: -1, HOUR: 1}),
+        (Row(0, 6, 5), {0: 0}),
+        (Row(0, None, 5), {0: 0}),
+        (Row(2 * HOUR, None, 9), {}),
+        (Row(2 * HOUR, 9, 9), {2 * HOUR: 0}),
+        (Row(3 * HOUR, 7, 9), {3 * HOUR: 0}),
+    ):
+        plan = Plan(rows=(row,))
+        assert changed(rows, plan) == changes
+        for until in (HOUR, HOUR + 1):
+            before = {at: energy for at, energy in changes.items() if at < until}
+            assert changed(rows, plan, until) == before
+
+
+def test_hour_that_was_not_logged_is_not_wrong() -> None:
+    """Nobody knows its energy."""
+    hours = {START: 2_000, START + 2 * HOUR: 4_000}
+    rows = [Row(START - HOUR, 1_000, 0), Row(START, 2_000, 1_000)]
+    rows += [Row(START + HOUR, 1_500, 3_000), Row(START + 2 * HOUR, 4_000, 5_000)]
+    plan = plan_register(profile(hours, 1_000), rows, None)
+    assert Row(START + HOUR, 2_000, 1_000) in plan.rows
+    assert not plan.wrong
+
+
+def test_energy_between_two_polls() -> None:
+    """It is a hundredth of the hour's, and 1 Wh."""
+    assert [poll_lag(energy) for energy in (-500, 0, 1, 500)] == [1, 1, 1.01, 6]
+
+
+@pytest.mark.parametrize(
+    ("sums", "wrong"),
+    [
+        # At each end of 1000 Wh 11 may be missing, and 1 after an hour without any.
+        ((976, 2_976), []),
+        ((1_024, 3_024), []),
+        ((975.99, 2_975.99), [0]),
+        ((1_024.01, 3_024.01), [0]),
+        # At each end of 2000 Wh 21, and 11 after an hour with 1000.
+        ((1_000, 3_064), []),
+        ((1_000, 2_935.9), [1]),
+        ((1_000, 3_064.1), [1]),
+        ((None, 3_000), [0, 1]),
+        ((1_000, None), [1]),
+    ],
+)
+def test_hours_further_off_than_live_rows(
+    sums: Sequence[float | None], wrong: list[int]
+) -> None:
+    """A live row may lack, and have, as much as it does between two polls."""
+    hours = {START: 2_000, START + HOUR: 4_000}
+    rows = [Row(START - HOUR, 1_000, 0)]
+    rows += [
+        Row(start, hours[start], total)
+        for start, total in zip(hours, sums, strict=True)
+        if total is not None
+    ]
+    plan = plan_register(profile(hours, 1_000), rows, None)
+    assert plan.wrong == {START + n * HOUR for n in wrong}
+    # An hour without a state was not observed.
+    odd = [row._replace(state=None) for row in rows]
+    plan = plan_register(profile(hours, 1_000), odd, None)
+    assert plan.wrong == hours.keys()
+
+
+def test_energy_that_only_the_next_hour_has_seen() -> None:
+    """The last poll is some seconds before the full hour; more is an outage's."""
+    rows = [Row(0, 100, 100), Row(HOUR, 598, 598)]
+    written = Plan(rows=(Row(HOUR, 600, 600),))
+    assert unpolled_energy(rows, written) == (2 * HOUR, 2)
+    # Of 500 Wh in the hour, 6 at most.
+    for energy, found in ((6, (2 * HOUR, 6)), (6.1, None), (-6, None), (0, None)):
+        lagging = [rows[0], Row(HOUR, 600 - energy, 600 - energy)]
+        assert unpolled_energy(lagging, written) == found
+    assert unpolled_energy(rows, Plan()) is None
+    assert unpolled_energy(rows, Plan(rows=(Row(HOUR, 900, 900),))) is None
+    assert unpolled_energy(rows, Plan(rows=(Row(2 * HOUR, 600, 600),))) is None
+    assert unpolled_energy([*rows, Row(2 * HOUR, 600, 600)], written) is None
+    older = [Row(-HOUR, 50, 50), Row(0, None, 100), rows[1]]
+    assert unpolled_energy(older, written) == (2 * HOUR, 2)
+    # Home Assistant was not there, or nobody knows what it has seen.
+    again = replace(written, rows=(*written.rows, Row(2 * HOUR, 700, 700)))
+    assert unpolled_energy(rows, again) is None
+    assert unpolled_energy(rows, Plan(rows=(Row(HOUR, None, 600),))) is None
+    assert unpolled_energy([rows[0], Row(HOUR, None, 598)], written) is None
+    assert unpolled_energy([Row(0, None, 100)], Plan()) is None
+    assert unpolled_energy([], Plan()) is None
