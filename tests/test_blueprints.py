@@ -140,7 +140,7 @@ LOAD: Final = "input_boolean.boiler"
 SHED: Final = "input_boolean.boiler_is_shed"
 
 
-class House:
+class HomeWithBoiler:
     """A Home Assistant with a boiler and an automation that sheds it."""
 
     def __init__(
@@ -263,131 +263,131 @@ OFF: Final = False, False
 
 
 @pytest.fixture
-async def house(
+async def home(
     hass: HomeAssistant,
     hass_storage: dict[str, Any],
     freezer: Any,
     request: pytest.FixtureRequest,
-) -> AsyncGenerator[House]:
-    """Return a house whose boiler is on."""
+) -> AsyncGenerator[HomeWithBoiler]:
+    """Return a home whose boiler is on."""
     # What passes are whole minutes, which no second of today may shorten.
     freezer.move_to("2026-11-16T12:00:30Z")
-    house = House(hass, hass_storage, freezer, getattr(request, "param", {}))
-    await house.set_up()
-    await house.switch(LOAD, on=True)
-    yield house
-    await house.stop()
+    home = HomeWithBoiler(hass, hass_storage, freezer, getattr(request, "param", {}))
+    await home.set_up()
+    await home.switch(LOAD, on=True)
+    yield home
+    await home.stop()
 
 
 @pytest.mark.parametrize("between", ["", "reload", "restart"])
-async def test_peak_shaving(house: House, between: str) -> None:
+async def test_peak_shaving(home: HomeWithBoiler, between: str) -> None:
     """The load is off while the power is above the limit, and on when there is room."""
 
     async def interrupt(power: str) -> None:
         if between:
-            await getattr(house, between)(power=power)
+            await getattr(home, between)(power=power)
 
-    await house.passes(1, "15.1")
-    await house.passes(3, "14.9")
-    assert house.switched == ON
-    await house.passes(1, "15.1")
-    assert house.switched == ON
+    await home.passes(1, "15.1")
+    await home.passes(3, "14.9")
+    assert home.switched == ON
+    await home.passes(1, "15.1")
+    assert home.switched == ON
     await interrupt("15.1")
-    await house.passes(3, "15.1")
-    assert house.switched == IS_SHED
+    await home.passes(3, "15.1")
+    assert home.switched == IS_SHED
     await interrupt("15.1")
-    await house.passes(11, "15.1")
-    await house.passes(11, "12.1")
-    await house.passes(11, "unavailable")
-    assert house.switched == IS_SHED
-    await house.passes(9, "11.9")
-    assert house.switched == IS_SHED
+    await home.passes(11, "15.1")
+    await home.passes(11, "12.1")
+    await home.passes(11, "unavailable")
+    assert home.switched == IS_SHED
+    await home.passes(9, "11.9")
+    assert home.switched == IS_SHED
     await interrupt("11.9")
-    await house.passes(11, "11.9")
-    assert house.switched == ON
+    await home.passes(11, "11.9")
+    assert home.switched == ON
     await interrupt("15.1")
-    await house.passes(4, "15.1")
+    await home.passes(4, "15.1")
     await interrupt("11.9")
-    await house.passes(12, "11.9")
-    assert house.switched == ON
+    await home.passes(12, "11.9")
+    assert home.switched == ON
 
 
 @pytest.mark.parametrize("between", ["reload", "restart"])
 async def test_peak_shaving_leaves_alone_what_others_switch(
-    house: House, between: str
+    home: HomeWithBoiler, between: str
 ) -> None:
     """Only what the automation has switched off is switched on again."""
-    await house.switch(LOAD, on=False)
+    await home.switch(LOAD, on=False)
     for power in ("16", "10"):
-        await house.passes(15, power)
-        await getattr(house, between)()
-        assert house.switched == OFF
-    await house.switch(LOAD, on=True)
-    await house.passes(3, "16")
-    assert house.switched == IS_SHED
-    await house.passes(1, "13")
-    await getattr(house, between)()
-    await house.switch(LOAD, on=True)
-    await house.passes(2)
-    assert house.switched == ON
-    await house.switch(LOAD, on=False)
-    await getattr(house, between)()
-    await house.passes(15, "10")
-    assert house.switched == OFF
+        await home.passes(15, power)
+        await getattr(home, between)()
+        assert home.switched == OFF
+    await home.switch(LOAD, on=True)
+    await home.passes(3, "16")
+    assert home.switched == IS_SHED
+    await home.passes(1, "13")
+    await getattr(home, between)()
+    await home.switch(LOAD, on=True)
+    await home.passes(2)
+    assert home.switched == ON
+    await home.switch(LOAD, on=False)
+    await getattr(home, between)()
+    await home.passes(15, "10")
+    assert home.switched == OFF
 
 
-async def test_peak_shaving_of_what_can_not_be_reached(house: House) -> None:
+async def test_peak_shaving_of_what_can_not_be_reached(home: HomeWithBoiler) -> None:
     """Power above the limit without a crossing, or a load that is away, is seen later."""
-    await house.passes(5, "unavailable")
-    await house.passes(3, "16")
-    assert house.switched == IS_SHED
-    await house.passes(12, "10")
-    assert house.switched == ON
-    house.hass.states.async_set(LOAD, "unavailable")
-    await house.passes(10, "16")
-    assert house.switched == OFF
-    house.hass.states.async_set(LOAD, "on")
-    await house.passes(1)
-    assert house.switched == IS_SHED
-    house.hass.states.async_set(LOAD, "unavailable")
-    await house.passes(11, "10")
-    assert house.switched == IS_SHED
-    house.hass.states.async_set(LOAD, "off")
-    await house.passes(2)
-    assert house.switched == ON
+    await home.passes(5, "unavailable")
+    await home.passes(3, "16")
+    assert home.switched == IS_SHED
+    await home.passes(12, "10")
+    assert home.switched == ON
+    home.hass.states.async_set(LOAD, "unavailable")
+    await home.passes(10, "16")
+    assert home.switched == OFF
+    home.hass.states.async_set(LOAD, "on")
+    await home.passes(1)
+    assert home.switched == IS_SHED
+    home.hass.states.async_set(LOAD, "unavailable")
+    await home.passes(11, "10")
+    assert home.switched == IS_SHED
+    home.hass.states.async_set(LOAD, "off")
+    await home.passes(2)
+    assert home.switched == ON
 
 
-@pytest.mark.parametrize("house", [{"peak": PEAK}], indirect=True)
-async def test_peak_shaving_below_the_peak_of_the_month(house: House) -> None:
+@pytest.mark.parametrize("home", [{"peak": PEAK}], indirect=True)
+async def test_peak_shaving_below_the_peak_of_the_month(home: HomeWithBoiler) -> None:
     """Only what would raise the month's peak is shed, and what is above the limit."""
-    house.peak = "20"
-    await house.passes(12, "19.9")
-    assert house.switched == ON
-    await house.passes(2, "20.1")
-    assert house.switched == IS_SHED
+    home.peak = "20"
+    await home.passes(12, "19.9")
+    assert home.switched == ON
+    await home.passes(2, "20.1")
+    assert home.switched == IS_SHED
     # 20 kW less the 3 kW between limit and "on again below".
-    await house.passes(12, "17.1")
-    assert house.switched == IS_SHED
-    await house.passes(2, "unavailable")
-    assert house.switched == IS_SHED
-    await house.passes(2, "16.9")
-    assert house.switched == ON
-    await house.passes(3, "20.1")
-    await house.passes(8, "16.9")
-    assert house.switched == IS_SHED
-    await house.passes(5)
-    assert house.switched == ON
+    await home.passes(12, "17.1")
+    assert home.switched == IS_SHED
+    await home.passes(2, "unavailable")
+    assert home.switched == IS_SHED
+    await home.passes(2, "16.9")
+    assert home.switched == ON
+    await home.passes(3, "20.1")
+    await home.passes(8, "16.9")
+    assert home.switched == IS_SHED
+    await home.passes(5)
+    assert home.switched == ON
     # Another month begins, whose peak is not known or low yet.
     for peak in ("unknown", "1"):
-        house.peak = peak
-        await house.passes(5, "14.9")
-        assert house.switched == ON
-        await house.passes(3, "15.1")
-        assert house.switched == IS_SHED
-        await house.passes(11, "12.1")
-        assert house.switched == IS_SHED
-        await house.passes(11, "11.9")
-        assert house.switched == ON
+        home.peak = peak
+        await home.passes(5, "14.9")
+        assert home.switched == ON
+        await home.passes(3, "15.1")
+        assert home.switched == IS_SHED
+        await home.passes(11, "12.1")
+        assert home.switched == IS_SHED
+        await home.passes(11, "11.9")
+        assert home.switched == ON
 
 
 @pytest.fixture

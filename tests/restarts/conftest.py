@@ -71,7 +71,7 @@ class Load:
             self._file.unlink(missing_ok=True)
 
 
-class House:
+class RestartingHome:
     """A Home Assistant with a meter and two loads, which has one life after the other."""
 
     def __init__(
@@ -138,7 +138,7 @@ class House:
 
     @property
     def now(self) -> datetime:
-        """The time in the house."""
+        """The time at home."""
         return datetime.fromtimestamp(self.clock.now(), UTC)
 
     async def add_meter(self) -> str:
@@ -192,12 +192,12 @@ def killed(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture
-async def house(tmp_path: Path, killed: bool) -> AsyncGenerator[House]:
-    """Return a house whose Home Assistant is off."""
+async def home(tmp_path: Path, killed: bool) -> AsyncGenerator[RestartingHome]:
+    """Return a home whose Home Assistant is off."""
     clock = RunningClock(INSTALLED)
     config = MeterConfig(serial_number=SERIAL_NUMBER, installed=INSTALLED)
     async with (
         MeterServer(Meter(config, clock)) as server,
         ClientSession() as session,
     ):
-        yield House(session, tmp_path, server, clock, killed=killed)
+        yield RestartingHome(session, tmp_path, server, clock, killed=killed)

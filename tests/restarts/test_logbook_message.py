@@ -8,18 +8,18 @@ from typing import Any
 from processes.running import until
 from simulator.history import CurrentRatioChange, PowerFailure
 
-from .conftest import NOON, House
+from .conftest import NOON, RestartingHome
 
 
-async def test_logged_while_off(house: House) -> None:
+async def test_logged_while_off(home: RestartingHome) -> None:
     """Each event is said once after the start, and not again after the next one."""
-    owner = house.owner
-    meter = house.server.meter
-    async with house.first_life(NOON):
-        entry_id = await house.add_meter()
-        store = house.store(entry_id, "logbook")
+    owner = home.owner
+    meter = home.server.meter
+    async with home.first_life(NOON):
+        entry_id = await home.add_meter()
+        store = home.store(entry_id, "logbook")
         await reported(store, None)
-        await until(lambda: has_logbook(house))
+        await until(lambda: has_logbook(home))
         entity_ids = await owner.entities(meter.serial_number)
         await owner.add_automation(
             "message",
@@ -29,21 +29,21 @@ async def test_logged_while_off(house: House) -> None:
         )
         assert not await owner.notifications()
     before = position(store)
-    meter.happens(CurrentRatioChange(house.now + timedelta(minutes=5), primary=500))
-    async with house.life():
-        (message,) = await house.messages(1)
+    meter.happens(CurrentRatioChange(home.now + timedelta(minutes=5), primary=500))
+    async with home.life():
+        (message,) = await home.messages(1)
         assert message.startswith("Current transformer ratio changed,")
         assert "- ct primary: 5 → 500 A" in message
         await reported(store, before)
     before = position(store)
     meter.happens(
-        CurrentRatioChange(house.now + timedelta(minutes=5), primary=600),
+        CurrentRatioChange(home.now + timedelta(minutes=5), primary=600),
         PowerFailure(
-            house.now + timedelta(minutes=20), house.now + timedelta(minutes=35)
+            home.now + timedelta(minutes=20), home.now + timedelta(minutes=35)
         ),
     )
-    async with house.life():
-        change, failure = sorted(await house.messages(2))
+    async with home.life():
+        change, failure = sorted(await home.messages(2))
         assert "- ct primary: 500 → 600 A" in change
         assert failure.startswith("Power failure,")
         await reported(store, before)
@@ -65,6 +65,6 @@ async def reported(store: Path, since: dict[str, Any] | None) -> None:
     await until(is_reported, seconds=60)
 
 
-async def has_logbook(house: House) -> bool:
+async def has_logbook(home: RestartingHome) -> bool:
     """Return whether the entity is there."""
-    return "logbook" in await house.owner.entities(house.server.meter.serial_number)
+    return "logbook" in await home.owner.entities(home.server.meter.serial_number)

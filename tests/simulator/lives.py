@@ -50,8 +50,8 @@ type Rows = NDArray[np.int64]
 type Flags = NDArray[np.bool_]
 
 
-class House:
-    """What a house takes in each second of a span."""
+class PowerBySecond:
+    """The power that a house takes in each second of a span."""
 
     def __init__(self, seed: int, begin: int, end: int) -> None:
         """Look at a span."""
@@ -116,11 +116,15 @@ class Life:
         self.settings = Settings(clock_offset)
         begin = installed - 10
         self.meters = [
-            (epoch(move.at), move.serial_number, House(move.seed, begin, end + 1))
+            (
+                epoch(move.at),
+                move.serial_number,
+                PowerBySecond(move.seed, begin, end + 1),
+            )
             for move in self.events
             if isinstance(move, ModuleMoved)
         ]
-        self.meters.append((end + 1, SERIAL_NUMBER, House(1, begin, end + 1)))
+        self.meters.append((end + 1, SERIAL_NUMBER, PowerBySecond(1, begin, end + 1)))
         self.seconds = np.arange(begin, end + 1)
         self.changes = {
             at: list(group) for at, group in groupby(self.events, key=_begin)
