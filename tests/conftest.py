@@ -86,7 +86,7 @@ SQLITE = "sqlite:"
 WEST, EAST = DATABASE_ZONES = ("America/New_York", "Europe/Zurich")
 """PostgreSQL hands times over in the zone of its session, not in UTC."""
 
-type Pass = Callable[[float], Awaitable[None]]
+type Pass = Callable[..., Awaitable[None]]
 
 
 def issues(hass: HomeAssistant) -> set[str]:
@@ -120,8 +120,18 @@ TWELVE_DAYS: Final = "backfill/test_virtual_year.py::test_off_for_twelve_days"
 A_QUARTER: Final = "backfill/test_costs_of_a_house.py::TestQuarter"
 """Takes half a minute, and is left to scripts/prove."""
 
+AN_OUTAGE_WITH_COSTS: Final = "backfill/test_costs_of_a_house.py::test_outage[stopped]"
+
 LIVES: Final = "backfill/test_virtual_year.py::test_life_to_remember"
-"""Take seconds each: `scripts/test` has every second one, `-m release` the others."""
+"""Take seconds each: `scripts/test` has every third one, `-m release` the others."""
+
+OTHER_LIVES: Final = (
+    "backfill/test_virtual_year.py::test_silent_for_twelve_days",
+    "backfill/test_virtual_year.py::test_middle_that_is_left_out",
+)
+"""Take as long, and are left to `-m release` as well."""
+
+ELSEWHERE: Final = (A_WHOLE_YEAR, TWELVE_DAYS, A_QUARTER, *OTHER_LIVES)
 
 RELEASE: Final = (
     *("test_init", "test_config_flow", "test_interruptions", "test_logbook"),
@@ -129,9 +139,9 @@ RELEASE: Final = (
     *("test_blueprints", "test_diagnostics", "test_stagger", "test_lifetimes"),
     *("test_permissions", "test_relocation", "test_storage"),
     *("backfill/test_backfill", "backfill/test_services", "backfill/test_recorder"),
-    *("backfill/test_costs_of_a_house.py::test_outage", "backfill/test_prices"),
+    *(AN_OUTAGE_WITH_COSTS, "backfill/test_prices"),
     *("test_demand_sensors", "backfill/test_consumption"),
-    TWELVE_DAYS,
+    *(TWELVE_DAYS, *OTHER_LIVES),
     "backfill/test_virtual_year.py::test_bars_of_the_dashboard",
 )
 """Where another release of Home Assistant can make a difference (`-m release`)."""
@@ -139,7 +149,7 @@ RELEASE: Final = (
 DATABASE: Final = (
     "backfill/test_recorder",
     "backfill/test_backfill.py::test_home_assistant_off",
-    "backfill/test_costs_of_a_house.py::test_outage[stopped]",
+    AN_OUTAGE_WITH_COSTS,
     TWELVE_DAYS,
     "backfill/test_virtual_year.py::test_bars_of_the_dashboard",
     A_WHOLE_YEAR,
@@ -150,8 +160,13 @@ DATABASE: Final = (
 NOT_FAST: Final = frozenset({"hass", "recorder_db_url", "socket_enabled", "real_time"})
 """Fixtures of tests that `--fast` leaves out."""
 
-SECOND_BY_SECOND: Final = "simulator/test_measuring"
-"""Left out by `--fast` as well: a house is lived through, which takes seconds."""
+SLOW: Final = (
+    "simulator/test_measuring",
+    "test_demand.py::test_quarter",
+    "test_readme.py::test_rows_of_a_day_are_counted",
+    "test_slow_logger",
+)
+"""Left out by `--fast` as well: days and years are lived through, which takes seconds."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -177,8 +192,8 @@ def pytest_collection_modifyitems(
         name = item.nodeid.removeprefix("tests/")
         is_life = name.startswith(LIVES)
         lives += is_life
-        is_other_life = is_life and lives % 2 == 0
-        if is_other_life or name.startswith((A_WHOLE_YEAR, TWELVE_DAYS, A_QUARTER)):
+        is_other_life = is_life and lives % 3 != 0
+        if is_other_life or name.startswith(ELSEWHERE):
             item.add_marker(pytest.mark.elsewhere)
         if name.startswith(RELEASE) or is_other_life:
             item.add_marker(pytest.mark.release)
@@ -193,7 +208,8 @@ def pytest_collection_modifyitems(
 
 
 def _is_fast(item: pytest.Function) -> bool:
-    return not (NOT_FAST & set(item.fixturenames) or SECOND_BY_SECOND in item.nodeid)
+    name = item.nodeid.removeprefix("tests/")
+    return not (NOT_FAST & set(item.fixturenames) or name.startswith(SLOW))
 
 
 def _keep(
@@ -450,12 +466,15 @@ async def loaded(
 
 @pytest.fixture
 def pass_time(hass: HomeAssistant, world_time: None, clock: ManualClock) -> Pass:
-    """Return a function that lets seconds pass, with a poll every 5 s."""
+    """Return a function that lets seconds pass, with a poll every 5 s.
 
-    async def pass_time(seconds: float) -> None:
+    Where only something else of that time matters, with fewer ones: polls take time.
+    """
+
+    async def pass_time(seconds: float, *, interval: float = 5) -> None:
         end = clock.now() + seconds
         while clock.now() < end:
-            clock.advance(min(5.0, end - clock.now()))
+            clock.advance(min(interval, end - clock.now()))
             async_fire_time_changed(hass, datetime.now(UTC) + BETWEEN_POLLS)
             await hass.async_block_till_done(wait_background_tasks=True)
 

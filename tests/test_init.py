@@ -197,7 +197,7 @@ async def test_device(
     assert device.connections == {("mac", server.meter.mac_address.lower())}
 
     server.meter.settings = replace(server.meter.settings, software_version="1.1.0")
-    await pass_time(15 * 60 + 5)
+    await pass_time(15 * 60 + 5, interval=60)
     (device,) = device_registry.devices
     assert device.sw_version == "1.1.0"
 

@@ -509,7 +509,7 @@ async def test_old_firmware(
         ("unknown", set()),
     ):
         server.meter.settings = replace(server.meter.settings, software_version=version)
-        await pass_time(16 * 60)
+        await pass_time(16 * 60, interval=60)
         assert issues(hass) == expected
 
 
@@ -519,7 +519,7 @@ async def test_issues_of_a_removed_meter(
     """A missing password is no issue; with the meter its issues go."""
     assert not issues(hass)
     server.meter.settings = replace(server.meter.settings, software_version="1.0.5")
-    await pass_time(16 * 60)
+    await pass_time(16 * 60, interval=60)
     assert issues(hass) == {"firmware_old"}
     await hass.config_entries.async_remove(loaded.entry_id)
     assert not issues(hass)

@@ -148,7 +148,7 @@ async def test_configuration_arrives(
     server.meter.settings = replace(
         server.meter.settings, modbus=False, ntp_server="192.168.1.1"
     )
-    await pass_time(15 * 60 + 5)
+    await pass_time(15 * 60 + 5, interval=60)
     assert state_of(hass, f"{BINARY_PREFIX}modbus_server").state == "off"
     assert state_of(hass, f"{PREFIX}ntp_server").state == "192.168.1.1"
 
