@@ -1,14 +1,14 @@
 """A simulated meter, and Home Assistant with the integration."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 import logging
 import os
 from random import Random
 from socket import AF_INET, AI_NUMERICHOST, AddressFamily
-from typing import Final, override
+from typing import Final, Protocol, override
 from unittest.mock import PropertyMock, patch
 from uuid import uuid4
 from zlib import crc32
@@ -23,6 +23,7 @@ from pytest_homeassistant_custom_component.common import (
 from pytest_socket import socket_allow_hosts
 from sqlalchemy import NullPool, create_engine, make_url, text
 
+from custom_components.emu_professional.backfill import history_pages
 from custom_components.emu_professional.const import DOMAIN
 from custom_components.emu_professional.emu.updater.datagrams import RetransmissionTimer
 from custom_components.emu_professional.emu.updater.exchange import SessionTimeouts
@@ -86,7 +87,12 @@ SQLITE = "sqlite:"
 WEST, EAST = DATABASE_ZONES = ("America/New_York", "Europe/Zurich")
 """PostgreSQL hands times over in the zone of its session, not in UTC."""
 
-type Pass = Callable[..., Awaitable[None]]
+
+class Pass(Protocol):
+    """Lets seconds pass, with a poll at each interval."""
+
+    async def __call__(self, seconds: float, *, interval: float = 5) -> None:
+        """Let them pass."""
 
 
 def issues(hass: HomeAssistant) -> set[str]:
@@ -389,6 +395,13 @@ class Resolver(AbstractResolver):
 @pytest.fixture
 def impatient() -> None:
     """Do nothing: nobody waits in a `SkippingLoop`."""
+
+
+@pytest.fixture
+def impatient_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody wait between pages of the data logger."""
+    monkeypatch.setattr(history_pages, "_PATIENCE", (0, 0))
+    monkeypatch.setattr(history_pages, "_LONGEST_PAUSE", 0)
 
 
 @pytest.fixture

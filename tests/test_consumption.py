@@ -10,7 +10,6 @@ from zoneinfo import ZoneInfo
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.emu_professional.backfill import history_pages
 from custom_components.emu_professional.consumption import (
     Consumption,
     LoggedConsumption,
@@ -51,10 +50,8 @@ type Answer = dict[str, Any]
 
 
 @pytest.fixture(autouse=True)
-def impatient_pages(monkeypatch: pytest.MonkeyPatch, impatient: None) -> None:
-    """Let nobody wait between pages."""
-    monkeypatch.setattr(history_pages, "_PATIENCE", (0, 0))
-    monkeypatch.setattr(history_pages, "_LONGEST_PAUSE", 0)
+def impatient_pages(impatient_pages: None) -> None:
+    """Let no test here wait between pages."""
 
 
 @pytest.fixture(autouse=True)

@@ -9,11 +9,7 @@ from freezegun.api import FrozenDateTimeFactory
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.emu_professional.backfill import (
-    automatic,
-    history_pages,
-    statistic_ids,
-)
+from custom_components.emu_professional.backfill import automatic, statistic_ids
 from custom_components.emu_professional.backfill.targets import TARGETS
 from custom_components.emu_professional.const import CONF_AUTOMATIC
 from custom_components.emu_professional.meter_log import LogbookCoordinator
@@ -61,10 +57,8 @@ def clean_log(
 
 
 @pytest.fixture(autouse=True)
-def impatient_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+def impatient_pages(impatient_pages: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let time stand still."""
-    monkeypatch.setattr(history_pages, "_PATIENCE", (0, 0))
-    monkeypatch.setattr(history_pages, "_LONGEST_PAUSE", 0)
     monkeypatch.setattr(automatic, "_CATCH_UP_PAUSE", 0)
 
 

@@ -18,7 +18,6 @@ from homeassistant.exceptions import HomeAssistantError
 from simulator.clock import ManualClock
 from simulator.config import MeterConfig
 from simulator.history import Event
-from simulator.logger import Record
 from simulator.meter import Meter
 from simulator.web import MeterServer
 from tests.conftest import COUNTED, NOON, SERIAL_NUMBER
@@ -27,8 +26,6 @@ from tests.conftest import COUNTED, NOON, SERIAL_NUMBER
 ZONE = ZoneInfo("US/Pacific")
 GET = "get_data_logger"
 EXPORT = "export_data_logger"
-BACKFILL = "backfill_statistics"
-DOCUMENT = Path(__file__).parents[2] / "docs/actions.md"
 KEYS = [quantity.key for quantity in COLUMNS]
 type Answer = dict[str, Any]
 
@@ -82,29 +79,9 @@ async def refusal(
     return str(caught.value)
 
 
-def shown(record: Record) -> Answer:
-    """Return a record as a response should show it."""
-    values = (
-        round(value * 10**-quantity.decimals, quantity.decimals)
-        for value, quantity in zip(record[4:], COLUMNS, strict=True)
-    )
-    return {
-        "time": local(record.stamp),
-        "index": record.index,
-        "status": [],
-        "status_bits": 0,
-        **dict(zip(KEYS, values, strict=True)),
-    }
-
-
 def local(stamp: int) -> str:
     """Return a time as it is read in the house."""
     return datetime.fromtimestamp(stamp, UTC).astimezone(ZONE).isoformat()
-
-
-def indices(answer: Answer) -> list[int]:
-    """Return the indices of the records of a response."""
-    return [record["index"] for record in answer["records"]]
 
 
 def at(server: MeterServer, index: int) -> datetime:

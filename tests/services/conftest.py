@@ -4,15 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from custom_components.emu_professional.backfill import history_pages
 from homeassistant.core import HomeAssistant
 
 
 @pytest.fixture(autouse=True)
-def impatient_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nobody wait between pages."""
-    monkeypatch.setattr(history_pages, "_PATIENCE", (0, 0))
-    monkeypatch.setattr(history_pages, "_LONGEST_PAUSE", 0)
+def impatient_pages(impatient_pages: None) -> None:
+    """Let no test here wait between pages."""
 
 
 @pytest.fixture

@@ -31,19 +31,10 @@ from simulator import faults
 from simulator.web import MeterServer
 from tests.conftest import NOON, SERIAL_NUMBER
 
-from .actions import (
-    BACKFILL,
-    DOCUMENT,
-    EXPORT,
-    GET,
-    KEYS,
-    ZONE,
-    Answer,
-    call,
-    names,
-    refusal,
-    rows,
-)
+from .actions import EXPORT, GET, KEYS, ZONE, Answer, call, names, refusal, rows
+
+BACKFILL = "backfill_statistics"
+DOCUMENT = Path(__file__).parents[2] / "docs/actions.md"
 
 
 async def test_window_of_a_back_fill(
@@ -172,7 +163,7 @@ async def test_only_administrators_write(
 async def test_actions_are_there_without_a_meter(
     hass: HomeAssistant, loaded: MockConfigEntry
 ) -> None:
-    """An automation that names an unloaded meter is told so, not that there is no action."""
+    """The actions stay, so that an automation reads an error about its unloaded meter."""
     await hass.config_entries.async_remove(loaded.entry_id)
     assert hass.services.async_services_for_domain(DOMAIN).keys() == {
         GET,

@@ -218,7 +218,7 @@ async def test_disk_is_full(
 async def test_name_that_is_too_long(
     hass: HomeAssistant, loaded: MockConfigEntry, server: MeterServer, folder: Path
 ) -> None:
-    """What the system refuses is told before the meter is asked."""
+    """A name that the system rejects is an error before the meter is asked."""
     server.requests.clear()
     for name in ("x" * 256, "ü" * 128):
         with pytest.raises(HomeAssistantError, match=os.strerror(errno.ENAMETOOLONG)):
@@ -329,7 +329,7 @@ async def test_export_ends_with_the_entry(
 async def test_export_ends_with_its_automation(
     hass: HomeAssistant, loaded: MockConfigEntry, server: MeterServer, folder: Path
 ) -> None:
-    """Where nobody waits any more, nothing goes on."""
+    """The export ends when its automation is stopped, and leaves the old file."""
     path = folder / "meter.csv"
     task = await started(hass, server, loaded, path)
     task.cancel()
@@ -347,7 +347,7 @@ async def test_export_ends_while_it_writes(
     monkeypatch: pytest.MonkeyPatch,
     job: str,
 ) -> None:
-    """A thread that still writes is waited for; then nothing is left behind."""
+    """Unloading waits for the thread that still writes; no other file is left."""
     begun, go_on = asyncio.Event(), threading.Event()
     done: Callable[..., None] = getattr(export, job)
 

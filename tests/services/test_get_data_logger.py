@@ -7,27 +7,37 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 import voluptuous as vol
 
+from custom_components.emu_professional.emu.logs import COLUMNS
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import ServiceValidationError
 from simulator import faults
 from simulator.clock import ManualClock
 from simulator.history import ClockChange, PowerFailure
+from simulator.logger import Record
 from simulator.web import MeterServer
 from tests.conftest import NOON, SERIAL_NUMBER
 
-from .actions import (
-    EXPORT,
-    GET,
-    ZONE,
-    Answer,
-    at,
-    call,
-    indices,
-    local,
-    logger,
-    refusal,
-    shown,
-)
+from .actions import EXPORT, GET, KEYS, ZONE, Answer, at, call, local, logger, refusal
+
+
+def shown(record: Record) -> Answer:
+    """Return a record as a response should show it."""
+    values = (
+        round(value * 10**-quantity.decimals, quantity.decimals)
+        for value, quantity in zip(record[4:], COLUMNS, strict=True)
+    )
+    return {
+        "time": local(record.stamp),
+        "index": record.index,
+        "status": [],
+        "status_bits": 0,
+        **dict(zip(KEYS, values, strict=True)),
+    }
+
+
+def indices(answer: Answer) -> list[int]:
+    """Return the indices of the records of a response."""
+    return [record["index"] for record in answer["records"]]
 
 
 @pytest.mark.parametrize(
