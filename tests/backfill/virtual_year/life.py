@@ -431,6 +431,13 @@ class Life:
         assert logger
         await self.live(seconds // PERIOD + 1)
 
+    def logged(self, at: int) -> Registers:
+        """Return the registers of a record at a time.
+
+        If they restart in the same second, the record comes first.
+        """
+        return dict(self.restarts).get(at) or self.truth.registers(at)
+
     def levels(self, at: int) -> Registers:
         """Return the registers at a time, as if they had never restarted."""
         registers = self.truth.registers(at)
@@ -746,7 +753,7 @@ class Life:
 
     def log(self) -> Log:
         """Return what is in the logger now."""
-        return read_log(self.meter, self.truth, self.levels, self._latest())
+        return read_log(self.meter, self.logged, self.levels, self._latest())
 
 
 def _added(one: Registers, other: Registers) -> Registers:

@@ -410,6 +410,10 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
             *(Restart(), Unreachable(12 * DAY), Live(14), Fill(Mode.REBUILD), Live(13)),
         ),
     ),
+    "the registers begin at 0 in the second of a record": (
+        {"keys": ["active_power"], "depth": 400},
+        (Live(3), Off(5 * DAY), Restart(), Live(13)),
+    ),
     "each request takes 12 s, and only the status has the clock": (
         {"keys": ["active_power"], "depth": 1500, "latency": 12, "has_clock": False},
         (

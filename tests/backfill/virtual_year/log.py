@@ -38,12 +38,15 @@ class Log:
 
 
 def read_log(
-    meter: Meter, truth: Meter, levels: Callable[[int], Registers], latest: int
+    meter: Meter,
+    logged: Callable[[int], Registers],
+    levels: Callable[[int], Registers],
+    latest: int,
 ) -> Log:
     """Return the contents of a meter's logger now, of records until a time.
 
-    `truth` is the same meter, if its module had always stayed in it; `levels` returns
-    its registers at a time, as if they had never restarted.
+    `logged` returns the registers of a record at a time, as if the module had always
+    stayed in the meter; `levels` also as if they had never restarted.
     """
     records = meter.records()
     own = [
@@ -59,7 +62,7 @@ def read_log(
     }
     for record in clean:
         if record.stamp in times:
-            assert record.registers == truth.registers(times[record.stamp])
+            assert record.registers == logged(times[record.stamp])
     return Log(
         known={stamp: levels(at) for stamp, at in times.items()},
         last={
