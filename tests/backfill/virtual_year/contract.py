@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from custom_components.emu_professional.backfill.report import (
+    EVERYTHING,
     Mode,
     Outcome,
     Report,
@@ -83,6 +84,9 @@ class Contract:
         while last == until and (is_empty(last - HOUR) or is_empty(last)):
             while is_empty(last) and last < max(stored):
                 last += HOUR
+            if is_empty(last):
+                # Nothing has risen since: the outage lasts until now.
+                return since, EVERYTHING.until
             until = last + HOUR
             last = min(until, max(stored))
         return since, until

@@ -414,6 +414,13 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
         {"keys": ["active_power"], "depth": 400},
         (Live(3), Off(5 * DAY), Restart(), Live(13)),
     ),
+    "no register has risen since a window that was rebuilt": (
+        {"keys": ["active_power"], "depth": 400},
+        (
+            *(Off(300, 0), Live(2), Unreachable(26 * HOUR, 0, 25)),
+            Fill(Mode.REBUILD, since=30, hours=3),
+        ),
+    ),
     "each request takes 12 s, and only the status has the clock": (
         {"keys": ["active_power"], "depth": 1500, "latency": 12, "has_clock": False},
         (
