@@ -38,10 +38,10 @@ FEW: Final = 3
 _DAY: Final = 86_400
 _REACH: Final = 26 * 3600
 """Seconds by which a record may be older than one before it: the clock was set back."""
-_KEPT: Final = 8000
-"""Records in memory, in case they are requested again."""
+_KEPT: Final = MOST_RECORDS
+"""Records in memory, in case they are requested again: 3 MB."""
 _EDGE: Final = 300
-"""Records at the begin of each page to keep: an older part ends with them."""
+"""Records at the begin of a reading to keep: an older part ends with them."""
 _MOST_PAGES: Final = 100_000
 """In one reading: ten years of records every minute, 50 at a time."""
 _PAUSE: Final = 0.75
@@ -94,6 +94,7 @@ class HistoryPages:
         Records much older than those before them are skipped: the clock had failed.
         """
         latest: int | None = None
+        edge = first + _EDGE
         size = self._first_size(first, until)
         asked = 0
         while first <= last:
@@ -105,6 +106,7 @@ class HistoryPages:
                     raise MeterUnexpectedAnswer("there is no end of its records")
                 count = min(size, self._pace.size)
                 page = await self._page(first, min(first + count - 1, last))
+                self._keep(record for record in page.records if record.index < edge)
                 pause = page.timing.whole * _PAUSE if page.timing else 0
                 await asyncio.sleep(min(pause, _LONGEST_PAUSE))
             page, following = cut_at_last_record(page, first)
@@ -156,7 +158,6 @@ class HistoryPages:
             if _is_nothing(page) and not page.whole:
                 # Cut off twice in its first line: a third request would be, too.
                 page = Page((), (RejectedLine(f"{first}", CUT_OFF),), whole=False)
-        self._keep(page.records[:_EDGE])
         # The answer is whole, so the indices before its first record have none.
         if page.records and not page.rejected and len(page.records) < MOST_RECORDS:
             if (begin := page.records[0].index) > first:

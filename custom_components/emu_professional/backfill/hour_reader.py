@@ -1,5 +1,6 @@
 """Reads the records of a meter's data logger as hours, and counts them in the report."""
 
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -89,16 +90,13 @@ class HourReader:
             self._logger.latest,
             pieces_since=async_periods_kept_since(self._hass),
         )
-        hours: list[Hour] = []
         end = until + _MARGIN
-        async for page in self._pages.pages(first, counted_from - 1, end):
-            hours += await self._async_fold(folding, page)
-            self._count(page)
+        pages = self._pages.pages(first, counted_from - 1, end)
+        hours = await self._async_fold(folding, pages, self._count)
         rejected = folding.filter.rejected.copy()
         # These were counted with a newer part, and overlap with this one.
-        again = max(first, counted_from)
-        async for page in self._pages.pages(again, newest.index, end):
-            hours += await self._async_fold(folding, page)
+        again = self._pages.pages(max(first, counted_from), newest.index, end)
+        hours += await self._async_fold(folding, again)
         hours += folding.close()
         # The filter rejects its last records only when it is closed. In an older part these
         # were reported with the newer one.
@@ -125,13 +123,25 @@ class HourReader:
         if not is_own and report.records == report.rejected[ANOTHER_METER] > 0:
             raise LoggerOfAnotherMeter(owner)
 
-    async def _async_fold(self, folding: Folding, page: Page[Record]) -> list[Hour]:
-        # A page of 3000 records takes longer than the event loop should be blocked.
-        return await self._hass.async_add_executor_job(
-            lambda: list(folding.feed(page.records))
-        )
+    async def _async_fold(
+        self,
+        folding: Folding,
+        pages: AsyncIterator[Page],
+        count: Callable[[Page], None] = lambda page: None,
+    ) -> list[Hour]:
+        """Return the hours that pages complete, and count each page."""
+        hours: list[Hour] = []
+        async for page in pages:
+            # A page of 3000 records takes longer than the event loop should be blocked.
+            hours += await self._hass.async_add_executor_job(
+                list, folding.feed(page.records)
+            )
+            count(page)
+            # Up to 4 MB of memory: not as long as the next one is read.
+            del page
+        return hours
 
-    def _count(self, page: Page[Record]) -> None:
+    def _count(self, page: Page) -> None:
         report = self._report
         report.records += len(page.records)
         report.rejected.update(line.reason for line in page.rejected)

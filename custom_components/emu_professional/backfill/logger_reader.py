@@ -23,6 +23,7 @@ class LoggerReader(HistoryPages):
         super().__init__(client, priority)
         self._oldest: Record | None = None
         """The oldest record, known as soon as a search has found nothing before it."""
+        self._newest_interval = USUAL_INTERVAL
 
     async def first_after(self, at: int, newest: Record) -> int:
         """Return the index of the first record with a stamp after a time.
@@ -102,6 +103,8 @@ class LoggerReader(HistoryPages):
 
     def _interval(self, newest: Record) -> int:
         """Return the seconds between the newest records, or the usual interval."""
-        before = self._kept.get(newest.index - 1)
-        interval = newest.at - before.at if before else 0
-        return interval if 0 < interval <= USUAL_INTERVAL * 4 else USUAL_INTERVAL
+        if before := self._kept.get(newest.index - 1):
+            interval = newest.at - before.at
+            if 0 < interval <= USUAL_INTERVAL * 4:
+                self._newest_interval = interval
+        return self._newest_interval

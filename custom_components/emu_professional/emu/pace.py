@@ -23,6 +23,8 @@ SMALLEST_PAGE: Final = 24
 
 SHORT: Final = 0.7
 """Target duration of a page in seconds: live polls wait for it."""
+_ENOUGH: Final = 1000
+"""Most records of a page with a short fixed time: more take memory, and save no time."""
 LONG: Final = 18.0
 """Longest duration in seconds: live readings must not be older than 30 s."""
 _RECORDS_OF_LONG: Final = LONG / 4
@@ -89,8 +91,9 @@ class Pace:
         return self._count(self.fixed / 2, 1)
 
     def _count(self, seconds: float, least: int) -> int:
-        count = seconds / self.each if self.each else self._most
-        return int(min(max(count, least), self._largest, self._most))
+        most = self._most if self.fixed > SHORT else min(self._most, _ENOUGH)
+        count = seconds / self.each if self.each else most
+        return int(min(max(count, least), self._largest, most))
 
     def learn(self, records: int, first: float, whole: float) -> None:
         """Learn from a page: seconds until its first and until its last byte."""

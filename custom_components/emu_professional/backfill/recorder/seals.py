@@ -1,81 +1,77 @@
 """Reads the seals of statistics: see `ledger.py`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
 
-from sqlalchemy import BigInteger, Select, cast, func, select
+from sqlalchemy import BigInteger, cast, func, select
 from sqlalchemy.orm import Session
 
 from homeassistant.components.recorder.db_schema import Statistics
 from homeassistant.core import HomeAssistant
-from homeassistant.helpers.recorder import get_instance
 
 from ..ledger import SEALED, Seal
-from .query import async_query
-from .units import Statistic, UnitNotConvertible, last_digits_per
+from .query import async_query, find, free_memory
+from .units import Statistic, UnitNotConvertible
+
+# Starts are whole hours: as an integer it is the same in every database.
+_BUCKET: Final = (cast(Statistics.start_ts, BigInteger) // SEALED).label("bucket")
+_OFFSET: Final = Statistics.sum - Statistics.state
+_SEALED: Final = select(
+    _BUCKET,
+    func.count(),
+    func.sum(func.coalesce(Statistics.mean, Statistics.state)).label("total"),
+    func.min(_OFFSET),
+    func.max(_OFFSET),
+).group_by("bucket")
+
+_AT_ONCE: Final = 12 * SEALED
+"""Seconds of rows in a query: sorting five years of 18 statistics takes 16 MB more."""
 
 
 async def async_seals(
     hass: HomeAssistant, statistics: Sequence[Statistic], until: int, since: int = 0
 ) -> dict[str, dict[int, Seal]]:
-    """Return the seals of statistics, by their ID and month, with one query.
+    """Return the seals of statistics, by their ID and month.
 
     Only rows from `since` on and before `until` count. A statistic without rows, or
-    with an inconvertible unit, has no seals.
+    with an inconvertible unit, has no seals. Each statistic takes a query, and one for
+    each year of its rows.
     """
-    return await async_query(
-        hass, lambda session: _seals(session, hass, statistics, (since, until))
-    )
-
-
-def _seals(
-    session: Session,
-    hass: HomeAssistant,
-    statistics: Sequence[Statistic],
-    window: tuple[int, int],
-) -> dict[str, dict[int, Seal]]:
-    by_id = {statistic.statistic_id: statistic for statistic in statistics}
-    found = get_instance(hass).statistics_meta_manager.get_many(
-        session, statistic_ids=set(by_id)
-    )
-    per_units: dict[int, tuple[str, float]] = {}
-    for statistic_id, (metadata_id, metadata) in found.items():
-        unit = metadata["unit_of_measurement"]
-        try:
-            per_unit = last_digits_per(unit, by_id[statistic_id])
-        except UnitNotConvertible:
-            continue
-        per_units[metadata_id] = statistic_id, per_unit
     seals: dict[str, dict[int, Seal]] = {}
-    sealed = session.execute(_seals_of(per_units, *window)).tuples()
-    for of_statistic, bucket, rows, *values in sealed:
-        statistic_id, per_unit = per_units[of_statistic or 0]
-        total, lowest, highest = ((value or 0) * per_unit for value in values)
-        seal = Seal(rows, total, lowest, highest)
-        seals.setdefault(statistic_id, {})[int(bucket)] = seal
+    for statistic in statistics:
+        query = partial(_seals, hass, statistic, since, until)
+        if of_statistic := await async_query(hass, query):
+            seals[statistic.statistic_id] = of_statistic
     return seals
 
 
-type _Sealed = tuple[int | None, int, int, float, float | None, float | None]
-
-
-def _seals_of(metadata_ids: Iterable[int], since: int, until: int) -> Select[_Sealed]:
-    table = Statistics
-    # Starts are whole hours: as an integer it is the same in every database.
-    bucket = (cast(table.start_ts, BigInteger) // SEALED).label("bucket")
-    offset = table.sum - table.state
-    return (
-        select(
-            table.metadata_id,
-            bucket,
-            func.count(),
-            func.sum(func.coalesce(table.mean, table.state)).label("total"),
-            func.min(offset),
-            func.max(offset),
+def _seals(
+    hass: HomeAssistant, statistic: Statistic, since: int, until: int, session: Session
+) -> dict[int, Seal]:
+    try:
+        found = find(session, hass, statistic)
+    except UnitNotConvertible:
+        return {}
+    if found is None:
+        return {}
+    own_rows = Statistics.metadata_id == found.metadata_id
+    oldest = session.scalar(
+        select(func.min(Statistics.start_ts)).where(
+            own_rows, Statistics.start_ts >= since
         )
-        .where(
-            table.metadata_id.in_(list(metadata_ids)),
-            table.start_ts >= since,
-            table.start_ts < until,
-        )
-        .group_by(table.metadata_id, "bucket")
     )
+    if oldest is None:
+        return {}
+    seals: dict[int, Seal] = {}
+    for begin in range(int(oldest) // SEALED * SEALED, until, _AT_ONCE):
+        window = (
+            Statistics.start_ts >= max(begin, since),
+            Statistics.start_ts < min(begin + _AT_ONCE, until),
+        )
+        sealed = session.execute(_SEALED.where(own_rows, *window)).tuples()
+        for bucket, rows, *values in sealed:
+            total, lowest, highest = ((value or 0) * found.per_unit for value in values)
+            seals[int(bucket)] = Seal(rows, total, lowest, highest)
+        free_memory(session)
+    return seals
