@@ -3,6 +3,8 @@
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
+import weakref
 
 import pytest
 
@@ -10,6 +12,8 @@ from custom_components.emu_professional.backfill.progress import BackfillState
 from custom_components.emu_professional.backfill.report import EVERYTHING, Mode
 from custom_components.emu_professional.backfill.times import HOUR
 from custom_components.emu_professional.const import CONF_AUTOMATIC, DOMAIN
+from custom_components.emu_professional.emu import answers
+from custom_components.emu_professional.emu.logs import Page
 from homeassistant.const import EVENT_HOMEASSISTANT_STARTED
 from homeassistant.core import CoreState
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
@@ -67,6 +71,30 @@ async def test_history_comes_with_the_meter(house: House) -> None:
     await assert_means(house, f"{EXTERNAL}_current_n", 21, 1000)
     await house.live(15)
     assert await house.worst_error() < A_POLL
+
+
+async def test_one_page_in_memory(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The records of a page are forgotten before the next ones are requested."""
+
+    class WatchedPage(Page):
+        """A page that can be weakly referenced."""
+
+    await house.load()
+    pages: list[weakref.ref[Page]] = []
+    in_memory: list[int] = []
+
+    def watched(*arguments: Any) -> Page:
+        in_memory.append(sum(page() is not None for page in pages))
+        page = WatchedPage(*arguments)
+        pages.append(weakref.ref(page))
+        return page
+
+    monkeypatch.setattr(answers, "Page", watched)
+    await house.fill(mode=Mode.REBUILD)
+    assert len(in_memory) > 3
+    assert max(in_memory) == 0
 
 
 @pytest.mark.parametrize("away", [timedelta(hours=3, minutes=15), timedelta(days=2)])

@@ -89,6 +89,21 @@ async def test_stretch_ends_where_it_should(
     assert (await indices(reader, 100, BEGIN + 900 * 110))[-1] < 120
 
 
+async def test_begin_of_a_part_is_not_requested_again(
+    reader: LoggerReader, server: MeterServer
+) -> None:
+    """An older part ends with it, however much was read in between."""
+    last = (await newest(reader)).index
+    for first in (400, 200):
+        assert [page async for page in reader.pages(first, last)]
+    server.requests.clear()
+    end = BEGIN + 900 * 450
+    again = [r.index async for p in reader.pages(400, last, end) for r in p.records]
+    assert again[0] == 400
+    assert again[-1] < 400 + FIRST_PAGE
+    assert not server.requests
+
+
 async def test_cut_page_is_gone_on_with(
     reader: LoggerReader, server: MeterServer
 ) -> None:

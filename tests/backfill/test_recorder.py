@@ -1,5 +1,6 @@
 """Plans carried out in the real recorder."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import AsyncMock, patch
@@ -10,7 +11,7 @@ from pytest_homeassistant_custom_component.components.recorder.common import (
     async_wait_recording_done,
     do_adhoc_statistics,
 )
-from sqlalchemy import delete, text, update
+from sqlalchemy import delete, event, text, update
 
 from custom_components.emu_professional.backfill.ledger import SEALED, Seal
 from custom_components.emu_professional.backfill.load_profile import (
@@ -103,19 +104,24 @@ class Home:
         per_unit = {"Wh": 1, "kWh": 1000, "MWh": 1_000_000}[self.unit]
         return f"{register(at.timestamp() - 1) / per_unit:.6f}", attributes
 
-    def import_row(self, unit: str | None) -> None:
-        """Import a row of an older sensor with this entity id."""
+    def import_rows(
+        self, starts: Iterable[int], unit: str | None, unit_class: str | None = None
+    ) -> None:
+        """Import rows of an older sensor with this entity id."""
         metadata = StatisticMetaData(
             mean_type=StatisticMeanType.NONE,
             has_sum=True,
             name=None,
             source="recorder",
             statistic_id=ENTITY_ID,
-            unit_class=None,
+            unit_class=unit_class,
             unit_of_measurement=unit,
         )
-        row = StatisticData(start=datetime.fromtimestamp(SINCE, UTC), state=1, sum=1)
-        async_import_statistics(self.hass, metadata, [row])
+        rows = [
+            StatisticData(start=datetime.fromtimestamp(start, UTC), state=1, sum=3)
+            for start in starts
+        ]
+        async_import_statistics(self.hass, metadata, rows)
 
     async def back_fill(self, *, rebuild: bool = False) -> Plan:
         """Do a back-fill of all that was logged."""
@@ -293,7 +299,7 @@ async def test_run_in_the_future(home: Home) -> None:
 @pytest.mark.parametrize("unit", [None, "kwh", "m³"])
 async def test_unit_that_cannot_be_converted(home: Home, unit: str | None) -> None:
     """Nothing is read as something else: the owner reads which statistic it is."""
-    home.import_row(unit)
+    home.import_rows([SINCE], unit)
     await async_wait_recording_done(home.hass)
     window = (home.hass, STATISTIC, SINCE, SINCE + HOUR)
     for reading in (async_stored(*window, None), async_stored_means(*window)):
@@ -349,3 +355,31 @@ async def test_seals(home: Home) -> None:
         seals = now
     assert await async_seals(home.hass, [], await home.limit()) == {}
     assert await async_seals(home.hass, [STATISTIC], SINCE - HOUR) == {}
+
+
+async def test_seals_of_years(home: Home) -> None:
+    """They are read year by year, and SQLite keeps none of the pages in memory."""
+    home.import_rows((SINCE - n * SEALED for n in range(40)), "kWh", "energy")
+    await async_wait_recording_done(home.hass)
+    engine = get_instance(home.hass).engine
+    assert engine
+    statements: list[str] = []
+    event.listen(
+        engine,
+        "before_cursor_execute",
+        lambda _connection, _cursor, statement, *_: statements.append(statement),
+    )
+    (seals,) = (await async_seals(home.hass, [STATISTIC], SINCE + HOUR)).values()
+    months = {SINCE // SEALED - number for number in range(40)}
+    assert seals == dict.fromkeys(months, Seal(1, 1000, 2000, 2000))
+    is_sqlite = engine.dialect.name == "sqlite"
+    assert statements.count("PRAGMA shrink_memory") == (4 if is_sqlite else 0)
+    since = SINCE - 3 * SEALED
+    (newest,) = (await async_seals(home.hass, [STATISTIC], SINCE, since)).values()
+    assert newest.keys() == {SINCE // SEALED - number for number in (1, 2, 3)}
+    limits = SINCE + 2 * HOUR, SINCE + HOUR
+    assert await async_seals(home.hass, [STATISTIC], *limits) == {}
+    home.import_rows([SINCE + HOUR], "kWh", "energy")
+    await async_wait_recording_done(home.hass)
+    (half,) = (await async_seals(home.hass, [STATISTIC], *limits)).values()
+    assert half == {SINCE // SEALED: Seal(1, 1000, 2000, 2000)}
