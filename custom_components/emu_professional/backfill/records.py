@@ -254,8 +254,9 @@ def _lifted(lift: tuple[int, ...], before: Record, after: Record) -> tuple[int, 
 
 def _runs_back(before: Record, after: Record) -> bool:
     """Return whether a stamp is earlier than the last one, and no clock was set."""
-    is_set = (before.status | after.status) & LoggerStatus.TIME_CHANGED
-    return after.at < before.at and not is_set
+    return after.at < before.at and not (
+        (before.status | after.status) & LoggerStatus.TIME_CHANGED
+    )
 
 
 def _unevenness(before: Record, record: Record, after: Record) -> int:

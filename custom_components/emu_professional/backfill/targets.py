@@ -44,11 +44,11 @@ class Target:
 
     def reading(self, hour: Hour) -> Reading:
         """Return the last logged register of an hour, in its last digit."""
-        return Reading(
-            register=sum(hour.registers[column] for column in self.columns),
-            lift=sum(hour.lift[column] for column in self.columns),
-            is_exact=hour.known == hour.end,
-        )
+        register = lift = 0
+        for column in self.columns:
+            register += hour.registers[column]
+            lift += hour.lift[column]
+        return Reading(register, lift, is_exact=hour.known == hour.end)
 
 
 def _targets() -> Iterator[Target]:
