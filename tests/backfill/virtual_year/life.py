@@ -517,9 +517,13 @@ class Life:
         )
 
     def is_outage(self, start: int) -> bool:
-        """Whether the meter was not observed in a part of an hour, and that was noted."""
+        """Whether the meter was not observed in a part of an hour, and that was noted.
+
+        So was the part of an hour before the meter was added.
+        """
         return any(
-            since < start + HOUR and start < until for since, until in self.outages
+            since < start + HOUR and start < until
+            for since, until in ((whole_hour(BIRTH), BIRTH), *self.outages)
         )
 
     def unobserved(self, start: int, seconds: int) -> int:

@@ -421,6 +421,10 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
             Fill(Mode.REBUILD, since=30, hours=3),
         ),
     ),
+    "the first hour has a wrong cost, and the right energy": (
+        {"keys": ["active_power"], "depth": 400, "fixed_price": 0.31},
+        (Compare(), Live(13), Compare()),
+    ),
     "each request takes 12 s, and only the status has the clock": (
         {"keys": ["active_power"], "depth": 1500, "latency": 12, "has_clock": False},
         (
