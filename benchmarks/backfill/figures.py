@@ -29,6 +29,15 @@ class Figures:
     second: float = 0
     second_own: float = 0
     second_recorder: float = 0
+    second_queries: int = 0
+    """Of all threads but the recorder's."""
+    second_requests: int = 0
+    """To the data logger."""
+    daily: float = 0
+    """The daily comparison, after the second run."""
+    daily_own: float = 0
+    daily_queries: int = 0
+    daily_requests: int = 0
     longest_task: float = 0
     longest_task_cpu: float = 0
     longest_wait: float = 0

@@ -11,6 +11,8 @@ import threading
 import time
 from typing import Any, Final, override
 
+from sqlalchemy import event
+
 from custom_components.emu_professional.emu.client import MeterClient
 from custom_components.emu_professional.emu.readings import Readings
 from homeassistant.components.recorder.core import Recorder
@@ -237,6 +239,39 @@ class Polls:
         gap = max(self.gap, time.monotonic() - (self.last or 0))
         self.gap = 0
         return gap
+
+
+class Asked:
+    """How often the database and the data logger were asked."""
+
+    def __init__(self, instance: Recorder) -> None:
+        """Have counted nothing."""
+        self.queries = self.requests = 0
+        self._instance = instance
+
+    def install(self) -> None:
+        """Count statements of all threads but the recorder's, and requests."""
+        event.listen(self._instance.engine, "before_cursor_execute", self._query)
+        client: Any = MeterClient
+        for request in (MeterClient.records, MeterClient.newest_records):
+            setattr(client, request.__name__, self._counted(request))
+
+    def take(self) -> tuple[int, int]:
+        """Return the numbers of queries and requests, and forget them."""
+        queries, requests = self.queries, self.requests
+        self.queries = self.requests = 0
+        return queries, requests
+
+    def _query(self, *_: object) -> None:
+        if threading.current_thread() is not self._instance:
+            self.queries += 1
+
+    def _counted[**P, R](self, request: Callable[P, R]) -> Callable[P, R]:
+        def counted(*arguments: P.args, **named: P.kwargs) -> R:
+            self.requests += 1
+            return request(*arguments, **named)
+
+        return counted
 
 
 class Memory(threading.Thread):

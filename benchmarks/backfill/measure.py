@@ -1,6 +1,7 @@
-"""A back-fill, and a second one, with all gauges on."""
+"""A back-fill, a second one and a daily comparison, with all gauges on."""
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import asdict
 import json
 from pathlib import Path
@@ -15,7 +16,18 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.recorder import get_instance
 
 from .figures import Figures
-from .gauges import BATCHES, GARBAGE, Loop, Memory, Polls, Tasks, batches, cpu, resident
+from .gauges import (
+    BATCHES,
+    GARBAGE,
+    Asked,
+    Loop,
+    Memory,
+    Polls,
+    Tasks,
+    batches,
+    cpu,
+    resident,
+)
 from .house import energy_ids, home, meter
 from .parts import Parts
 
@@ -24,7 +36,7 @@ SOON: Final = 30 * 24 * HOUR
 
 
 class Run:
-    """A back-fill, and a second one, with all gauges on."""
+    """A back-fill, a second one and a daily comparison, with all gauges on."""
 
     def __init__(self, hass: HomeAssistant, folder: Path) -> None:
         """Put the gauges in place."""
@@ -36,9 +48,11 @@ class Run:
         self._tasks = Tasks(folder / BATCHES)
         self._loop = Loop(hass)
         self._polls = Polls()
+        self._asked = Asked(self._instance)
         self._parts.install()
         self._tasks.install()
         self._polls.install()
+        self._asked.install()
 
     async def measure(self, port: int, idle: float) -> None:
         """Measure everything."""
@@ -50,6 +64,7 @@ class Run:
         await self._idle(idle)
         await self._first(runtime)
         await self._second(runtime)
+        await self._daily(runtime)
 
     async def _idle(self, seconds: float) -> None:
         figures = self.figures
@@ -106,6 +121,7 @@ class Run:
     async def _second(self, runtime: EmuRuntime) -> None:
         figures = self.figures
         self._tasks.restart(self._folder / "again")
+        self._asked.take()
         (
             figures.second,
             figures.second_own,
@@ -113,12 +129,24 @@ class Run:
         ) = await self._fill(runtime)
         self._tasks.close()
         figures.again = self._tasks.rows
+        figures.second_queries, figures.second_requests = self._asked.take()
+
+    async def _daily(self, runtime: EmuRuntime) -> None:
+        figures = self.figures
+        compare = runtime.backfill.automatic.async_fill_unsettled(
+            runtime.backfill.statistics.targets
+        )
+        figures.daily, figures.daily_own, _ = await self._timed(compare)
+        figures.daily_queries, figures.daily_requests = self._asked.take()
 
     async def _fill(self, runtime: EmuRuntime) -> tuple[float, float, float]:
-        """Fill; return the time, the CPU of all but the recorder, and the recorder's."""
+        return await self._timed(runtime.backfill.async_run(EVERYTHING))
+
+    async def _timed(self, work: Awaitable[object]) -> tuple[float, float, float]:
+        """Return the time, the CPU of all but the recorder, and the recorder's."""
         own, recorder = cpu(self._instance)
         begin = time.monotonic()
-        await runtime.backfill.async_run(EVERYTHING)
+        await work
         passed = time.monotonic() - begin
         now_own, now_recorder = cpu(self._instance)
         return (

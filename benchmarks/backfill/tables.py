@@ -152,4 +152,19 @@ LINES: list[tuple[str, str, Callable[[Compared], str]]] = [
         "",
         lambda run: f"{run.figures.second_recorder:.2f}",
     ),
+    (
+        "second run: queries; requests to the logger",
+        "",
+        lambda run: f"{run.figures.second_queries}; {run.figures.second_requests}",
+    ),
+    (
+        "daily comparison, s; our own CPU, s",
+        "",
+        lambda run: f"{run.figures.daily:.1f}; {run.figures.daily_own:.2f}",
+    ),
+    (
+        "daily comparison: queries; requests to the logger",
+        "",
+        lambda run: f"{run.figures.daily_queries}; {run.figures.daily_requests}",
+    ),
 ]
