@@ -38,10 +38,10 @@ FEW: Final = 3
 _DAY: Final = 86_400
 _REACH: Final = 26 * 3600
 """Seconds by which a record may be older than one before it: the clock was set back."""
-_KEPT: Final = MOST_RECORDS
-"""Records in memory, in case they are requested again: 3 MB."""
-_EDGE: Final = 300
-"""Records at the begin of a reading to keep: an older part ends with them."""
+_KEPT: Final = 2000
+"""Records in memory, in case they are requested again: 2 MB. Or two large probes."""
+_EDGE: Final = 12 * 3600
+"""Seconds at the begin of a reading to keep: an older part ends with them."""
 _MOST_PAGES: Final = 100_000
 """In one reading: ten years of records every minute, 50 at a time."""
 _PAUSE: Final = 0.75
@@ -94,7 +94,7 @@ class HistoryPages:
         Records much older than those before them are skipped: the clock had failed.
         """
         latest: int | None = None
-        edge = first + _EDGE
+        edge = END_OF_TIME
         size = self._first_size(first, until)
         asked = 0
         while first <= last:
@@ -106,7 +106,6 @@ class HistoryPages:
                     raise MeterUnexpectedAnswer("there is no end of its records")
                 count = min(size, self._pace.size)
                 page = await self._page(first, min(first + count - 1, last))
-                self._keep(record for record in page.records if record.index < edge)
                 pause = page.timing.whole * _PAUSE if page.timing else 0
                 await asyncio.sleep(min(pause, _LONGEST_PAUSE))
             page, following = cut_at_last_record(page, first)
@@ -115,6 +114,9 @@ class HistoryPages:
                 record = await self._next(first, last)
                 first = last + 1 if record is None else record.index
                 continue
+            if page.records:
+                edge = min(edge, page.records[0].at + _EDGE)
+                self._keep(record for record in page.records if record.at < edge)
             yield page
             first = following
             if not page.records:
@@ -257,8 +259,9 @@ class HistoryPages:
     def _keep(self, records: Iterable[Record]) -> None:
         for record in records:
             self._kept[record.index] = record
+        most = max(2 * self._pace.probe, _KEPT)
         # Dropped are those kept first: a search has long passed them.
-        while len(self._kept) > _KEPT:
+        while len(self._kept) > most:
             del self._kept[next(iter(self._kept))]
 
     def _kept_page(self, first: int, last: int) -> Page | None:
