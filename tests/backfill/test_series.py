@@ -270,7 +270,7 @@ def test_rows_that_repeat_a_register_before_the_logger_begins() -> None:
         (START - 2 * HOUR, False),
         (START - 3 * HOUR, True),
     ):
-        logged = replace(profile(hours, None), last_rise=rise)
+        logged = replace(profile(hours, None), last_known=rise)
         plan = plan_register(logged, rows, rows[-1])
         assert plan.rows[-1].sum == 500 + 300_000 * is_same_meter
 

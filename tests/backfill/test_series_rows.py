@@ -439,6 +439,59 @@ def test_peak_until_the_full_hour_is_not_wrong() -> None:
     assert wrong == {START, START + HOUR}
 
 
+WEEKS = 1_000 * HOUR
+"""Of which nobody knows anything: they count 400 kWh, at 400 W."""
+
+
+def test_hour_after_weeks_that_count_in_one() -> None:
+    """A live row does not lack one hundredth of the energy of weeks."""
+    late = START + WEEKS
+    hours = {START: 1_100, late: 401_100, late + HOUR: 402_300}
+    rows = [BEFORE, *(Row(at, 1_100, 100) for at in (START, late, late + HOUR))]
+    plan = plan_register(profile(hours, 1_000), rows, None)
+    assert plan.wrong == {late, late + HOUR}
+    # The logger begins after the weeks, or before them and the window.
+    del hours[START]
+    for logged in (
+        replace(profile(hours, None), last_known=START),
+        replace(profile(hours, 1_100), since=late, last_known=START),
+    ):
+        assert plan_register(logged, rows, None).wrong == {late, late + HOUR}
+
+
+def test_weeks_after_the_window() -> None:
+    """Their row does not keep what the window counts already."""
+    late = Row(START + WEEKS, 401_100, 400_100)
+    rows = [BEFORE, Row(START, 1_000, 0), late]
+    plan = plan_register(profile(ONE_HOUR, 1_000), rows, None)
+    assert plan.rows == (RIGHT,)
+    assert late.sum + plan.shift == 400_100
+    # The register was not known at the end of the window either.
+    rows.insert(2, Row(START + HOUR, 1_000, 0))
+    logged = replace(profile(ONE_HOUR, 1_000), until=START + 2 * HOUR)
+    plan = plan_register(logged, rows, None)
+    assert late.sum + plan.shift == 400_100
+
+
+def test_short_term_row_after_weeks() -> None:
+    """All rows of its hour are moved with it, unless it lacks as little as a live row."""
+    late = START + WEEKS
+    hours = {START: 1_100, late: 401_100}
+    for lacking, shift in ((10, 0), (11, 11)):
+        row = Row(late, 401_095, 400_095 - lacking)
+        live = row._replace(start=late + HOUR - PERIOD)
+        plan = plan_register(profile(hours, 1_000), [BEFORE, RIGHT, row], live)
+        assert plan.shift == shift
+
+
+def test_last_poll_of_weeks() -> None:
+    """One hundredth of their energy does not pass between two polls."""
+    written = Plan(rows=(Row(WEEKS, 400_100, 400_100),))
+    for energy, found in ((5, (WEEKS + HOUR, 5)), (6, None)):
+        rows = [Row(0, 100, 100), Row(WEEKS, 400_100 - energy, 400_100 - energy)]
+        assert unpolled_energy(rows, written) == found
+
+
 def test_hours_that_a_plan_changes() -> None:
     """An hour without a row is new, and a shifted one stays."""
     rows = [Row(0, 5, 5), Row(HOUR, 7, 7), Row(2 * HOUR, None, 9)]
@@ -472,7 +525,7 @@ def test_hour_that_was_not_logged_is_not_wrong() -> None:
 
 def test_energy_between_two_polls() -> None:
     """It is a hundredth of the hour's, and 1 Wh."""
-    assert [poll_lag(energy) for energy in (-500, 0, 1, 500)] == [1, 1, 1.01, 6]
+    assert [poll_lag(power) for power in (-500, 0, 1, 500)] == [1, 1, 1.01, 6]
 
 
 @pytest.mark.parametrize(

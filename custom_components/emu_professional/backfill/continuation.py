@@ -145,9 +145,8 @@ class _After:
     @property
     def most_lacking(self) -> float:
         """The most energy missing from the live row of the last hour."""
-        hours = self._series.hours
-        previous = hours[-2].level if len(hours) > 1 else self._series.initial
-        return 2 * poll_lag(self._last.level - previous)
+        *_, power = self._series.powers()
+        return 2 * poll_lag(power)
 
     def split_rows(self) -> tuple[tuple[Row, ...], Row | None]:
         """Return the rows between the window and its continuation, and the first of that.
@@ -179,7 +178,8 @@ class _After:
         total = self.sum_at(row.start, row.state, self._series.offset)
         if kept is None or kept < self.end.sum:
             return total
-        return kept if abs(kept - total) <= poll_lag(total - self.end.sum) else total
+        power = (total - self.end.sum) * HOUR / (row.start - self._last.known)
+        return kept if abs(kept - total) <= poll_lag(power) else total
 
     def sum_at(self, start: int, state: float, offset: float) -> float:
         """Return the sum for a state in the series."""

@@ -171,7 +171,7 @@ class PartFollower:
         if part.previous is None:
             # To judge whether the rows before the logger are of the same meter.
             rise = await async_last_rise(self._hass, statistic, part.since)
-            profile = replace(profile, last_rise=rise)
+            profile = replace(profile, last_known=rise)
         state = self._hass.states.get(statistic.statistic_id)
         is_live = state is not None and _is_number(state.state)
         plan = await self._hass.async_add_executor_job(

@@ -39,9 +39,11 @@ class LoadProfile:
     `hours` has the readings by the start of their hour, in order. Those from `since` to
     `until` are in the window; later ones show how the register continues. `initial` is
     the last reading before the window, or None if the logger begins in it. A state and
-    a reading are the same if they differ by no more than `rounding`. `last_rise` is the
-    start of the last stored row before the window with another state than the newest
-    one there: 0 if there is none, None without any row.
+    a reading are the same if they differ by no more than `rounding`. `last_known` is the
+    start of the last hour before the window with a known register at its end: that of
+    `initial`, or without one of the last stored row with another state than the newest
+    there (0 if there is none). None: the hour before the window, or without `initial`
+    that of the newest stored row.
     """
 
     since: int
@@ -49,7 +51,7 @@ class LoadProfile:
     initial: Reading | None
     hours: Mapping[int, Reading]
     rounding: float = ROUNDING
-    last_rise: int | None = None
+    last_known: int | None = None
 
     @property
     def initial_lift(self) -> float:

@@ -61,8 +61,9 @@ class Part:
 
     def profile(self, target: Target, *, rebuild: bool) -> LoadProfile:
         """Return the load profile of a register."""
-        initial = None
+        initial = last_known = None
         if self.previous is not None:
+            last_known = self.previous.start
             initial = target.reading(self.previous)
             # In rebuild mode the next (older) part overwrites the row before this one,
             # so its state must not override the logger here.
@@ -76,6 +77,7 @@ class Part:
             initial=initial,
             hours={h.start: target.reading(h) for h in (*self.hours, *self.later)},
             rounding=target.rounding,
+            last_known=last_known,
         )
 
 

@@ -112,17 +112,21 @@ def unpolled_energy(rows: Sequence[Row], plan: Plan) -> Unpolled | None:
     if start != max(after) or state is None:
         return None
     energy = state - rows[-1].state
-    if EQUAL < energy <= poll_lag(changes(after)[start]):
+    counted = changes(after)
+    *_, previous, _ = (start - HOUR, *counted)
+    power = counted[start] * HOUR / (start - previous)
+    if EQUAL < energy <= poll_lag(power):
         return Unpolled(start + HOUR, energy)
     return None
 
 
-def poll_lag(energy: float) -> float:
-    """Return the most energy missing from a live row of an hour with so much.
+def poll_lag(power: float) -> float:
+    """Return the most energy missing from a live row with this mean power of its hour.
 
-    A live row ends with the last poll before the full hour.
+    A live row ends with the last poll before the full hour. An hour that counts the
+    energy of many hours has the mean power of all of them.
     """
-    return 1 + _POLL_SHARE * max(energy, 0)
+    return 1 + _POLL_SHARE * max(power, 0)
 
 
 def shifted(row: Row | None, shift_from: int | None, shift: float) -> Row | None:

@@ -101,18 +101,18 @@ def _wrong_hours(series: WindowSeries, planned: Sequence[Row]) -> Iterator[int]:
     """
     rows, logged = series.rows, series.profile.hours
     total = series.initial + series.offset
-    previous_energy = 0.0
-    for row in planned:
+    previous_lag = poll_lag(0)
+    for row, power in zip(planned, series.powers(), strict=True):
         energy = row.sum - total
         total = row.sum
+        lag = poll_lag(power)
         if row.start in logged:
             stored, previous = rows.get(row.start), rows.get(row.start - HOUR)
-            tolerance = 2 * (poll_lag(energy) + poll_lag(previous_energy))
             if (
                 stored is None
                 or previous is None
                 or stored.state is None
-                or abs(stored.sum - previous.sum - energy) > tolerance
+                or abs(stored.sum - previous.sum - energy) > 2 * (lag + previous_lag)
             ):
                 yield row.start
-        previous_energy = energy
+        previous_lag = lag

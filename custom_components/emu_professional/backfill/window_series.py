@@ -24,11 +24,15 @@ _KNOWN_HOURS: Final = 24
 
 
 class SeriesHour(NamedTuple):
-    """An hour of the series; `level` is the register at its end with the lift."""
+    """An hour of the series; `level` is the register at its end with the lift.
+
+    `known` is the start of the last hour until this one with a known register.
+    """
 
     start: int
     level: float
     lift: float
+    known: int
 
     def row(self, offset: float) -> Row:
         """Return the row of the hour."""
@@ -41,13 +45,15 @@ class WindowSeries:
 
     `rows` are the stored rows around the window, by their start and in order. `initial`
     is the level at the begin of the window, and `offset` the difference of sum and
-    level. `starts` has the starts of all logged hours, in order.
+    level. `known` is the start of the last hour before the window with a known register.
+    `starts` has the starts of all logged hours, in order.
     """
 
     profile: LoadProfile
     rows: Mapping[int, Row]
     initial: float
     offset: float
+    known: int
     hours: Sequence[SeriesHour]
     starts: Sequence[int]
 
@@ -55,6 +61,16 @@ class WindowSeries:
     def last(self) -> SeriesHour:
         """The last hour."""
         return self.hours[-1]
+
+    def powers(self) -> Iterator[float]:
+        """Yield the mean power of each hour, in last digits per hour.
+
+        An hour after unknown ones has the mean of all of them.
+        """
+        known, level = self.known, self.initial
+        for hour in self.hours:
+            yield (hour.level - level) * HOUR / (hour.start - known)
+            known, level = hour.known, hour.level
 
     def lift_at(self, start: int) -> float:
         """Return the lift of the last reading until the hour of a row."""
@@ -78,15 +94,21 @@ def window_series(
     hours = tuple(_hours(begin, rows, starts, rebuild=rebuild))
     if not hours:
         return None
-    return WindowSeries(begin.profile, rows, begin.initial, begin.offset, hours, starts)
+    return WindowSeries(
+        begin.profile, rows, begin.initial, begin.offset, begin.known, hours, starts
+    )
 
 
 class _Begin(NamedTuple):
-    """The begin of a series: its window, the level there and the offset."""
+    """The begin of a series: its window, the level there and the offset.
+
+    `known` is the start of the last hour before with a known register.
+    """
 
     profile: LoadProfile
     initial: float
     offset: float
+    known: int
 
 
 def _begin(profile: LoadProfile, rows: Mapping[int, Row]) -> _Begin | None:
@@ -95,36 +117,48 @@ def _begin(profile: LoadProfile, rows: Mapping[int, Row]) -> _Begin | None:
         max((start for start in rows if start < profile.since), default=0)
     )
     if profile.initial is not None:
-        level = _initial_level(profile, profile.initial, previous)
-        return _Begin(profile, level, (previous.sum if previous else 0) - level)
+        level, known = _initial_level(profile, profile.initial, previous)
+        return _Begin(profile, level, (previous.sum if previous else 0) - level, known)
     first = next(iter(profile.hours), None)
     if first is None:
         return None
     reading = profile.hours[first]
     if previous is None:
         # The energy of the first hour is unknown: the series begins at its end.
-        profile = replace(profile, since=first + HOUR, initial=reading)
+        profile = replace(
+            profile, since=first + HOUR, initial=reading, last_known=first
+        )
         row = rows.get(first)
-        level = _initial_level(profile, reading, row)
-        return _Begin(profile, level, (row.sum if row else 0) - level)
-    if previous.state is not None and _can_continue(profile, previous, first, reading):
+        level, known = _initial_level(profile, reading, row)
+        return _Begin(profile, level, (row.sum if row else 0) - level, known)
+    rise = previous.start if profile.last_known is None else profile.last_known
+    state = previous.state
+    if state is not None and _can_continue(
+        profile, reading.level - state, first - rise
+    ):
         # The first hour counts all the energy that the logger has forgotten.
-        return _Begin(profile, previous.state, previous.sum - previous.state)
+        return _Begin(profile, state, previous.sum - state, rise)
     # Another meter's rows: they stay as they are, and this meter's follow them.
-    return _Begin(profile, reading.level, previous.sum - reading.level)
+    level = reading.level
+    return _Begin(profile, level, previous.sum - level, profile.since - HOUR)
 
 
 def _initial_level(
     profile: LoadProfile, initial: Reading, previous: Row | None
-) -> float:
-    """Return the level at the begin of a window, with the row before it."""
+) -> tuple[float, int]:
+    """Return the level at the begin of a window, with the row before it.
+
+    And the start of the hour with this level at its end.
+    """
+    last = profile.since - HOUR
+    known = last if profile.last_known is None else profile.last_known
     if (
         previous is None
-        or previous.start != profile.since - HOUR
+        or previous.start != last
         or previous.state is None
         or initial.is_exact
     ):
-        return initial.level
+        return initial.level, known
     following = next(
         (r.level for at, r in profile.hours.items() if at >= profile.since), inf
     )
@@ -132,7 +166,7 @@ def _initial_level(
         initial.level, previous.state + initial.lift, following, profile.rounding
     )
     # After the last record Home Assistant may have observed more of that hour.
-    return initial.level if observed is None else observed
+    return (initial.level, known) if observed is None else (observed, last)
 
 
 def _between(
@@ -146,36 +180,31 @@ def _between(
     return level if abs(level - observed) <= rounding else None
 
 
-def _can_continue(
-    profile: LoadProfile, previous: Row, first: int, reading: Reading
-) -> bool:
-    """Return whether a row before the begin of the logger can be of the same meter.
+def _can_continue(profile: LoadProfile, passed: float, seconds: int) -> bool:
+    """Return whether rows before the begin of the logger can be of the same meter.
 
-    Its register must not be higher, nor lower by more than a house can have used in
-    between.
+    So much must have `passed` since them as a house can have used, and not less than
+    nothing. They have not risen for so many seconds.
     """
-    assert previous.state is not None
-    passed = reading.level - previous.state
     levels = [hour.level for hour in profile.hours.values()]
     strongest = max((b - a for a, b in pairwise(levels)), default=0)
     unknown = _UNKNOWN_ENERGY if len(levels) < _KNOWN_HOURS else _LITTLE_ENERGY
-    rise = previous.start if profile.last_rise is None else profile.last_rise
-    hours = (first - rise) // HOUR
-    return -ROUNDING <= passed <= hours * (_PLAUSIBLE * strongest + unknown)
+    most = seconds // HOUR * (_PLAUSIBLE * strongest + unknown)
+    return -ROUNDING <= passed <= most
 
 
 def _hours(
     begin: _Begin, rows: Mapping[int, Row], starts: Sequence[int], *, rebuild: bool
 ) -> Iterator[SeriesHour]:
     """Yield the logged or stored hours of a window, with their registers."""
-    profile, level = begin.profile, begin.initial
+    profile, level, known = begin.profile, begin.initial, begin.known
     lift = profile.initial_lift
     for start in sorted(profile.hours.keys() | rows.keys()):
         if not profile.since <= start < profile.until:
             continue
         reading, row = profile.hours.get(start), rows.get(start)
         if reading is not None:
-            level, lift = reading.level, reading.lift
+            level, lift, known = reading.level, reading.lift, start
         is_end_logged = reading is not None and (reading.is_exact or rebuild)
         # Without a record at the end of the hour, Home Assistant may know more.
         if row is not None and row.state is not None and not is_end_logged:
@@ -184,5 +213,5 @@ def _hours(
             observed = _between(level, row.state + lift, highest, profile.rounding)
             if observed is not None:
                 # Home Assistant has observed the meter after its last record.
-                level = observed
-        yield SeriesHour(start, level, lift)
+                level, known = observed, start
+        yield SeriesHour(start, level, lift, known)

@@ -421,6 +421,20 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
             Fill(Mode.REBUILD, since=30, hours=3),
         ),
     ),
+    "the first logged hour counts weeks, and the next one is flat": (
+        {"keys": ["active_power"], "depth": 400, "days": 0},
+        (
+            *(
+                Live(1),
+                Rename(),
+                PutBack(1),
+                Interval(5),
+                Unit(1),
+                Off(-1, 90, 25, False),
+            ),
+            *(Unit(1), Compare(), PutBack(1)),
+        ),
+    ),
     "the first hour has a wrong cost, and the right energy": (
         {"keys": ["active_power"], "depth": 400, "fixed_price": 0.31},
         (Compare(), Live(13), Compare()),
