@@ -380,6 +380,15 @@ def test_rebuild() -> None:
         assert planned == MeansPlan((Mean(0, 25, 1, 40),))
 
 
+def test_rebuild_after_the_outage_is_forgotten() -> None:
+    """A row of an outage without a record stays, and counts in the extremes."""
+    hour = without(logged(0, 10, 20, 30, 40), {0})
+    stored = StoredMeans("kW", {}, rows(0, FLAT, FLAT, FLAT), 0, HOUR)
+    planned = plan([hour], stored, [(0, 900)], rebuild=True)
+    assert planned.hours == (Mean(0, 30, min(20, FLAT[1]), 40),)
+    assert plan([hour], after(stored, planned), rebuild=True) == MeansPlan()
+
+
 def test_old_hour_that_is_wrong() -> None:
     """Nobody noted the outage, but the registers say that there was one."""
     stored = StoredMeans("kW", of_hour(*SEEN), {}, None, HOUR)
@@ -445,9 +454,10 @@ def test_anything(
     until = stored.compiled // HOUR * HOUR
     planned = plan(hours, stored, outages, until=until, wrong=wrong, rebuild=rebuild)
     now = after(stored, planned)
-    # Registers that are right by now say nothing of hours any more.
-    again = plan(hours, now, outages, until=until, rebuild=rebuild)
-    assert again == MeansPlan()
+    # Registers that are right by now say nothing of hours any more, and the outages of
+    # settled hours are forgotten.
+    for noted in (outages, []):
+        assert plan(hours, now, noted, until=until, rebuild=rebuild) == MeansPlan()
     unobserved = [set(range(since, end)) for since, end in outages]
     missed = set().union(*unobserved)
     for hour in hours:

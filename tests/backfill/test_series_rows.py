@@ -513,6 +513,19 @@ def test_hours_that_a_plan_changes() -> None:
             assert changed(rows, plan, until) == before
 
 
+@pytest.mark.parametrize("before", [[], [BEFORE], [BEFORE._replace(start=0)]])
+@pytest.mark.parametrize("hole", [0, 3])
+def test_hour_after_a_hole_is_wrong_once(before: list[Row], hole: int) -> None:
+    """With the rows of the plan it is right, also if none is just before it."""
+    hours = {START: 1_100, START + (1 + hole) * HOUR: 1_200}
+    logged = profile(hours, 1_000)
+    plan = plan_register(logged, before, None)
+    assert plan.wrong == hours.keys()
+    assert plan.anchor
+    again = plan_register(logged, [*before, *plan.rows], plan.anchor)
+    assert again == Plan()
+
+
 def test_hour_that_was_not_logged_is_not_wrong() -> None:
     """Nobody knows its energy."""
     hours = {START: 2_000, START + 2 * HOUR: 4_000}

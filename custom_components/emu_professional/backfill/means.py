@@ -213,9 +213,20 @@ class _Measurement:
             return row
         extremes = (*rows, *_unexplained(row, self.stored.periods))
         if self.rebuild:
-            return logged.with_extremes_of(extremes)
+            # In the next rebuild the outage of a row without a record is forgotten.
+            unknown = self._stored_without_record(start, periods)
+            return logged.with_extremes_of((*extremes, *unknown))
         mean = fsum(period.mean for period in rows) / len(rows)
         return rows[0]._replace(start=start, mean=mean).with_extremes_of(extremes)
+
+    def _stored_without_record(
+        self, hour: int, periods: Sequence[_Period]
+    ) -> Iterator[Mean]:
+        """Yield the stored rows of an outage of which there is no record."""
+        stored = self.stored.periods
+        for start, period in zip(_periods_of(hour), periods, strict=True):
+            if period.row is None and start in stored:
+                yield stored[start]
 
     def _is_suspect(self, hour: Hour) -> bool:
         """Return whether a part of an hour was not observed."""

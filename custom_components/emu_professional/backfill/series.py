@@ -45,7 +45,6 @@ from collections.abc import Iterator, Sequence
 from .continuation import anchor_row, continued
 from .load_profile import ROUNDING, LoadProfile
 from .rows import EQUAL, Plan, Row, is_stored, poll_lag, shifted
-from .times import HOUR
 from .window_series import WindowSeries, window_series
 
 
@@ -100,19 +99,17 @@ def _wrong_hours(series: WindowSeries, planned: Sequence[Row]) -> Iterator[int]:
     its hour, and has some of the hour before.
     """
     rows, logged = series.rows, series.profile.hours
-    total = series.initial + series.offset
+    total = stored_total = series.initial + series.offset
     previous_lag = poll_lag(0)
     for row, power in zip(planned, series.powers(), strict=True):
-        energy = row.sum - total
-        total = row.sum
-        lag = poll_lag(power)
-        if row.start in logged:
-            stored, previous = rows.get(row.start), rows.get(row.start - HOUR)
-            if (
-                stored is None
-                or previous is None
-                or stored.state is None
-                or abs(stored.sum - previous.sum - energy) > 2 * (lag + previous_lag)
-            ):
-                yield row.start
-        previous_lag = lag
+        stored, lag = rows.get(row.start), poll_lag(power)
+        if row.start in logged and (
+            stored is None
+            or stored.state is None
+            or abs(stored.sum - stored_total - (row.sum - total))
+            > 2 * (lag + previous_lag)
+        ):
+            yield row.start
+        total, previous_lag = row.sum, lag
+        if stored is not None:
+            stored_total = stored.sum

@@ -435,6 +435,13 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
             *(Unit(1), Compare(), PutBack(1)),
         ),
     ),
+    "the first hour of all is logged in part, and its outage is settled": (
+        {"keys": ["active_power"], "depth": 1500, "days": 0, "moved": True},
+        (
+            *(Live(13), PutBack(1), Unreachable(1800, 0, 280, "power")),
+            *(Unreachable(1800, 0, 280, "power"), Off(5 * DAY, 240, 280, False)),
+        ),
+    ),
     "the first hour has a wrong cost, and the right energy": (
         {"keys": ["active_power"], "depth": 400, "fixed_price": 0.31},
         (Compare(), Live(13), Compare()),
