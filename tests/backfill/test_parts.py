@@ -166,6 +166,7 @@ def test_profile(logged: str, is_oldest: bool, rebuild: bool, is_exact: bool) ->
     assert (profile.since, profile.until) == (part.since, part.until)
     before = 200 * (len(logged.rstrip(".")) - 1) + 1
     assert profile.initial == Reading(before, 10, is_exact)
+    assert profile.last_known == known[-3].start
     assert profile.hours == {
         START + 2 * HOUR: Reading(401, 10, is_exact=False),
         START + 3 * HOUR: Reading(601, 10),
@@ -180,4 +181,5 @@ def test_profile_of_a_logger_that_begins() -> None:
     """There is no register before its first hour."""
     known = hours("EE")
     part = Part(START, START + 2 * HOUR, None, known, [], is_oldest=True)
-    assert part.profile(BY_KEY["energy_import"], rebuild=True).initial is None
+    profile = part.profile(BY_KEY["energy_import"], rebuild=True)
+    assert (profile.initial, profile.last_known) == (None, None)

@@ -459,6 +459,23 @@ def test_hour_after_weeks_that_count_in_one() -> None:
         assert plan_register(logged, rows, None).wrong == {late, late + HOUR}
 
 
+@pytest.mark.parametrize("energy", [12_000, 100])
+def test_hour_after_an_observed_one(energy: int) -> None:
+    """Its power is its own, although nothing was logged for weeks."""
+    rows = [BEFORE, Row(START, 900 + energy, energy - 100)]
+    initial = Reading(900, is_exact=False)
+    logged = LoadProfile(START, START + HOUR, initial, {START: Reading(1_000 + energy)})
+    logged = replace(logged, last_known=START - WEEKS)
+    is_wrong = bool(plan_register(logged, rows, None).wrong)
+    assert is_wrong is (energy == 100)
+    # The same in the window.
+    late = START + WEEKS
+    hours = {START: 1_100, late: 401_100 + energy}
+    rows = [BEFORE, RIGHT, Row(late - HOUR, 401_100, 400_100)]
+    rows.append(Row(late, 401_000 + energy, 400_000 + energy))
+    assert bool(plan_register(profile(hours, 1_000), rows, None).wrong) is is_wrong
+
+
 def test_weeks_after_the_window() -> None:
     """Their row does not keep what the window counts already."""
     late = Row(START + WEEKS, 401_100, 400_100)
@@ -467,8 +484,8 @@ def test_weeks_after_the_window() -> None:
     assert plan.rows == (RIGHT,)
     assert late.sum + plan.shift == 400_100
     # The register was not known at the end of the window either.
-    rows.insert(2, Row(START + HOUR, 1_000, 0))
-    logged = replace(profile(ONE_HOUR, 1_000), until=START + 2 * HOUR)
+    rows.insert(2, Row(late.start - HOUR, 1_000, 0))
+    logged = replace(profile(ONE_HOUR, 1_000), until=late.start)
     plan = plan_register(logged, rows, None)
     assert late.sum + plan.shift == 400_100
 

@@ -125,9 +125,7 @@ def _begin(profile: LoadProfile, rows: Mapping[int, Row]) -> _Begin | None:
     reading = profile.hours[first]
     if previous is None:
         # The energy of the first hour is unknown: the series begins at its end.
-        profile = replace(
-            profile, since=first + HOUR, initial=reading, last_known=first
-        )
+        profile = replace(profile, since=first + HOUR, initial=reading)
         row = rows.get(first)
         level, known = _initial_level(profile, reading, row)
         return _Begin(profile, level, (row.sum if row else 0) - level, known)
