@@ -383,9 +383,9 @@ def test_rebuild() -> None:
 def test_rebuild_after_the_outage_is_forgotten() -> None:
     """A row of an outage without a record stays, and counts in the extremes."""
     hour = without(logged(0, 10, 20, 30, 40), {0})
-    stored = StoredMeans("kW", {}, rows(0, FLAT, FLAT, FLAT), 0, HOUR)
-    planned = plan([hour], stored, [(0, 900)], rebuild=True)
-    assert planned.hours == (Mean(0, 30, min(20, FLAT[1]), 40),)
+    stored = StoredMeans("kW", {}, rows(0, *[FLAT] * 3, [-9] * 3), 0, HOUR)
+    planned = plan([hour], stored, [(0, 1200)], rebuild=True)
+    assert planned.hours == (Mean(0, 30, FLAT[1], 40),)
     assert plan([hour], after(stored, planned), rebuild=True) == MeansPlan()
 
 

@@ -507,6 +507,9 @@ def test_last_poll_of_weeks() -> None:
     for energy, found in ((5, (WEEKS + HOUR, 5)), (6, None)):
         rows = [Row(0, 100, 100), Row(WEEKS, 400_100 - energy, 400_100 - energy)]
         assert unpolled_energy(rows, written) == found
+    # The first row of all counts its own hour.
+    written = Plan(rows=(Row(0, 100, 100),))
+    assert unpolled_energy([Row(0, 98, 98)], written) == (HOUR, 2)
 
 
 def test_hours_that_a_plan_changes() -> None:
