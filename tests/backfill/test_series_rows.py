@@ -158,6 +158,18 @@ def test_short_term_row_that_is_rounded(state: float, shown: float) -> None:
     assert plan.anchor == Row(AT_END, shown, 100)
 
 
+@pytest.mark.parametrize(("rounding", "is_kept"), [(0.5, False), (1.5, True)])
+def test_short_term_row_that_is_rounded_after_the_window(
+    rounding: float, is_kept: bool
+) -> None:
+    """A newer part has judged it already, by the row between."""
+    rows = [BEFORE, RIGHT, Row(START + HOUR, 1_200, 200)]
+    live = Row(START + 2 * HOUR, 1_201, 200)
+    logged = replace(profile(ONE_HOUR, 1_000), rounding=rounding)
+    plan = plan_register(logged, rows, live)
+    assert plan.anchor == (None if is_kept else live._replace(sum=201))
+
+
 @pytest.mark.parametrize("is_live", [False, True])
 def test_short_term_row_after_the_window(is_live: bool) -> None:
     """It counts the energy since the window, also if the sensor has no value now."""

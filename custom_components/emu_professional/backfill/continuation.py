@@ -95,7 +95,9 @@ def anchor_row(
         return None
     anchor = _After(series).anchor_at(short_term, continuation.offset, is_live=is_live)
     now = shifted(short_term, continuation.shift_from, continuation.shift)
-    return None if is_stored(now, anchor, EQUAL, EQUAL) else anchor
+    # A total may differ by its rounding from the rows between it and the window.
+    tolerance = EQUAL if continuation.first is None else series.profile.rounding
+    return None if is_stored(now, anchor, EQUAL, tolerance) else anchor
 
 
 def _new_anchor(series: WindowSeries, continuation: Continuation, newest: int) -> Row:

@@ -442,6 +442,21 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
             *(Unreachable(1800, 0, 280, "power"), Off(5 * DAY, 240, 280, False)),
         ),
     ),
+    "a rounded total after a row of weeks, in two parts": (
+        {"keys": ["active_power"], "depth": 400, "days": 5, "rounds": True},
+        (
+            *(Fill(days=1), Live(1), Off(300, 0, 25, False)),
+            *(Unreachable(40 * DAY, 0, 280, "power"), Off(300, 0, 280)),
+            Fill(hours=24, days=2),
+        ),
+    ),
+    "the registers begin at 0, and an older database is put back": (
+        {"keys": ["active_power"], "depth": 400, "days": 5, "rounds": True},
+        (
+            *(Fill(days=1), Live(1), Interval(20), Restart()),
+            *(Fill(hitch="late", after=2), PutBack(1), Live(13)),
+        ),
+    ),
     "the first hour has a wrong cost, and the right energy": (
         {"keys": ["active_power"], "depth": 400, "fixed_price": 0.31},
         (Compare(), Live(13), Compare()),

@@ -31,6 +31,7 @@ from homeassistant.components.recorder.db_schema import (
 from homeassistant.components.recorder.models import process_timestamp
 from homeassistant.components.recorder.statistics import (
     DATA_SHORT_TERM_STATISTICS_RUN_CACHE,
+    get_short_term_statistics_run_cache,
 )
 from homeassistant.components.recorder.tasks import (
     CompileMissingStatisticsTask,
@@ -332,6 +333,9 @@ class World:
 
     def _forget_newest_rows(self) -> None:
         """Let the recorder look for the newest five-minute row of each statistic."""
+        # `singleton` keeps it as well.
+        getter: Any = get_short_term_statistics_run_cache
+        getter.cache_clear()
         self.hass.data.pop(DATA_SHORT_TERM_STATISTICS_RUN_CACHE, None)
 
     def mark_compiled(self, until: int) -> None:
