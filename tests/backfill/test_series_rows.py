@@ -488,6 +488,17 @@ def test_hour_after_an_observed_one(energy: int) -> None:
     assert bool(plan_register(profile(hours, 1_000), rows, None).wrong) is is_wrong
 
 
+@pytest.mark.parametrize(("lower", "is_same"), [(3_600, True), (3_601, False)])
+def test_another_meter_before_a_logger_with_weeks(lower: int, is_same: bool) -> None:
+    """A house that uses 400 Wh in an hour has not used more before it, and 2 kWh."""
+    hours = {START + n * HOUR: 500_000 + 400 * n for n in range(30)}
+    hours[START + WEEKS] = hours[START + 29 * HOUR] + 300_000
+    rows = [Row(START - HOUR, 500_000 - lower, 5)]
+    plan = plan_register(profile(hours, None), rows, None)
+    first = next(row for row in plan.rows if row.start == START)
+    assert first.sum == 5 + lower * is_same
+
+
 def test_weeks_after_the_window() -> None:
     """Their row does not keep what the window counts already."""
     late = Row(START + WEEKS, 401_100, 400_100)

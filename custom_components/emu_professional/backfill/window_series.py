@@ -144,9 +144,9 @@ def _begin(profile: LoadProfile, rows: Mapping[int, Row]) -> _Begin | None:
 def _initial_level(
     profile: LoadProfile, initial: Reading, previous: Row | None
 ) -> tuple[float, int]:
-    """Return the level at the begin of a window, with the row before it.
+    """Return the level at the begin of a window, and since which hour it is known.
 
-    And the start of the hour with this level at its end.
+    `previous` is the row before the window.
     """
     last = profile.since - HOUR
     known = last if profile.last_known is None else profile.last_known
@@ -184,9 +184,15 @@ def _can_continue(profile: LoadProfile, passed: float, seconds: int) -> bool:
     So much must have `passed` since them as a house can have used, and not less than
     nothing. They have not risen for so many seconds.
     """
-    levels = [hour.level for hour in profile.hours.values()]
-    strongest = max((b - a for a, b in pairwise(levels)), default=0)
-    unknown = _UNKNOWN_ENERGY if len(levels) < _KNOWN_HOURS else _LITTLE_ENERGY
+    hours = profile.hours
+    strongest = max(
+        (
+            (reading.level - before.level) * HOUR / (start - last)
+            for (last, before), (start, reading) in pairwise(hours.items())
+        ),
+        default=0,
+    )
+    unknown = _UNKNOWN_ENERGY if len(hours) < _KNOWN_HOURS else _LITTLE_ENERGY
     most = seconds // HOUR * (_PLAUSIBLE * strongest + unknown)
     return -ROUNDING <= passed <= most
 
