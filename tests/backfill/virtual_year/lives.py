@@ -457,6 +457,13 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
             *(Fill(hitch="late", after=2), PutBack(1), Live(13)),
         ),
     ),
+    "the registers begin at 0 in the hour after the window": (
+        {"keys": ["energy_export", "active_power"], "depth": 400, "days": 5},
+        (
+            *(Restart(), Clock(-4000), Live(1), Fill(Mode.REBUILD, since=30, hours=3)),
+            *(Compare(False), Live(2)),
+        ),
+    ),
     "the first hour has a wrong cost, and the right energy": (
         {"keys": ["active_power"], "depth": 400, "fixed_price": 0.31},
         (Compare(), Live(13), Compare()),
