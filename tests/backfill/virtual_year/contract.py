@@ -183,7 +183,8 @@ class Contract:
             if end == begin + HOUR:
                 assert begin in changes, mismatch(target, begin, "missing")
             if self._has_restarted(begin, end):
-                assert -EXACT <= counted <= energy + EXACT, mismatch(
+                most = energy + self.life.rounds + EXACT
+                assert -EXACT <= counted <= most, mismatch(
                     target, begin, f"{counted} of {energy} with a restart"
                 )
                 continue

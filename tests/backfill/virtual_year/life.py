@@ -411,14 +411,19 @@ class Life:
     async def restart(self) -> None:
         """Let the registers begin at 0, and live until enough is logged to see it.
 
-        Registers that have hardly counted anything could have been misread instead,
-        and with a wrong clock the records around it have no order.
+        Registers that have hardly counted anything could have been misread instead, or
+        the one or two records before; and with a wrong clock the records around it have
+        no order.
         """
         registers = self.truth.registers(self.now)
         shown = [register_of(t, registers) for t in self.sensors if t.is_register]
         seconds = RECORDS_TO_TELL * self.interval * 60
         most = MOST * seconds // HOUR
         if self.offset or min(filter(None, shown), default=0) < most:
+            return
+        records = self.meter.records()
+        own = [one for one in records if one.serial_number == SERIAL_NUMBER]
+        if len(own) < RECORDS_TO_TELL:
             return
         self.restarts.append((self.now, self.truth.registers(self.now)))
         self.restart_stamps.append(self.meter.meter_time(self.now))

@@ -464,6 +464,17 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
             *(Compare(False), Live(2)),
         ),
     ),
+    "a rounded total, and the registers begin at 0 after an exchange": (
+        {"keys": ["active_power"], "depth": 400, "days": 0, "rounds": True},
+        (
+            *(
+                Unreachable(40 * DAY, 0, 25),
+                Live(3),
+                Unreachable(300, 240, 200, "module"),
+            ),
+            *(Compare(False), Live(2), Restart(), Clock(-40), Compare(False)),
+        ),
+    ),
     "the first hour has a wrong cost, and the right energy": (
         {"keys": ["active_power"], "depth": 400, "fixed_price": 0.31},
         (Compare(), Live(13), Compare()),
