@@ -475,6 +475,18 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
             *(Compare(False), Live(2), Restart(), Clock(-40), Compare(False)),
         ),
     ),
+    "a window in an outage, and a statistic without any row": (
+        {
+            "keys": ["reactive_energy_import_t1", "active_power"],
+            "depth": 900,
+            "days": 5,
+            "moved": True,
+        },
+        (
+            *(Compare(False), PutBack(2), Interval(60), Clear(30, 3, True)),
+            *(Unreachable(26 * HOUR, 0, 90, "power"), Fill(since=300, hours=1, days=2)),
+        ),
+    ),
     "the first hour has a wrong cost, and the right energy": (
         {"keys": ["active_power"], "depth": 400, "fixed_price": 0.31},
         (Compare(), Live(13), Compare()),

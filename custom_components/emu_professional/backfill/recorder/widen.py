@@ -66,8 +66,11 @@ def _widened(
     for statistic in statistics:
         if found := manager.get(session, statistic.statistic_id):
             rises = _Rises(session, found[0])
-            begins.append(rises.begin(window.since))
-            ends.append(rises.end(window.until))
+            # Without a row there, a statistic shows neither an outage nor its end.
+            if (begin := rises.begin(window.since)) is not None:
+                begins.append(begin)
+            if (end := rises.end(window.until)) is not None:
+                ends.append(end)
             if window.since in begins and window.until in ends:
                 # One register that rises is enough. Another one may have been constant
                 # for years, and its query would have to search them all.
@@ -86,19 +89,25 @@ class _Rises:
         self._oldest_first = rows.order_by(Statistics.start_ts)
         self._newest_first = rows.order_by(Statistics.start_ts.desc())
 
-    def begin(self, since: int) -> int:
-        """Return the begin of the outage around a time, or the time itself."""
+    def begin(self, since: int) -> int | None:
+        """Return the begin of the outage around a time, or the time itself.
+
+        None without a row before it.
+        """
         before = self._last_before(since)
         if before is None:
-            return since
+            return None
         # The window begins in an outage unless the hours on both sides of it have risen.
         has_risen = not self._has_row_from(since) or self._first_from(since) == since
         return since if before == since - HOUR and has_risen else before
 
-    def end(self, until: int) -> int:
-        """Return the end of the outage around a time, or the time itself."""
+    def end(self, until: int) -> int | None:
+        """Return the end of the outage around a time, or the time itself.
+
+        None without a row from it on.
+        """
         if not self._has_row_from(until):
-            return until
+            return None
         after = self._first_from(until)
         # The register has not risen since: the outage lasts until now.
         if after is None:
@@ -106,7 +115,8 @@ class _Rises:
         if after == until and self._last_before(until) == until - HOUR:
             return until
         # The next outage may begin in the hour in which this one ends.
-        return self.end(after + HOUR)
+        end = after + HOUR
+        return end if (later := self.end(end)) is None else later
 
     def risen_since(self, at: int) -> int | None:
         """Return the start of the last row before a time with another state than the newest.
