@@ -23,7 +23,7 @@ SMALLEST_PAGE: Final = 24
 
 SHORT: Final = 0.7
 """Target duration of a page in seconds: live polls wait for it."""
-_ENOUGH: Final = 1000
+_ENOUGH: Final = 1500
 """Most records of a page with a short fixed time: more take memory, and save no time."""
 LONG: Final = 18.0
 """Longest duration in seconds: live readings must not be older than 30 s."""
