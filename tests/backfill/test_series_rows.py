@@ -236,6 +236,17 @@ def test_short_term_row_that_is_missing_after_the_window() -> None:
     assert plan.anchor == Row(AT_END + HOUR, 1_100, 100)
 
 
+def test_short_term_row_after_a_sum_that_began_anew() -> None:
+    """The next row continues from the newest one, whose energy is not known yet."""
+    back = START + 12 * 24 * HOUR
+    rows = [BEFORE, RIGHT, Row(START + HOUR, 1_200, 200), Row(back, 1_200, 0)]
+    live = Row(back + HOUR - PERIOD, 1_200, 0)
+    assert plan_register(profile(ONE_HOUR, 1_000), rows, live) == Plan()
+    # A short-term row that began anew after the newest row continues from it, too.
+    plan = plan_register(profile(ONE_HOUR, 1_000), rows[:-1], live)
+    assert plan == Plan(anchor=live._replace(sum=200))
+
+
 def test_rows_after_a_restart() -> None:
     """They continue with the restarted register, in the window or after it."""
     at = START + 2 * HOUR

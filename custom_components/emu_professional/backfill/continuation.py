@@ -23,7 +23,7 @@ class Continuation:
     `unchanged` are the rows after the window without any new energy, as they must be.
     `first` is the first row with the register at the end of the window, or a later one.
     All sums from `shift_from` on need the `shift` (None: no sum does). Afterwards the
-    sums from `first` on differ from the level by `offset`.
+    sum of the newest row differs from its level by `offset`.
     """
 
     unchanged: tuple[Row, ...]
@@ -47,10 +47,13 @@ def continued(
     if first is not None:
         shift_from = first.start
         shift = after.continued_sum(first) - first.sum
-        if first.state is not None:
-            # The row may keep a few Wh that the window's last hour has already: they
-            # stay in the series.
-            offset += first.sum + shift - after.sum_at(first.start, first.state, offset)
+        newest = series.rows[max(series.rows)]
+        if newest.state is not None:
+            # The first row may keep a few Wh that the window's last hour has already:
+            # they stay in the series. If Home Assistant began the sum anew in a later
+            # row, its next row continues from that one.
+            total = after.sum_at(newest.start, newest.state, offset)
+            offset += newest.sum + shift - total
     elif (
         short_term is not None
         and short_term.state is not None

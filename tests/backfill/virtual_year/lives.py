@@ -548,6 +548,16 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
         {"interval": 60},
         (Live(2), Off(9 * HOUR, 0, 280), Fill(since=300, hours=24)),
     ),
+    "the sum begins anew in the hour before the first record after weeks": (
+        {
+            "keys": ["active_power"],
+            "depth": 400,
+            "days": 5,
+            "rounds": True,
+            "delay": 84,
+        },
+        (Compare(False), Live(2), Unreachable(12 * DAY, 0, 280, "power")),
+    ),
     "a clock set back over what was filled": (
         {
             "keys": ["energy_export", "voltage_l1"],
