@@ -330,6 +330,16 @@ def test_rows_that_repeat_the_last_value() -> None:
     assert hour.is_like(Mean(0, (6 * 5 + 3 * 20 + 3 * 30) / 12, 1, 30))
 
 
+@pytest.mark.parametrize("periods", [rows(0, *[FLAT] * 12), {}])
+def test_flat_hour_that_nobody_noted(periods: dict[int, Mean]) -> None:
+    """Its register may not have risen: only the row shows the outage."""
+    stored = StoredMeans("kW", of_hour(*FLAT), periods, 0)
+    planned = plan([logged(0, 10, 20, 30, 40)], stored)
+    assert planned.hours == (Mean(0, 25, 10, 40),)
+    # A value that was really constant is logged as such.
+    assert plan([logged(0, 7, 7, 7, 7)], stored).hours == ()
+
+
 def test_value_that_stands_still() -> None:
     """A flat row that does not repeat a value before it was observed."""
     seen = [(2, 1, 3), (22, 22, 22), (22, 22, 22), (22, 22, 22), (5, 1, 15)]

@@ -15,7 +15,9 @@ flat ones: its catch-up repeats the last value before:
                                 off ^...............^ on
 
 1. Observed periods (o) stay.
-2. Missed periods (m) get the mean, minimum and maximum of the records over them.
+2. Missed periods (m) get the mean, minimum and maximum of the records over them. If
+   nobody noted the outage, they are those that repeat the value before, in an hour
+   with the wrong energy or with a flat row.
 3. The mean of a partly observed period (p) is the one of its larger part. Its extremes
    are those of both: an observed extreme always stays.
 4. The row of an hour is made of its periods. The recorder purges periods after some
@@ -178,8 +180,7 @@ class _Measurement:
         noted = missed = PERIOD
         if row is not None:
             noted = missed = outages.seconds_within(start, start + PERIOD)
-            is_wrong = hour.start in self.unobserved.wrong
-            if is_wrong and _repeats(row, stored.get(start - PERIOD)):
+            if self._is_wrong(hour) and _repeats(row, stored.get(start - PERIOD)):
                 # The catch-up of the recorder repeats the last value of an outage.
                 missed = PERIOD
         if 2 * missed < PERIOD:
@@ -231,9 +232,18 @@ class _Measurement:
     def _is_suspect(self, hour: Hour) -> bool:
         """Return whether a part of an hour was not observed."""
         return (
-            hour.start in self.unobserved.wrong
+            self._is_wrong(hour)
             or self.unobserved.outages.seconds_within(hour.start, hour.end) > 0
         )
+
+    def _is_wrong(self, hour: Hour) -> bool:
+        """Return whether an hour may not have been observed, though nobody noted it.
+
+        In an hour without any energy only its flat row shows it. If a value was really
+        constant, the logger has the same.
+        """
+        row = self.stored.hours.get(hour.start)
+        return hour.start in self.unobserved.wrong or (row is not None and row.is_flat)
 
 
 def _repeats(row: Mean, before: Mean | None) -> bool:
