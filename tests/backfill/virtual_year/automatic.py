@@ -107,6 +107,11 @@ class Automatic(BackfillCoordinator):
         """Note a time in which the meter was not observed."""
         self.keeper.ledger.note([Outage(since, until)])
 
+    @property
+    def outages(self) -> list[tuple[int, int]]:
+        """Return the times of which it is noted that the meter was not observed."""
+        return [(since, until) for since, until in self.keeper.ledger.outages]
+
     def forget_outages(self) -> None:
         """Know of no outage."""
         self.keeper.ledger.outages.clear()

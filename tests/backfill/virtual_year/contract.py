@@ -65,7 +65,12 @@ class Contract:
         ]
         stored = [start for one in registers for start in one]
         since, until = window.since, window.until
-        while noted := [at for at, end in self.life.outages if at < since < end]:
+        outages = self.life.outages
+        if min(stored, default=since) >= since:
+            # Without a row before it, half an outage can be made right as well: the
+            # settled half is not filled again.
+            outages = self.life.automatic.outages
+        while noted := [at for at, end in outages if at < since < end]:
             since = min(noted) // HOUR * HOUR
         if not stored or min(stored) >= since:
             first = since

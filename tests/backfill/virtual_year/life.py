@@ -559,6 +559,7 @@ class Life:
             said = await self._run(window, step.mode, dry_run=True)
             assert await self.stored() == before, "a dry run wrote"
             log = self.log()
+            contract = Contract(self, window, step, log, compiled, before)
             hitch = Hitch(step.hitch, step.after, self._period)
             try:
                 report = await self._run(window, step.mode, hitch=hitch)
@@ -569,7 +570,6 @@ class Life:
             if step.hitch == "late":
                 self._compile()
             after = await self.stored()
-            contract = Contract(self, window, step, log, compiled, before)
             contract.check(before, after)
             if step.hitch is None:
                 contract.check_report(report, before, after)
@@ -594,10 +594,10 @@ class Life:
         if abs(self.offset) > CLOCK_LIMIT:
             return
         is_daily = step.is_daily or self.is_damaged
-        before, log = await self.stored(), self.log()
+        before = await self.stored()
+        contract = Contract(self, EVERYTHING, Fill(), self.log(), self.compiled, before)
         await self._compare(is_daily)
         after = await self.stored()
-        contract = Contract(self, EVERYTHING, Fill(), log, self.compiled, before)
         contract.check(before, after)
         check_costs(self, contract, before, after)
         await self._compare(is_daily)

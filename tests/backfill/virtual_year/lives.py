@@ -558,6 +558,27 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
         },
         (Compare(False), Live(2), Unreachable(12 * DAY, 0, 280, "power")),
     ),
+    "an hour without energy in an outage that was settled and put back": (
+        {"keys": ["active_power"], "days": 0, "depth": 400},
+        (
+            *(Live(1), Off(12 * DAY, 1), Interval(60), Compare(), PutBack(2)),
+            Live(13),
+        ),
+    ),
+    "a window in an outage, the first half of which was settled in a lost database": (
+        {
+            "keys": ["active_power"],
+            "interval": 7,
+            "days": 0,
+            "depth": 400,
+            "rounds": True,
+        },
+        (
+            *(Off(40 * DAY, 0, 25, observed=False), Interval(30)),
+            *(Unreachable(1800, 240), Fill(), Off(5 * DAY, 240, observed=False)),
+            *(PutBack(2), Fill(Mode.REBUILD, since=30, hours=24, days=1)),
+        ),
+    ),
     "a clock set back over what was filled": (
         {
             "keys": ["energy_export", "voltage_l1"],
