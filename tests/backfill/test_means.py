@@ -330,14 +330,25 @@ def test_rows_that_repeat_the_last_value() -> None:
     assert hour.is_like(Mean(0, (6 * 5 + 3 * 20 + 3 * 30) / 12, 1, 30))
 
 
-@pytest.mark.parametrize("periods", [rows(0, *[FLAT] * 12), {}])
-def test_flat_hour_that_nobody_noted(periods: dict[int, Mean]) -> None:
-    """Its register may not have risen: only the row shows the outage."""
-    stored = StoredMeans("kW", of_hour(*FLAT), periods, 0)
-    planned = plan([logged(0, 10, 20, 30, 40)], stored)
-    assert planned.hours == (Mean(0, 25, 10, 40),)
-    # A value that was really constant is logged as such.
-    assert plan([logged(0, 7, 7, 7, 7)], stored).hours == ()
+@pytest.mark.parametrize("has_periods", [True, False])
+@pytest.mark.parametrize("wrong", [0, 2])
+def test_flat_line_that_nobody_noted(wrong: int, has_periods: bool) -> None:
+    """In the hours without energy no register is wrong, and the line goes on."""
+    lines = [FLAT, FLAT, FLAT, (8, 8, 8)]
+    stored = StoredMeans(
+        "kW",
+        {at * HOUR: Mean(at * HOUR, *row) for at, row in enumerate(lines)},
+        rows(0, *(row for row in lines for _ in range(12))) if has_periods else {},
+        0,
+    )
+    hours = [logged(at * HOUR, 10, 20, 30, 40) for at in range(4)]
+    assert not plan(hours, stored).hours
+    planned = plan(hours, stored, wrong=frozenset([wrong * HOUR]))
+    assert [row.start for row in planned.hours] == [0, HOUR, 2 * HOUR]
+    # A line ends where a row is missing.
+    hole = replace(stored, hours={at: stored.hours[at] for at in (0, 2 * HOUR)})
+    planned = plan([hours[0], hours[2]], hole, wrong=frozenset([wrong * HOUR]))
+    assert [row.start for row in planned.hours] == [wrong * HOUR]
 
 
 def test_value_that_stands_still() -> None:

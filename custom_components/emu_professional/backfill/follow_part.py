@@ -1,6 +1,6 @@
 """Makes every statistic of a meter follow the logged hours of one part."""
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
@@ -190,7 +190,7 @@ class PartFollower:
         part: Part,
         profile: MeanProfile,
         statistic: Statistic,
-        wrong: Container[int],
+        wrong: Iterable[int],
     ) -> None:
         """Make a measurement's statistic follow."""
         hours = profile.hours

@@ -17,7 +17,7 @@ flat ones: its catch-up repeats the last value before:
 1. Observed periods (o) stay.
 2. Missed periods (m) get the mean, minimum and maximum of the records over them. If
    nobody noted the outage, they are those that repeat the value before, in an hour
-   with the wrong energy or with a flat row.
+   with the wrong energy, or one of the same flat line.
 3. The mean of a partly observed period (p) is the one of its larger part. Its extremes
    are those of both: an observed extreme always stays.
 4. The row of an hour is made of its periods. The recorder purges periods after some
@@ -26,6 +26,7 @@ flat ones: its catch-up repeats the last value before:
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import fsum, sumprod
 from typing import Final, NamedTuple
 
@@ -115,7 +116,7 @@ class Unobserved:
     """
 
     outages: Outages
-    wrong: Container[int] = ()
+    wrong: Iterable[int] = ()
 
 
 def plan_means(
@@ -129,7 +130,10 @@ def plan_means(
 
     In rebuild mode the mean of every hour follows the logger.
     """
-    measurement = _Measurement(profile.column, stored, unobserved, rebuild)
+    wrong = _wrong_hours(unobserved.wrong, stored.hours)
+    measurement = _Measurement(
+        profile.column, stored, unobserved.outages, wrong, rebuild
+    )
     hours, periods = [], []
     for hour in profile.hours:
         parts = measurement.periods(hour)
@@ -164,7 +168,8 @@ class _Measurement:
 
     column: int
     stored: StoredMeans
-    unobserved: Unobserved
+    outages: Outages
+    wrong: Container[int]
     rebuild: bool
 
     def periods(self, hour: Hour) -> list[_Period]:
@@ -175,12 +180,13 @@ class _Measurement:
         return [self._period(start, hour) for start in _periods_of(hour.start)]
 
     def _period(self, start: int, hour: Hour) -> _Period:
-        stored, outages = self.stored.periods, self.unobserved.outages
+        stored, outages = self.stored.periods, self.outages
         row = stored.get(start)
         noted = missed = PERIOD
         if row is not None:
             noted = missed = outages.seconds_within(start, start + PERIOD)
-            if self._is_wrong(hour) and _repeats(row, stored.get(start - PERIOD)):
+            is_wrong = hour.start in self.wrong
+            if is_wrong and _repeats(row, stored.get(start - PERIOD)):
                 # The catch-up of the recorder repeats the last value of an outage.
                 missed = PERIOD
         if 2 * missed < PERIOD:
@@ -232,18 +238,24 @@ class _Measurement:
     def _is_suspect(self, hour: Hour) -> bool:
         """Return whether a part of an hour was not observed."""
         return (
-            self._is_wrong(hour)
-            or self.unobserved.outages.seconds_within(hour.start, hour.end) > 0
+            hour.start in self.wrong
+            or self.outages.seconds_within(hour.start, hour.end) > 0
         )
 
-    def _is_wrong(self, hour: Hour) -> bool:
-        """Return whether an hour may not have been observed, though nobody noted it.
 
-        In an hour without any energy only its flat row shows it. If a value was really
-        constant, the logger has the same.
-        """
-        row = self.stored.hours.get(hour.start)
-        return hour.start in self.unobserved.wrong or (row is not None and row.is_flat)
+def _wrong_hours(wrong: Iterable[int], rows: Mapping[int, Mean]) -> Container[int]:
+    """Return the wrong hours, and those that continue their flat lines.
+
+    In an hour of an outage without any energy no register is wrong.
+    """
+    found = set(wrong)
+    for hours in (sorted(rows), sorted(rows, reverse=True)):
+        for before, start in pairwise(hours):
+            if before in found and abs(start - before) == HOUR:
+                row = rows[before]
+                if row.is_flat and rows[start].is_like(row):
+                    found.add(start)
+    return found
 
 
 def _repeats(row: Mean, before: Mean | None) -> bool:
