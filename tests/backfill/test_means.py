@@ -351,6 +351,14 @@ def test_flat_line_that_nobody_noted(wrong: int, has_periods: bool) -> None:
     assert [row.start for row in planned.hours] == [wrong * HOUR]
 
 
+def test_rows_that_are_alike_but_no_flat_line() -> None:
+    """Only an outage repeats one value."""
+    stored = StoredMeans("kW", {at: Mean(at, *SEEN) for at in (0, HOUR)})
+    hours = [logged(at, 10, 20, 30, 40) for at in (0, HOUR)]
+    planned = plan(hours, stored, wrong=frozenset([0]))
+    assert [row.start for row in planned.hours] == [0]
+
+
 def test_value_that_stands_still() -> None:
     """A flat row that does not repeat a value before it was observed."""
     seen = [(2, 1, 3), (22, 22, 22), (22, 22, 22), (22, 22, 22), (5, 1, 15)]
