@@ -257,10 +257,11 @@ def test_rows_after_a_restart() -> None:
     assert [row.sum for row in plan.rows] == [600, 700, 780, 880]
     assert (plan.shift_from, plan.shift) == (at + 2 * HOUR, 895)
     # The window ends before the restart, which is logged.
-    rows = [rows[0], Row(at, 30, 5)]
-    plan = plan_register(replace(logged, until=at), rows, None)
-    assert [row.sum for row in plan.rows] == [600, 700]
-    assert (plan.shift_from, plan.shift) == (at, 775)
+    for total in (5, 600):
+        rows = [rows[0], Row(at, 30, total)]
+        plan = plan_register(replace(logged, until=at), rows, None)
+        assert [row.sum for row in plan.rows] == [600, 700]
+        assert (plan.shift_from, plan.shift) == (at, 780 - total)
 
 
 def test_window_without_a_record() -> None:
@@ -311,6 +312,50 @@ def test_row_compiled_meanwhile_from_what_was_before(at: int) -> None:
     # The next live row is compiled from an older state as well: it must not fall.
     plan = plan_register(logged, rows, newest)
     assert plan.anchor is None
+
+
+def test_restart_that_only_home_assistant_has_seen() -> None:
+    """The register is not lower than at the begin of the window, but its sum rose."""
+    logged = profile({START: 0, START + HOUR: 5_000}, None)
+    end = START + 2 * HOUR
+    row, live = Row(end, 30, 130), Row(end + HOUR - PERIOD, 30, 130)
+    rows = [Row(START + HOUR, 5_000, 100), row]
+    shifted = Plan(shift_from=START + HOUR, shift=4_900)
+    plan = plan_register(logged, rows, live)
+    assert replace(plan, wrong=frozenset()) == shifted
+    # It has seen it in the last minutes only.
+    plan = plan_register(logged, rows[:1], live)
+    assert replace(plan, wrong=frozenset()) == shifted
+    for state, total in ((30, 99), (4_500, 130)):
+        # A row from before the window: its sum is lower as well. And one that is a
+        # little lower only: Home Assistant does not take that for a restart.
+        rows[1] = Row(end, state, total)
+        plan = plan_register(logged, rows, live)
+        assert Row(end, 5_000, 5_000) in plan.rows
+    # Without a state before it nobody knows.
+    plan = plan_register(logged, [rows[0]._replace(state=None), row], live)
+    assert Row(end, 5_000, 5_000) in plan.rows
+
+
+def test_short_term_row_after_a_restart_and_half_a_plan() -> None:
+    """It was shifted with rows that were not written: the newest row counts."""
+    logged = profile({START: 1_100}, 1_000)
+    newest = Row(START + HOUR, 30, 90)
+    live = Row(newest.start + HOUR - PERIOD, 34, 5_000)
+    plan = plan_register(logged, [BEFORE, RIGHT, newest], live)
+    assert plan == Plan(
+        shift_from=newest.start, shift=10, anchor=live._replace(sum=104)
+    )
+    # What it counted after another restart stays.
+    live = live._replace(state=3, sum=93)
+    plan = plan_register(logged, [BEFORE, RIGHT, newest], live)
+    assert plan == Plan(shift_from=newest.start, shift=10)
+    # An older row counts nothing, unless the next one observes the meter anyway.
+    live = live._replace(state=25, sum=80)
+    plan = plan_register(logged, [BEFORE, RIGHT, newest], live, is_live=False)
+    assert plan.anchor == live._replace(state=30, sum=100)
+    plan = plan_register(logged, [BEFORE, RIGHT, newest], live, is_live=True)
+    assert plan.anchor == live._replace(sum=95)
 
 
 def test_hour_that_the_logger_does_not_know() -> None:

@@ -3,6 +3,7 @@
 Pure: no I/O, no clock. Steps 4 and 5 of `series.py`.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -22,15 +23,13 @@ class Continuation:
 
     `unchanged` are the rows after the window without any new energy, as they must be.
     `first` is the first row with the register at the end of the window, or a later one.
-    All sums from `shift_from` on need the `shift` (None: no sum does). Afterwards the
-    sum of the newest row differs from its level by `offset`.
+    All sums from `shift_from` on need the `shift` (None: no sum does).
     """
 
     unchanged: tuple[Row, ...]
     first: Row | None
     shift_from: int | None
     shift: float
-    offset: float
 
 
 def continued(
@@ -43,17 +42,10 @@ def continued(
     """
     after = _After(series)
     unchanged, first = after.split_rows()
-    offset, shift_from, shift = series.offset, None, 0.0
+    shift_from, shift = None, 0.0
     if first is not None:
         shift_from = first.start
         shift = after.continued_sum(first) - first.sum
-        newest = series.rows[max(series.rows)]
-        if newest.state is not None:
-            # The first row may keep a few Wh that the window's last hour has already:
-            # they stay in the series. If Home Assistant began the sum anew in a later
-            # row, its next row continues from that one.
-            total = after.sum_at(newest.start, newest.state, offset)
-            offset += newest.sum + shift - total
     elif (
         short_term is not None
         and short_term.state is not None
@@ -61,13 +53,13 @@ def continued(
         and short_term.start >= series.last.start
     ):
         shift_from = whole_hour(short_term.start)
-        anchor = after.anchor_at(short_term, offset, is_live=True)
+        anchor = after.anchor_at(short_term, is_live=True)
         shift = anchor.sum - short_term.sum
         if shift_from == series.last.start and abs(shift) <= after.most_lacking:
             # So little moves no row of its hour: the anchor is enough.
             shift_from = None
     if shift_from is None or abs(shift) <= EQUAL:
-        return Continuation(unchanged, first, None, 0, offset)
+        return Continuation(unchanged, first, None, 0)
     # Rows before it with the same shift are moved as well, instead of written.
     for row in reversed((*planned, *unchanged)):
         if row.start >= shift_from:
@@ -77,7 +69,7 @@ def continued(
         if stored is None or abs(row.sum - stored.sum - shift) > EQUAL:
             break
         shift_from = row.start
-    return Continuation(unchanged, first, shift_from, shift, offset)
+    return Continuation(unchanged, first, shift_from, shift)
 
 
 def anchor_row(
@@ -96,11 +88,17 @@ def anchor_row(
         return _new_anchor(series, continuation, newest)
     if short_term.state is None:
         return None
-    anchor = _After(series).anchor_at(short_term, continuation.offset, is_live=is_live)
-    now = shifted(short_term, continuation.shift_from, continuation.shift)
-    # A total may differ by its rounding from the rows between it and the window.
-    tolerance = EQUAL if continuation.first is None else series.profile.rounding
-    return None if is_stored(now, anchor, EQUAL, tolerance) else anchor
+    after = _After(series)
+    shift_from, shift = continuation.shift_from, continuation.shift
+    if continuation.first is None:
+        anchor = after.anchor_at(short_term, is_live=is_live)
+        now = shifted(short_term, shift_from, shift)
+        return None if is_stored(now, anchor, EQUAL, EQUAL) else anchor
+    # It is shifted like the newest row. A total may differ from that by its rounding.
+    anchor = after.anchor_after(series.rows[newest], short_term, is_live=is_live)
+    if is_stored(short_term, anchor, EQUAL, series.profile.rounding):
+        return None
+    return shifted(anchor, shift_from, shift)
 
 
 def _new_anchor(series: WindowSeries, continuation: Continuation, newest: int) -> Row:
@@ -124,7 +122,7 @@ def _new_anchor(series: WindowSeries, continuation: Continuation, newest: int) -
         observed = row.state + lift
         if _lowest_level(series) <= observed < series.last.level:
             state = row.state
-    return Row(start, state, state + lift + continuation.offset)
+    return Row(start, state, state + lift + series.offset)
 
 
 def _lowest_level(series: WindowSeries) -> float:
@@ -145,6 +143,7 @@ class _After:
         self._last = series.last
         self._rounding = series.profile.rounding
         self._lowest = _lowest_level(series)
+        self._stored = list(series.rows)
         self.end = self._last.row(series.offset)
 
     @property
@@ -165,7 +164,7 @@ class _After:
             if (
                 row.state is None
                 or self._has_observed(start, row.state)
-                or self._has_restarted(start, row.state)
+                or self._has_restarted(row)
             ):
                 return tuple(unchanged), row
             unchanged.append(self.end._replace(start=start))
@@ -177,25 +176,17 @@ class _After:
         It keeps its change if this is the energy since the window, apart from the lag
         of live rows. Else its change becomes this energy.
         """
-        if row.state is None or self._has_restarted(row.start, row.state):
+        if row.state is None or self._has_restarted(row):
             return self._sum_after_restart(row)
         kept = self._kept_sum(row)
-        total = self.sum_at(row.start, row.state, self._series.offset)
+        total = self._sum_at(row.start, row.state)
         if kept is None or kept < self.end.sum:
             return total
         power = (total - self.end.sum) * HOUR / (row.start - self._last.known)
         return kept if abs(kept - total) <= poll_lag(power) else total
 
-    def sum_at(self, start: int, state: float, offset: float) -> float:
-        """Return the sum for a state in the series."""
-        level = state + self._series.lift_at(start)
-        if abs(level - self._last.level) <= self._rounding:
-            # A total differs by its rounding, which is no energy.
-            level = self._last.level
-        return level + offset
-
-    def anchor_at(self, short_term: Row, offset: float, *, is_live: bool) -> Row:
-        """Return a short-term row with the sum of the series."""
+    def anchor_at(self, short_term: Row, *, is_live: bool) -> Row:
+        """Return a short-term row, without a row before it, with the sum of the series."""
         start, state = short_term.start, short_term.state
         assert state is not None
         last = self._last
@@ -203,25 +194,69 @@ class _After:
             if state + last.lift > last.level + self._rounding:
                 # Home Assistant would count the register again from 0.
                 return self.end._replace(start=start)
-            return Row(start, state, self.sum_at(start, state, offset))
-        if self._has_observed(start, state):
-            return Row(start, state, self.sum_at(start, state, offset))
-        if self._has_restarted(start, state):
-            return Row(start, state, self._sum_after_restart(short_term))
-        if is_live:
-            return Row(start, state, self.sum_at(start, state, offset))
-        # Its hour may be compiled from this row: its energy must not be negative.
-        return self.end._replace(start=start)
+        elif not self._has_observed(start, state):
+            if self._has_restarted(short_term):
+                return Row(start, state, self._sum_after_restart(short_term))
+            if not is_live:
+                # Its hour may be compiled from this row: its energy must not be negative.
+                return self.end._replace(start=start)
+        return Row(start, state, self._sum_at(start, state))
+
+    def anchor_after(self, row: Row, short_term: Row, *, is_live: bool) -> Row:
+        """Return a short-term row with the sum that continues a row after the window."""
+        start, state = short_term.start, short_term.state
+        if state is None or row.state is None or self._falls(row, short_term):
+            return short_term
+        lift = self._series.lift_at(start) - self._series.lift_at(row.start)
+        energy = state + lift - row.state
+        if energy < -ROUNDING and not is_live:
+            return row._replace(start=start)
+        return Row(start, state, row.sum + energy)
+
+    def _sum_at(self, start: int, state: float) -> float:
+        """Return the sum for a state in the series."""
+        level = state + self._series.lift_at(start)
+        if abs(level - self._last.level) <= self._rounding:
+            # A total differs by its rounding, which is no energy.
+            level = self._last.level
+        return level + self._series.offset
 
     def _has_observed(self, start: int, state: float) -> bool:
         """Return whether a state is not lower than the end of the window."""
         level = state + self._series.lift_at(start)
         return level >= self._last.level - ROUNDING
 
-    def _has_restarted(self, start: int, state: float) -> bool:
-        """Return whether a state is lower than any from before the window."""
-        level = state + self._series.lift_at(start)
-        return level < self._lowest - self._rounding
+    def _has_restarted(self, row: Row) -> bool:
+        """Return whether the register restarted before a row with a state.
+
+        Its state is lower than any from before the window, or Home Assistant has seen
+        the restart: the state fell, and the sum did not. A row that has not observed
+        the meter may be older than the row before, but then its sum is, too.
+        """
+        assert row.state is not None
+        level = row.state + self._series.lift_at(row.start)
+        previous = self._previous(row.start)
+        return level < self._lowest - self._rounding or (
+            previous is not None and self._falls(previous, row)
+        )
+
+    def _falls(self, before: Row, row: Row) -> bool:
+        """Return whether Home Assistant has seen a restart after the row before.
+
+        The state fell, and the sum did not. The logger does not know of it.
+        """
+        return (
+            before.state is not None
+            and row.state is not None
+            and row.state < _RESTART * before.state
+            and row.sum >= before.sum - EQUAL
+            and self._series.lift_at(row.start) == self._series.lift_at(before.start)
+        )
+
+    def _previous(self, start: int) -> Row | None:
+        """Return the last stored row before a time."""
+        number = bisect_left(self._stored, start)
+        return self._series.rows[self._stored[number - 1]] if number else None
 
     def _sum_after_restart(self, row: Row) -> float:
         """Return the sum for a row to keep its change, but not to fall."""
@@ -230,8 +265,5 @@ class _After:
 
     def _kept_sum(self, row: Row) -> float | None:
         """Return the sum for a row after the window to keep its change."""
-        rows = self._series.rows
-        previous = max((at for at in rows if at < row.start), default=None)
-        if previous is None:
-            return None
-        return self.end.sum + row.sum - rows[previous].sum
+        previous = self._previous(row.start)
+        return None if previous is None else self.end.sum + row.sum - previous.sum
