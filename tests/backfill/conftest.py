@@ -1,6 +1,6 @@
 """The recorder must be there before Home Assistant is, and has nothing to complain of."""
 
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Iterable
 from datetime import datetime
 import logging
 from typing import Any
@@ -47,13 +47,17 @@ def clean_log(
     yield
     if "recorder_may_warn" in request.fixturenames:
         return
-    warnings = [
+    for when in ("setup", "call"):
+        assert not recorder_warnings(caplog.get_records(when))
+
+
+def recorder_warnings(records: Iterable[logging.LogRecord]) -> list[str]:
+    """Return the warnings of Home Assistant's statistics among the lines of a log."""
+    return [
         record.getMessage()
-        for when in ("setup", "call")
-        for record in caplog.get_records(when)
+        for record in records
         if record.levelno >= logging.WARNING and record.name.startswith(RECORDER)
     ]
-    assert not warnings
 
 
 @pytest.fixture(autouse=True)

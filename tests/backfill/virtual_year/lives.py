@@ -579,6 +579,24 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
             *(PutBack(2), Fill(Mode.REBUILD, since=30, hours=24, days=1)),
         ),
     ),
+    "the registers begin at 0 after an outage, and the logger has not seen it yet": (
+        {"keys": ["active_power"], "depth": 1500, "days": 5, "has_clock": False},
+        (
+            *(Interval(1), Live(1), Unreachable(HOUR, 0, 280, "power"), Restart()),
+            Interval(45),
+        ),
+    ),
+    "an answer is lost, and the pages after it are smaller": (
+        {"keys": ["active_power"], "depth": 400, "has_clock": False},
+        (Live(1), Fill(since=300, hours=24, hitch="reset", days=1)),
+    ),
+    "a window before the first hour is interrupted between two statistics": (
+        {"keys": ["energy_import_t1"], "days": 5, "moved": True, "jumps": True},
+        (
+            *(Off(9 * HOUR, 240), Clear(30, 3), Restart(), Restart()),
+            Fill(since=300, hours=24, hitch="stop", after=5, days=1),
+        ),
+    ),
     "a clock set back over what was filled": (
         {
             "keys": ["energy_export", "voltage_l1"],
