@@ -323,10 +323,16 @@ def test_restart_that_only_home_assistant_has_seen() -> None:
     shifted = Plan(shift_from=START + HOUR, shift=4_900)
     plan = plan_register(logged, rows, live)
     assert replace(plan, wrong=frozenset()) == shifted
+    # The row before was written, and has a few Wh more than Home Assistant.
+    rows[0] = Row(START + HOUR, 5_000, 5_000)
+    rows[1] = Row(end, 3, 4_996)
+    plan = plan_register(logged, rows, Row(live.start, 3, 4_996))
+    assert plan == Plan(shift_from=end, shift=4)
+    rows[0] = Row(START + HOUR, 5_000, 100)
     # It has seen it in the last minutes only.
     plan = plan_register(logged, rows[:1], live)
     assert replace(plan, wrong=frozenset()) == shifted
-    for state, total in ((30, 99), (4_500, 130)):
+    for state, total in ((30, -4_870), (4_500, 130)):
         # A row from before the window: its sum is lower as well. And one that is a
         # little lower only: Home Assistant does not take that for a restart.
         rows[1] = Row(end, state, total)

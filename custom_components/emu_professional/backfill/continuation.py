@@ -230,8 +230,8 @@ class _After:
         """Return whether the register restarted before a row with a state.
 
         Its state is lower than any from before the window, or Home Assistant has seen
-        the restart: the state fell, and the sum did not. A row that has not observed
-        the meter may be older than the row before, but then its sum is, too.
+        the restart. A row that has not observed the meter may be older than the row
+        before, but then its sum is, too.
         """
         assert row.state is not None
         level = row.state + self._series.lift_at(row.start)
@@ -243,13 +243,13 @@ class _After:
     def _falls(self, before: Row, row: Row) -> bool:
         """Return whether Home Assistant has seen a restart after the row before.
 
-        The state fell, and the sum did not. The logger does not know of it.
+        The state fell, and the sum did not fall with it. The logger does not know of it.
         """
         return (
             before.state is not None
             and row.state is not None
             and row.state < _RESTART * before.state
-            and row.sum >= before.sum - EQUAL
+            and row.sum - before.sum > (row.state - before.state) / 2
             and self._series.lift_at(row.start) == self._series.lift_at(before.start)
         )
 
