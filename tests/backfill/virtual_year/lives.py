@@ -597,6 +597,10 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
             Fill(since=300, hours=24, hitch="stop", after=5, days=1),
         ),
     ),
+    "another unit, and a total that stands still": (
+        {"keys": ["energy_import_t1"], "depth": 400, "days": 5},
+        (Live(7), Unit(2), *[Live(1)] * 3, Live(7), Live(1), Unit(0)),
+    ),
     "a clock set back over what was filled": (
         {
             "keys": ["energy_export", "voltage_l1"],
