@@ -222,6 +222,10 @@ def test_hour_before_that_the_clock_was_set_back_to() -> None:
         (4, 900, 900),
         # The clock was set back by an interval: then this one is as long as the last.
         (4, 0, 900),
+        # By more: the record before its stamp may be right.
+        (4, -700, 200),
+        (4, -900, 900),
+        (4, -1801, 899),
         (4, 1, 1),
         # A second after the full hour.
         (4, 901, 901),

@@ -181,14 +181,17 @@ class Folding:
     def _covered(self, record: Record) -> int:
         """Return the seconds of a record's interval, without those of the last record.
 
-        After the clock was set back they lie in the record's own hour: its interval is
-        unknown, and the records of earlier hours may be right.
+        After the clock was set back its interval is unknown, but the records before its
+        stamp may be right: it begins at the last one in its hour, or with its hour.
         """
         if self._before is None:
             return self._interval
         passed = record.at - self._before.at
         if passed <= 0:
-            return min(self._interval, record.at - _hour_that_ends_with(record.at))
+            start = _hour_that_ends_with(record.at)
+            ends = self._open[start].ends if start in self._open else ()
+            begin = max((end for end in ends if end < record.at), default=start)
+            return min(self._interval, record.at - begin)
         is_next = record.index == self._before.index + 1
         # After a gap the interval is unknown: the last known one is the best guess.
         if is_next and passed <= HOUR and not record.status & _UNEVEN:

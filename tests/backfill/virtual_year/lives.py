@@ -597,6 +597,10 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
             Fill(since=300, hours=24, hitch="stop", after=5, days=1),
         ),
     ),
+    "a clock set back by less than an interval, before which all is right": (
+        {"keys": ["active_power"], "depth": 400, "days": 2, "interval": 5},
+        (Live(1), Clock(-240), Interval(1), Live(1)),
+    ),
     "another unit, and a total that stands still": (
         {"keys": ["energy_import_t1"], "depth": 400, "days": 5},
         (Live(7), Unit(2), *[Live(1)] * 3, Live(7), Live(1), Unit(0)),
