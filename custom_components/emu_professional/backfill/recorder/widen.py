@@ -99,7 +99,10 @@ class _Rises:
             return None
         # The window begins in an outage unless the hours on both sides of it have risen.
         has_risen = not self._has_row_from(since) or self._first_from(since) == since
-        return since if before == since - HOUR and has_risen else before
+        if before == since - HOUR and has_risen:
+            return since
+        # Another outage may end in the hour in which this one begins.
+        return before if (earlier := self.begin(before)) is None else earlier
 
     def end(self, until: int) -> int | None:
         """Return the end of the outage around a time, or the time itself.
