@@ -65,27 +65,22 @@ class Contract:
         ]
         stored = [start for one in registers for start in one]
         since, until = window.since, window.until
-        outages = self.life.outages
-        if min(stored, default=since) >= since:
-            # Without a row before it, half an outage can be made right as well: the
-            # settled half is not filled again.
-            outages = self.life.automatic.outages
+        # A settled outage is not noted any more: then only the rows show it.
+        outages = self.life.automatic.outages
         while noted := [at for at, end in outages if at < since < end]:
             since = min(noted) // HOUR * HOUR
-        if not stored or min(stored) >= since:
-            first = since
-        else:
-            first = since - HOUR
         last = until if max(stored, default=0) >= until else until - HOUR
 
         def is_empty(start: int) -> bool:
             return not any(one.get(start) for one in registers)
 
         is_new = max(stored, default=0) < since
-        if first < since and (is_empty(first) or (is_empty(since) and not is_new)):
-            while is_empty(first) and first > min(stored):
+        oldest = min(stored, default=since)
+        first = since - HOUR
+        while first >= oldest and (is_empty(first) or (is_empty(since) and not is_new)):
+            while is_empty(first) and first > oldest:
                 first -= HOUR
-            since = first
+            since, first = first, first - HOUR
         while last == until and (is_empty(last - HOUR) or is_empty(last)):
             while is_empty(last) and last < max(stored):
                 last += HOUR

@@ -601,6 +601,21 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
         {"keys": ["active_power"], "depth": 400, "days": 2, "interval": 5},
         (Live(1), Clock(-240), Interval(1), Live(1)),
     ),
+    "a window in a settled outage that was put back, with a hole before its rows": (
+        {"keys": ["active_power"], "depth": 400, "days": 0, "interval": 60},
+        (
+            *(Live(25), Off(12 * DAY, 1), Compare(), PutBack(1)),
+            Fill(since=30, hours=1),
+        ),
+    ),
+    "an older database, and states without their attributes": (
+        {"keys": ["active_power"], "depth": 400, "moved": True, "jumps": True},
+        (
+            *(Live(1), Fill(days=1), Live(2), Off(12 * DAY, 0, 25), Live(1)),
+            *(Unreachable(26 * HOUR, 1, 25), Unreachable(5 * DAY, 0)),
+            *(Off(12 * DAY, 1, 280, observed=False), PutBack(3)),
+        ),
+    ),
     "another unit, and a total that stands still": (
         {"keys": ["energy_import_t1"], "depth": 400, "days": 5},
         (Live(7), Unit(2), *[Live(1)] * 3, Live(7), Live(1), Unit(0)),

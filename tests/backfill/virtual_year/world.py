@@ -294,6 +294,13 @@ class World:
                         for row in rows
                         if row["metadata_id"] in meta and row["attributes_id"] in kept
                     ]
+                    states = {row["state_id"] for row in rows}
+                    rows = [
+                        row
+                        if row["old_state_id"] in states
+                        else {**row, "old_state_id": None}
+                        for row in rows
+                    ]
                 if rows:
                     session.execute(insert(table), rows)
             self.recorder.states_manager.reset()
