@@ -84,6 +84,10 @@ def test_first_row_ever_is_after_the_window() -> None:
         assert (plan.shift_from, plan.shift) == (START + HOUR, shift)
     plan = plan_register(logged, [], Row(AT_END + HOUR, 30, 5))
     assert (plan.shift_from, plan.shift, plan.anchor) == (START + HOUR, 95, None)
+    # A newer part was written before: not even its rounding is lost.
+    rounded = replace(logged, rounding=1.5)
+    plan = plan_register(rounded, [Row(START + HOUR, 1_101, 1)], None)
+    assert (plan.shift_from, plan.shift) == (START + HOUR, 100)
 
 
 def test_rows_that_have_not_observed_the_window() -> None:

@@ -179,8 +179,11 @@ class _After:
         if row.state is None or self._has_restarted(row):
             return self._sum_after_restart(row)
         kept = self._kept_sum(row)
+        if kept is None:
+            # The first row of all counts its own sum.
+            kept = self.end.sum + row.sum
         total = self._sum_at(row.start, row.state)
-        if kept is None or kept < self.end.sum:
+        if kept < self.end.sum:
             return total
         power = (total - self.end.sum) * HOUR / (row.start - self._last.known)
         return kept if abs(kept - total) <= poll_lag(power) else total

@@ -616,6 +616,10 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
             *(Off(12 * DAY, 1, 280, observed=False), PutBack(3)),
         ),
     ),
+    "the first row of all is that of a newer part, with hardly any energy": (
+        {"depth": 400, "days": 5},
+        (Live(1), Off(12_000, 0, 25, observed=False), *[Live(1)] * 3, Fill(days=2)),
+    ),
     "another unit, and a total that stands still": (
         {"keys": ["energy_import_t1"], "depth": 400, "days": 5},
         (Live(7), Unit(2), *[Live(1)] * 3, Live(7), Live(1), Unit(0)),
