@@ -102,8 +102,8 @@ class CostFollower:
             except UnitNotConvertible as err:
                 # Home Assistant itself reports to the owner that the currency changed.
                 LOGGER.debug("%s", err)
-                outcome = self._outcome(source.statistic)
-                outcome.hours_without_price += sum(at < counted_until for at in since)
+                if missing := sum(at < counted_until for at in since):
+                    self._outcome(source.statistic).hours_without_price += missing
 
     async def async_fill(
         self, energy: Statistic, source: CostSource, window: Window
@@ -154,8 +154,9 @@ class CostFollower:
                 unpolled=sum(again.values()),
             )
         )
-        outcome = self._outcome(statistic)
-        outcome.count(energies.keys(), costs, stored.rows, counted_until)
+        if since < counted_until:
+            outcome = self._outcome(statistic)
+            outcome.count(energies.keys(), costs, stored.rows, counted_until)
         if self._dry_run:
             return
         try:

@@ -620,6 +620,14 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
         {"depth": 400, "days": 5},
         (Live(1), Off(12_000, 0, 25, observed=False), *[Live(1)] * 3, Fill(days=2)),
     ),
+    "a dry run changes the cost of an hour after the window twice": (
+        {"keys": ["energy_import_t1"], "depth": 1500, "interval": 60, "units": 2}
+        | {"days": 0, "rounds": True, "delay": 84, "has_clock": False},
+        (
+            *(Off(40 * DAY, 240, observed=False), Unreachable(300, 1, why="power")),
+            *(PutBack(6), Interval(15), Fill(since=2, days=2)),
+        ),
+    ),
     "another unit, and a total that stands still": (
         {"keys": ["energy_import_t1"], "depth": 400, "days": 5},
         (Live(7), Unit(2), *[Live(1)] * 3, Live(7), Live(1), Unit(0)),
