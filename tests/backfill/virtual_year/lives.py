@@ -601,11 +601,11 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
         {"keys": ["active_power"], "depth": 400, "days": 2, "interval": 5},
         (Live(1), Clock(-240), Interval(1), Live(1)),
     ),
-    "a window in a settled outage that was put back, with a hole before its rows": (
-        {"keys": ["active_power"], "depth": 400, "days": 0, "interval": 60},
+    "a window in a settled outage that was put back, and another outage before it": (
+        {"depth": 400, "days": 0},
         (
-            *(Live(25), Off(12 * DAY, 1), Compare(), PutBack(1)),
-            Fill(since=30, hours=1),
+            *(Live(13), Unreachable(26 * HOUR, 0, 25), Live(1), Off(9 * HOUR, 0, 25)),
+            *(Compare(), PutBack(1), Fill(since=5, hours=1)),
         ),
     ),
     "an older database, and states without their attributes": (
