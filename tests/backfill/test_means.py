@@ -333,7 +333,7 @@ def test_rows_that_repeat_the_last_value() -> None:
 @pytest.mark.parametrize("has_periods", [True, False])
 @pytest.mark.parametrize("wrong", [0, 2])
 def test_flat_line_that_nobody_noted(wrong: int, has_periods: bool) -> None:
-    """In the hours without energy no register is wrong, and the line goes on."""
+    """An hour without energy is filled with the wrong hour of the same flat line."""
     lines = [FLAT, FLAT, FLAT, (8, 8, 8)]
     stored = StoredMeans(
         "kW",

@@ -208,7 +208,7 @@ class _After:
     def anchor_after(self, row: Row, short_term: Row, *, is_live: bool) -> Row:
         """Return a short-term row with the sum that continues a row after the window."""
         start, state = short_term.start, short_term.state
-        if state is None or row.state is None or self._falls(row, short_term):
+        if state is None or row.state is None or self._shows_restart(row, short_term):
             return short_term
         lift = self._series.lift_at(start) - self._series.lift_at(row.start)
         energy = state + lift - row.state
@@ -240,11 +240,11 @@ class _After:
         level = row.state + self._series.lift_at(row.start)
         previous = self._previous(row.start)
         return level < self._lowest - self._rounding or (
-            previous is not None and self._falls(previous, row)
+            previous is not None and self._shows_restart(previous, row)
         )
 
-    def _falls(self, before: Row, row: Row) -> bool:
-        """Return whether Home Assistant has seen a restart after the row before.
+    def _shows_restart(self, before: Row, row: Row) -> bool:
+        """Return whether Home Assistant has seen a restart between two rows.
 
         The state fell, and the sum did not fall with it. The logger does not know of it.
         """
