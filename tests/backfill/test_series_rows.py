@@ -707,3 +707,51 @@ def test_energy_that_only_the_next_hour_has_seen() -> None:
     assert unpolled_energy([rows[0], Row(HOUR, None, 598)], written) is None
     assert unpolled_energy([Row(0, None, 100)], Plan()) is None
     assert unpolled_energy([], Plan()) is None
+
+
+AT = START + 2 * HOUR
+OFF_AT_A_RESTART = [
+    Row(START - HOUR, 1_000, 500),
+    Row(START, 1_100, 600),
+    Row(START + HOUR, 1_200, 700),
+    # Home Assistant is off before the register restarts.
+    Row(AT, 1_240, 740),
+]
+LOGGED_RESTART = {START: 1_100, START + HOUR: 1_200, AT: 30}
+
+
+@pytest.mark.parametrize("is_exact", [False, True])
+def test_restart_that_is_observed_after_the_window(is_exact: bool) -> None:
+    """The register does not count from 0 again what the window has of it."""
+    logged = restarted(AT, 1_250, LOGGED_RESTART)
+    hours = {**logged.hours, AT: Reading(30, 1_250, is_exact)}
+    live = Row(AT + 2 * HOUR - PERIOD, 129, 740 + 129)
+    rows = [*OFF_AT_A_RESTART, live._replace(start=AT + HOUR)]
+    plan = plan_register(replace(logged, hours=hours), rows, live)
+    assert plan.rows == (Row(AT, 30, 780),)
+    assert (plan.shift_from, plan.shift, plan.anchor) == (AT + HOUR, 10, None)
+    # The hour of the restart is after the window, and has not observed it.
+    before = replace(logged, hours=hours, until=AT)
+    assert plan_register(before, rows, live) == Plan()
+    # It has: the state is nearer to the register of the logger.
+    rows = [*rows[:3], Row(AT, 32, 732), Row(AT + HOUR, 129, 829)]
+    plan = plan_register(before, rows, live._replace(sum=829))
+    assert (plan.shift_from, plan.shift) == (AT, 50)
+
+
+@pytest.mark.parametrize("is_live", [False, True])
+def test_rows_from_before_a_restart_after_the_window(is_live: bool) -> None:
+    """They repeat its end, and the next row continues from there."""
+    logged = restarted(AT, 1_250, LOGGED_RESTART)
+    off = OFF_AT_A_RESTART
+    live = Row(AT + HOUR, 1_240, 740)
+    plan = plan_register(logged, off, live, is_live=is_live)
+    end = Row(AT, 30, 780)
+    assert plan.rows == (end,)
+    assert plan.anchor == end._replace(start=live.start)
+    # The hour is over, and not logged.
+    rows = [*off, live]
+    for newest in (None, Row(AT + 2 * HOUR - PERIOD, 1_240, 740)):
+        plan = plan_register(logged, rows, newest, is_live=is_live)
+        assert plan.rows == (end, end._replace(start=AT + HOUR))
+        assert plan.anchor == end._replace(start=AT + 2 * HOUR - PERIOD)

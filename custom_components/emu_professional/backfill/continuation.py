@@ -3,7 +3,6 @@
 Pure: no I/O, no clock. Steps 4 and 5 of `series.py`.
 """
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -143,7 +142,6 @@ class _After:
         self._last = series.last
         self._rounding = series.profile.rounding
         self._lowest = _lowest_level(series)
-        self._stored = list(series.rows)
         self.end = self._last.row(series.offset)
 
     @property
@@ -200,8 +198,10 @@ class _After:
         elif not self._has_observed(start, state):
             if self._has_restarted(short_term):
                 return Row(start, state, self._sum_after_restart(short_term))
-            if not is_live:
-                # Its hour may be compiled from this row: its energy must not be negative.
+            is_older_cycle = self._series.lifts.of(start, state) < last.lift
+            if is_older_cycle or not is_live:
+                # Home Assistant would count the register again from 0. Or its hour is
+                # compiled from this row: its energy must not be negative.
                 return self.end._replace(start=start)
         return Row(start, state, self._sum_at(start, state))
 
@@ -210,24 +210,26 @@ class _After:
         start, state = short_term.start, short_term.state
         if state is None or row.state is None or self._shows_restart(row, short_term):
             return short_term
-        lift = self._series.lift_at(start) - self._series.lift_at(row.start)
-        energy = state + lift - row.state
+        energy = self._level(start, state) - self._level(row.start, row.state)
         if energy < -ROUNDING and not is_live:
             return row._replace(start=start)
         return Row(start, state, row.sum + energy)
 
     def _sum_at(self, start: int, state: float) -> float:
         """Return the sum for a state in the series."""
-        level = state + self._series.lift_at(start)
+        level = self._level(start, state)
         if abs(level - self._last.level) <= self._rounding:
             # A total differs by its rounding, which is no energy.
             level = self._last.level
         return level + self._series.offset
 
+    def _level(self, start: int, state: float) -> float:
+        """Return the level of a row."""
+        return state + self._series.lifts.of(start, state)
+
     def _has_observed(self, start: int, state: float) -> bool:
         """Return whether a state is not lower than the end of the window."""
-        level = state + self._series.lift_at(start)
-        return level >= self._last.level - ROUNDING
+        return self._level(start, state) >= self._last.level - ROUNDING
 
     def _has_restarted(self, row: Row) -> bool:
         """Return whether the register restarted before a row with a state.
@@ -237,8 +239,8 @@ class _After:
         before, but then its sum is, too.
         """
         assert row.state is not None
-        level = row.state + self._series.lift_at(row.start)
-        previous = self._previous(row.start)
+        level = self._level(row.start, row.state)
+        previous = self._series.lifts.row_before(row.start)
         return level < self._lowest - self._rounding or (
             previous is not None and self._shows_restart(previous, row)
         )
@@ -253,13 +255,9 @@ class _After:
             and row.state is not None
             and row.state < _RESTART * before.state
             and row.sum - before.sum > (row.state - before.state) / 2
-            and self._series.lift_at(row.start) == self._series.lift_at(before.start)
+            and self._series.lifts.of(row.start, row.state)
+            == self._series.lifts.of(before.start, before.state)
         )
-
-    def _previous(self, start: int) -> Row | None:
-        """Return the last stored row before a time."""
-        number = bisect_left(self._stored, start)
-        return self._series.rows[self._stored[number - 1]] if number else None
 
     def _sum_after_restart(self, row: Row) -> float:
         """Return the sum for a row to keep its change, but not to fall."""
@@ -268,5 +266,5 @@ class _After:
 
     def _kept_sum(self, row: Row) -> float | None:
         """Return the sum for a row after the window to keep its change."""
-        previous = self._previous(row.start)
+        previous = self._series.lifts.row_before(row.start)
         return None if previous is None else self.end.sum + row.sum - previous.sum

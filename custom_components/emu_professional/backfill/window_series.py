@@ -10,6 +10,7 @@ from itertools import pairwise
 from math import inf
 from typing import Final, NamedTuple
 
+from .lifts import Lifts
 from .load_profile import ROUNDING, LoadProfile, Reading
 from .rows import Row
 from .times import HOUR
@@ -46,7 +47,7 @@ class WindowSeries:
     `rows` are the stored rows around the window, by their start and in order. `initial`
     is the level at the begin of the window, and `offset` the difference of sum and
     level. `known` is the start of the last hour before the window with a known register.
-    `starts` has the starts of all logged hours, in order.
+    `lifts` are those of the rows.
     """
 
     profile: LoadProfile
@@ -55,7 +56,7 @@ class WindowSeries:
     offset: float
     known: int
     hours: Sequence[SeriesHour]
-    starts: Sequence[int]
+    lifts: Lifts
 
     @property
     def last(self) -> SeriesHour:
@@ -72,13 +73,6 @@ class WindowSeries:
             yield (hour.level - level) * HOUR / (hour.start - known)
             known, level = hour.known, hour.level
 
-    def lift_at(self, start: int) -> float:
-        """Return the lift of the last reading until the hour of a row."""
-        number = bisect_right(self.starts, start)
-        if number == 0:
-            return self.profile.initial_lift
-        return self.profile.hours[self.starts[number - 1]].lift
-
 
 def window_series(
     profile: LoadProfile, rows: Mapping[int, Row], *, rebuild: bool
@@ -90,12 +84,12 @@ def window_series(
     begin = _begin(profile, rows)
     if begin is None:
         return None
-    starts = list(begin.profile.hours)
-    hours = tuple(_hours(begin, rows, starts, rebuild=rebuild))
+    lifts = Lifts(begin.profile, rows)
+    hours = tuple(_hours(begin, rows, lifts, rebuild=rebuild))
     if not hours:
         return None
     return WindowSeries(
-        begin.profile, rows, begin.initial, begin.offset, begin.known, hours, starts
+        begin.profile, rows, begin.initial, begin.offset, begin.known, hours, lifts
     )
 
 
@@ -198,7 +192,7 @@ def _can_continue(profile: LoadProfile, passed: float, seconds: int) -> bool:
 
 
 def _hours(
-    begin: _Begin, rows: Mapping[int, Row], starts: Sequence[int], *, rebuild: bool
+    begin: _Begin, rows: Mapping[int, Row], lifts: Lifts, *, rebuild: bool
 ) -> Iterator[SeriesHour]:
     """Yield the logged or stored hours of a window, with their registers."""
     profile, level, known = begin.profile, begin.initial, begin.known
@@ -212,9 +206,11 @@ def _hours(
         is_end_logged = reading is not None and (reading.is_exact or rebuild)
         # Without a record at the end of the hour, Home Assistant may know more.
         if row is not None and row.state is not None and not is_end_logged:
-            after = bisect_right(starts, start)
-            highest = profile.hours[starts[after]].level if starts[after:] else inf
-            observed = _between(level, row.state + lift, highest, profile.rounding)
+            after = bisect_right(lifts.starts, start)
+            following = lifts.starts[after : after + 1]
+            highest = profile.hours[following[0]].level if following else inf
+            seen = row.state + lifts.of(start, row.state)
+            observed = _between(level, seen, highest, profile.rounding)
             if observed is not None:
                 # Home Assistant has observed the meter after its last record.
                 level, known = observed, start

@@ -648,6 +648,23 @@ LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] 
             *(Clock(-4000), Compare(True), Off(HOUR, 240, 25, True), Interval(1)),
         ),
     ),
+    "a restart in the window is observed after it": (
+        {
+            "keys": ("energy_export", "voltage_l1"),
+            "interval": 5,
+            "depth": 900,
+            "units": 1,
+            "rounds": True,
+            "delay": 84,
+            "latency": 12,
+            "days": 2,
+            "fixed_price": -0.05,
+        },
+        (
+            *(PutBack(4), Restart(), PutBack(1), Live(25), Live(7)),
+            Fill(Mode.REBUILD, since=30, hours=1, hitch="reset", after=1, days=2),
+        ),
+    ),
 }
 
 REGISTERS: Final = (
