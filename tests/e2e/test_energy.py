@@ -33,8 +33,7 @@ async def test_every_hour_of_the_history(owner: Owner, install: Install) -> None
     updater = await install()
     meter = updater.meter
     await owner.add_meter(updater.web.url)
-    # The last record of an hour comes a little after it.
-    end = _hour(datetime.now(UTC) - timedelta(minutes=5))
+    end = _logged(datetime.now(UTC))
     await statistics_are_filled(owner, meter.serial_number)
     entity_ids = await owner.entities(meter.serial_number)
     begin = _hour(datetime.fromtimestamp(meter.installed, UTC)) + HOUR
@@ -69,7 +68,7 @@ async def test_energy_dashboard(
         return any(shown == pytest.approx(pair, abs=ROUNDED) for pair in expected)
 
     async def shows_today() -> bool:
-        return await shows(today, {_hour(added), _hour(datetime.now(UTC))})
+        return await shows(today, {_logged(added), _hour(datetime.now(UTC))})
 
     async def shows_yesterday() -> bool:
         return await shows(today - timedelta(days=1), {today})
@@ -115,3 +114,8 @@ async def _kwh(page: Page, direction: str) -> float:
 
 def _hour(at: datetime) -> datetime:
     return at.replace(minute=0, second=0, microsecond=0)
+
+
+def _logged(at: datetime) -> datetime:
+    """Return the end of the last logged hour: its record comes a little after it."""
+    return _hour(at - timedelta(minutes=5))
