@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from itertools import repeat
 from typing import Any
 from unittest.mock import AsyncMock, patch
 
@@ -105,7 +106,11 @@ class Home:
         return f"{register(at.timestamp() - 1) / per_unit:.6f}", attributes
 
     def import_rows(
-        self, starts: Iterable[int], unit: str | None, unit_class: str | None = None
+        self,
+        starts: Iterable[int],
+        unit: str | None,
+        unit_class: str | None = None,
+        states: Iterable[float] = repeat(1),
     ) -> None:
         """Import rows of an older sensor with this entity id."""
         metadata = StatisticMetaData(
@@ -118,8 +123,8 @@ class Home:
             unit_of_measurement=unit,
         )
         rows = [
-            StatisticData(start=datetime.fromtimestamp(start, UTC), state=1, sum=3)
-            for start in starts
+            StatisticData(start=datetime.fromtimestamp(at, UTC), state=state, sum=3)
+            for at, state in zip(starts, states, strict=False)
         ]
         async_import_statistics(self.hass, metadata, rows)
 
@@ -261,6 +266,18 @@ async def test_sum_that_began_anew(home: Home) -> None:
     assert await home.worst_error() <= 4
     await home.live(13)
     assert await home.worst_error() <= 4
+
+
+async def test_rows_from_before_a_restart(home: Home) -> None:
+    """Rows that repeat a register are read until one that has observed its restart."""
+    states = [40, 40, 40, 40, 40, 4, 5, 6, 7]
+    hours = range(SINCE, SINCE + len(states) * HOUR, HOUR)
+    home.import_rows(hours, "kWh", "energy", states=states)
+    await async_wait_recording_done(home.hass)
+    window = SINCE, SINCE + HOUR
+    stored = await async_stored(home.hass, STATISTIC, *window, register=3_000)
+    assert [row.state for row in stored.rows] == [s * 1_000 for s in states[:7]]
+    assert not stored.is_newest
 
 
 async def test_rebuild(home: Home) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, not_, select
 from sqlalchemy.orm import Session
 
 from homeassistant.components.recorder.db_schema import Statistics, StatisticsShortTerm
@@ -64,8 +64,9 @@ async def async_stored(
     """Return the rows of a window, the last one before it and some after it.
 
     The rows after it end with the second one with a state of at least `register`, the
-    register at the end of the window; without a `register`, with the second one, even
-    without a state. Raises UnitNotConvertible.
+    register at the end of the window, that does not repeat a higher state of the window;
+    without a `register`, with the second one, even without a state.
+    Raises UnitNotConvertible.
     """
 
     def stored(session: Session) -> Stored:
@@ -139,9 +140,6 @@ def read_sums(
         table.start_ts
     )
     after = of_hours.where(table.start_ts >= until).order_by(table.start_ts)
-    reached = after
-    if register is not None:
-        reached = after.where(table.state >= (register - ROUNDING) / per_unit)
     short_term = _sums_of(StatisticsShortTerm, metadata_id).order_by(
         StatisticsShortTerm.start_ts.desc()
     )
@@ -149,6 +147,15 @@ def read_sums(
     def rows(query: Select[_Columns]) -> list[Row]:
         return [_row(*row, per_unit) for row in session.execute(query).tuples()]
 
+    until_end = [*rows(before.limit(1)), *rows(inside)]
+    reached = after
+    if register is not None:
+        reached = after.where(table.state >= (register - ROUNDING) / per_unit)
+        state = until_end[-1].state if until_end else None
+        if state is not None and state > register + ROUNDING:
+            # Rows of an outage repeat it, from before the register restarted.
+            low, high = (state - ROUNDING) / per_unit, (state + ROUNDING) / per_unit
+            reached = reached.where(not_(table.state.between(low, high)))
     # While the logger is read, Home Assistant may compile an hour or two. Its short-term
     # row still decides how the sums continue: only a third row shows a past window.
     following = rows(reached.limit(3))
@@ -156,8 +163,7 @@ def read_sums(
     last = END_OF_TIME if is_newest else following[1].start
     return Stored(
         rows=(
-            *rows(before.limit(1)),
-            *rows(inside),
+            *until_end,
             *rows(after.where(table.start_ts <= last)),
         ),
         short_term=next(iter(rows(short_term.limit(1))), None) if is_newest else None,
