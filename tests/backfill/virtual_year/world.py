@@ -9,6 +9,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.orm import Session
 
 from custom_components.emu_professional.backfill.times import HOUR
 from custom_components.emu_professional.emu.errors import (
@@ -134,6 +135,8 @@ _EACH: Final = 0.002
 """Seconds that a record takes on the line."""
 
 _TABLES: Final = (StatisticsRuns, Statistics, StatisticsShortTerm, States)
+_NAMED_BY_STATES: Final = (StatesMeta, StateAttributes)
+"""They stay as they are when a database is put back: the recorder knows their ids."""
 
 
 class Stopped(Exception):
@@ -274,7 +277,7 @@ class World:
                     dict(row)
                     for row in session.execute(select(table.__table__)).mappings()
                 ]
-                for table in _TABLES
+                for table in (*_TABLES, *_NAMED_BY_STATES)
             }
 
     def put_back(self, copy: Copy) -> None:
@@ -284,15 +287,19 @@ class World:
             session.execute(update(States).values(old_state_id=None))
             for table in _TABLES:
                 session.execute(delete(table))
-            # What no state has needed since then was purged.
-            meta = set(session.execute(select(StatesMeta.metadata_id)).scalars())
-            kept = set(session.execute(select(StateAttributes.attributes_id)).scalars())
-            for table, rows in copy.items():
+            # What no state has needed since then was purged, and its id is used again.
+            meta, attributes = (
+                _unchanged(session, table, copy.get(table, ()))
+                for table in _NAMED_BY_STATES
+            )
+            for table in _TABLES:
+                rows = copy.get(table, ())
                 if table is States:
                     rows = [
                         row
                         for row in rows
-                        if row["metadata_id"] in meta and row["attributes_id"] in kept
+                        if row["metadata_id"] in meta
+                        and row["attributes_id"] in attributes
                     ]
                     states = {row["state_id"] for row in rows}
                     rows = [
@@ -422,3 +429,15 @@ def _row(columns: Sequence[float | None], per_unit: float) -> Row:
 def time_of(at: float) -> datetime:
     """Return a time that statistics know."""
     return datetime.fromtimestamp(at, UTC)
+
+
+def _unchanged(
+    session: Session, table: type[Any], copied: Sequence[dict[str, Any]]
+) -> set[int]:
+    """Return the ids of the rows of a table that are as they were copied."""
+    (column,) = table.__table__.primary_key.columns
+    now = {
+        row[column.name]: dict(row)
+        for row in session.execute(select(table.__table__)).mappings()
+    }
+    return {row[column.name] for row in copied if now.get(row[column.name]) == row}
