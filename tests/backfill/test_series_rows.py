@@ -10,6 +10,7 @@ from custom_components.emu_professional.backfill.load_profile import (
     Reading,
 )
 from custom_components.emu_professional.backfill.rows import (
+    EQUAL,
     Plan,
     Row,
     changed,
@@ -58,6 +59,9 @@ def test_later_row_that_has_some_energy_of_the_window() -> None:
         (1_200, 202.1, -2.1),
         (1_200, 150, 50),
         (1_101, 100, 0),
+        # Floating point is no energy.
+        (1_200, 202 + 1e-9, 0),
+        (1_101, 100 - 1e-9, 0),
         # Half of the last digit is no difference.
         (1_099.5, 100, 0),
     ],
@@ -647,7 +651,9 @@ def test_hour_that_was_not_logged_is_not_wrong() -> None:
 
 def test_energy_between_two_polls() -> None:
     """It is a hundredth of the hour's, and 1 Wh."""
-    assert [poll_lag(power) for power in (-500, 0, 1, 500)] == [1, 1, 1.01, 6]
+    lags = [poll_lag(power) for power in (-500, 0, 1, 500)]
+    assert lags == pytest.approx([1, 1, 1.01, 6], abs=2 * EQUAL)
+    assert all(lag > 1 for lag in lags)
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,7 @@ class _After:
             # The first row of all counts its own sum.
             kept = self.end.sum + row.sum
         total = self._sum_at(row.start, row.state)
-        if kept < self.end.sum:
+        if kept < self.end.sum - EQUAL:
             return total
         power = (total - self.end.sum) * HOUR / (row.start - self._last.known)
         return kept if abs(kept - total) <= poll_lag(power) else total

@@ -124,9 +124,10 @@ def poll_lag(power: float) -> float:
     """Return the most energy missing from a live row with this mean power of its hour.
 
     A live row ends with the last poll before the full hour. An hour that counts the
-    energy of many hours has the mean power of all of them.
+    energy of many hours has the mean power of all of them. The rounding of floating
+    point is allowed for.
     """
-    return 1 + _POLL_SHARE * max(power, 0)
+    return 1 + _POLL_SHARE * max(power, 0) + EQUAL
 
 
 def shifted(row: Row | None, shift_from: int | None, shift: float) -> Row | None:
