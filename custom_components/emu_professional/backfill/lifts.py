@@ -63,8 +63,9 @@ class Lifts:
             start = previous.start
         reading = hours[whole_hour(start)]
         number = bisect_right(self._restarts, start)
-        if number == 0 or state <= reading.register + self._profile.rounding:
+        if number == 0:
             return reading.lift
+        # The register only grows: a state above it is of the cycle before, if nearer.
         last = self._last[number - 1]
         is_older = abs(last.register - state) < state - reading.register
         return last.lift if is_older else reading.lift
