@@ -16,23 +16,24 @@ FIRST, SECOND = START + 2 * HOUR, START + 4 * HOUR
 """The hours in which the register restarts."""
 END = START + 6 * HOUR
 HOURS = {
-    START: Reading(1_000),
+    START: Reading(100),
     START + HOUR: Reading(1_100),
     FIRST: Reading(30, 1_150),
     FIRST + HOUR: Reading(500, 1_150),
     SECOND: Reading(0, 1_700),
     SECOND + HOUR: Reading(80, 1_700),
 }
-TWICE = LoadProfile(START, END, Reading(900), HOURS)
+TWICE = LoadProfile(START, END, Reading(90), HOURS)
 
 
 @pytest.mark.parametrize(
     ("hour", "state", "lift"),
     [
         # Before any restart, also with more than is logged
-        *((START - HOUR, 900, 0), (START, 1_000, 0), (START, 1_120, 0)),
+        *((START - HOUR, 90, 0), (START, 100, 0), (START, 320, 0)),
         # With the restart, and from before it
         *((FIRST, 30, 1_150), (FIRST, 33, 1_150), (FIRST, 1_130, 0)),
+        (FIRST + PERIOD, 1_130, 0),
         *((FIRST, 0, 1_150), (FIRST + HOUR, 510, 1_150), (FIRST + HOUR, 1_140, 0)),
         # From between both restarts
         *((SECOND, 540, 1_150), (SECOND, 3, 1_700), (SECOND + HOUR, 540, 1_150)),
