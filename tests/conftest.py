@@ -129,7 +129,7 @@ TWELVE_DAYS: Final = "backfill/test_virtual_year.py::test_off_for_twelve_days"
 AN_OUTAGE_WITH_COSTS: Final = "backfill/test_costs_of_a_house.py::test_outage[stopped]"
 
 LIVES: Final = "backfill/test_virtual_year.py::test_life_to_remember"
-"""Take seconds each: `scripts/test` has every third one, `-m release` the others."""
+"""Take seconds each: `-m life` has every third one, `-m release` the others."""
 
 OTHER_LIVES: Final = "backfill/test_virtual_year.py::test_silent_for_twelve_days"
 """Takes as long, and is left to `-m release` as well."""
@@ -214,10 +214,12 @@ def pytest_collection_modifyitems(
         is_life = name.startswith(LIVES) and name not in LONG_LIVES
         lives += is_life
         is_other_life = is_life and lives % 3 != 0
-        if is_other_life or name.startswith(ELSEWHERE):
+        if is_life or name.startswith(ELSEWHERE):
             item.add_marker(pytest.mark.elsewhere)
         if name.startswith(RELEASE) or is_other_life:
             item.add_marker(pytest.mark.release)
+        elif is_life:
+            item.add_marker(pytest.mark.life)
         if name.startswith(DATABASE):
             item.add_marker(pytest.mark.database)
     if config.getoption("--fast"):
