@@ -129,7 +129,7 @@ TWELVE_DAYS: Final = "backfill/test_virtual_year.py::test_off_for_twelve_days"
 AN_OUTAGE_WITH_COSTS: Final = "backfill/test_costs_of_a_house.py::test_outage[stopped]"
 
 LIVES: Final = "backfill/test_virtual_year.py::test_life_to_remember"
-"""Take seconds each: `-m life` has every third one, `-m release` the others."""
+"""Take seconds each: `-m release` has two of three, scripts/prove all."""
 
 OTHER_LIVES: Final = "backfill/test_virtual_year.py::test_silent_for_twelve_days"
 """Takes as long, and is left to `-m release` as well."""
@@ -154,8 +154,9 @@ ELSEWHERE: Final = (A_WHOLE_YEAR, A_QUARTER, TWELVE_DAYS, OTHER_LIVES, *LONG_LIV
 
 RELEASE: Final = (
     *("test_init", "test_config_flow", "test_interruptions", "test_logbook"),
-    *("test_sensor", "services/", "firmware/"),
-    *("test_blueprints", "test_diagnostics", "test_stagger", "test_lifetimes"),
+    *("test_sensor", "services/test_actions", "services/test_export"),
+    *("firmware/update/", "firmware/kept/test_options"),
+    *("test_blueprints", "test_diagnostics", "test_lifetimes"),
     *("test_permissions", "test_relocation", "test_storage"),
     "backfill/test_backfill.py::test_history_comes_with_the_meter",
     "backfill/test_backfill.py::test_home_assistant_off",
@@ -218,8 +219,6 @@ def pytest_collection_modifyitems(
             item.add_marker(pytest.mark.elsewhere)
         if name.startswith(RELEASE) or is_other_life:
             item.add_marker(pytest.mark.release)
-        elif is_life:
-            item.add_marker(pytest.mark.life)
         if name.startswith(DATABASE):
             item.add_marker(pytest.mark.database)
     if config.getoption("--fast"):
