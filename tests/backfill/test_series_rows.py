@@ -250,7 +250,7 @@ def test_short_term_row_after_a_sum_that_began_anew() -> None:
     rows = [BEFORE, RIGHT, Row(START + HOUR, 1_200, 200), Row(back, 1_200, 0)]
     live = Row(back + HOUR - PERIOD, 1_200, 0)
     assert plan_register(profile(ONE_HOUR, 1_000), rows, live) == Plan()
-    # If only the sum of the short-term row began anew, it is corrected.
+    # Home Assistant restarted the sum in the short-term row only: that row is written.
     plan = plan_register(profile(ONE_HOUR, 1_000), rows[:-1], live)
     assert plan == Plan(anchor=live._replace(sum=200))
 

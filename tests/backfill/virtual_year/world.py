@@ -273,10 +273,7 @@ class World:
         """Return a copy of all that was recorded."""
         with session_scope(hass=self.hass, read_only=True) as session:
             return {
-                table: [
-                    dict(row)
-                    for row in session.execute(select(table.__table__)).mappings()
-                ]
+                table: _rows_of(session, table)
                 for table in (*_TABLES, *_NAMED_BY_STATES)
             }
 
@@ -431,13 +428,15 @@ def time_of(at: float) -> datetime:
     return datetime.fromtimestamp(at, UTC)
 
 
+def _rows_of(session: Session, table: type[Any]) -> list[dict[str, Any]]:
+    """Return all rows of a table."""
+    return [dict(row) for row in session.execute(select(table.__table__)).mappings()]
+
+
 def _unchanged(
     session: Session, table: type[Any], copied: Sequence[dict[str, Any]]
 ) -> set[int]:
     """Return the ids of the rows of a table that are as they were copied."""
     (column,) = table.__table__.primary_key.columns
-    now = {
-        row[column.name]: dict(row)
-        for row in session.execute(select(table.__table__)).mappings()
-    }
+    now = {row[column.name]: row for row in _rows_of(session, table)}
     return {row[column.name] for row in copied if now.get(row[column.name]) == row}
