@@ -140,6 +140,7 @@ class _After:
     def __init__(self, series: WindowSeries) -> None:
         self._series = series
         self._last = series.last
+        self._lifts = series.lifts
         self._rounding = series.profile.rounding
         self._lowest = _lowest_level(series)
         self.end = self._last.row(series.offset)
@@ -198,7 +199,7 @@ class _After:
         elif not self._has_observed(start, state):
             if self._has_restarted(short_term):
                 return Row(start, state, self._sum_after_restart(short_term))
-            is_older_cycle = self._series.lifts.of(start, state) < last.lift
+            is_older_cycle = self._lifts.of(start, state) < last.lift
             if is_older_cycle or not is_live:
                 # Home Assistant would count the register again from 0. Or its hour is
                 # compiled from this row: its energy must not be negative.
@@ -210,26 +211,23 @@ class _After:
         start, state = short_term.start, short_term.state
         if state is None or row.state is None or self._shows_restart(row, short_term):
             return short_term
-        energy = self._level(start, state) - self._level(row.start, row.state)
+        level = self._lifts.level
+        energy = level(start, state) - level(row.start, row.state)
         if energy < -ROUNDING and not is_live:
             return row._replace(start=start)
         return Row(start, state, row.sum + energy)
 
     def _sum_at(self, start: int, state: float) -> float:
         """Return the sum for a state in the series."""
-        level = self._level(start, state)
+        level = self._lifts.level(start, state)
         if abs(level - self._last.level) <= self._rounding:
             # A total differs by its rounding, which is no energy.
             level = self._last.level
         return level + self._series.offset
 
-    def _level(self, start: int, state: float) -> float:
-        """Return the level of a row."""
-        return state + self._series.lifts.of(start, state)
-
     def _has_observed(self, start: int, state: float) -> bool:
         """Return whether a state is not lower than the end of the window."""
-        return self._level(start, state) >= self._last.level - ROUNDING
+        return self._lifts.level(start, state) >= self._last.level - ROUNDING
 
     def _has_restarted(self, row: Row) -> bool:
         """Return whether the register restarted before a row with a state.
@@ -239,8 +237,8 @@ class _After:
         before, but then its sum is, too.
         """
         assert row.state is not None
-        level = self._level(row.start, row.state)
-        previous = self._series.lifts.row_before(row.start)
+        level = self._lifts.level(row.start, row.state)
+        previous = self._lifts.row_before(row.start)
         return level < self._lowest - self._rounding or (
             previous is not None and self._shows_restart(previous, row)
         )
@@ -255,8 +253,8 @@ class _After:
             and row.state is not None
             and row.state < _RESTART * before.state
             and row.sum - before.sum > (row.state - before.state) / 2
-            and self._series.lifts.of(row.start, row.state)
-            == self._series.lifts.of(before.start, before.state)
+            and self._lifts.of(row.start, row.state)
+            == self._lifts.of(before.start, before.state)
         )
 
     def _sum_after_restart(self, row: Row) -> float:
@@ -266,5 +264,5 @@ class _After:
 
     def _kept_sum(self, row: Row) -> float | None:
         """Return the sum for a row after the window to keep its change."""
-        previous = self._series.lifts.row_before(row.start)
+        previous = self._lifts.row_before(row.start)
         return None if previous is None else self.end.sum + row.sum - previous.sum

@@ -70,6 +70,10 @@ class Lifts:
         is_older = abs(last.register - state) < state - reading.register
         return last.lift if is_older else reading.lift
 
+    def level(self, start: int, state: float) -> float:
+        """Return the level of a row with a state."""
+        return state + self.of(start, state)
+
     def row_before(self, start: int) -> Row | None:
         """Return the last stored row before a time."""
         number = bisect_left(self._stored, start)

@@ -209,7 +209,7 @@ def _hours(
             after = bisect_right(lifts.starts, start)
             following = lifts.starts[after : after + 1]
             highest = profile.hours[following[0]].level if following else inf
-            seen = row.state + lifts.of(start, row.state)
+            seen = lifts.level(start, row.state)
             observed = _between(level, seen, highest, profile.rounding)
             if observed is not None:
                 # Home Assistant has observed the meter after its last record.
