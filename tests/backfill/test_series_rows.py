@@ -387,11 +387,22 @@ def test_hour_that_the_logger_does_not_know() -> None:
 
 
 def test_nothing_logged() -> None:
-    """Without an hour of the logger nothing is to be done."""
+    """Without an hour of the logger no row changes."""
     for before in (None, Reading(0)):
         logged = LoadProfile(START, START, before, {})
-        assert plan_register(logged, [Row(START, 5, 5)], None) == Plan()
+        live = Row(START, 5, 5)
+        assert plan_register(logged, [Row(START, 5, 5)], live) == Plan()
+        assert plan_register(logged, [], None) == Plan()
         assert logged.initial_lift == 0
+
+
+@pytest.mark.parametrize("live", [None, Row(START - PERIOD, 4, 4)])
+def test_nothing_logged_since_short_term_rows_were_deleted(live: Row | None) -> None:
+    """The next live row continues from the newest row, instead of 0."""
+    for since, until in ((START, START), (START + HOUR, START + 9 * HOUR)):
+        logged = LoadProfile(since, until, Reading(5), {})
+        plan = plan_register(logged, [Row(START - HOUR, 4, 3), Row(START, 5, 4)], live)
+        assert plan == Plan(anchor=Row(AT_END, 5, 4))
 
 
 def test_rows_without_state() -> None:

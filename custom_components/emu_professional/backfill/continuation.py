@@ -100,6 +100,18 @@ def anchor_row(
     return shifted(anchor, shift_from, shift)
 
 
+def lost_anchor(stored: Sequence[Row], short_term: Row | None) -> Row | None:
+    """Return the short-term row to continue from if nothing was logged or stored.
+
+    Home Assistant deletes short-term rows after some days. It would begin again at 0
+    then. None if there is no stored row, or if the newest short-term row is not older.
+    """
+    if not stored or (short_term is not None and short_term.start >= stored[-1].start):
+        return None
+    newest = stored[-1]
+    return newest._replace(start=newest.start + HOUR - PERIOD)
+
+
 def _new_anchor(series: WindowSeries, continuation: Continuation, newest: int) -> Row:
     """Return a short-term row for the last five minutes of the newest row.
 

@@ -42,7 +42,7 @@ level; only the state of a row is the register itself:
 
 from collections.abc import Iterator, Sequence
 
-from .continuation import anchor_row, continued
+from .continuation import anchor_row, continued, lost_anchor
 from .load_profile import ROUNDING, LoadProfile
 from .rows import EQUAL, Plan, Row, is_stored, poll_lag, shifted
 from .window_series import WindowSeries, window_series
@@ -67,7 +67,7 @@ def plan_register(
     rows = {row.start: row for row in stored}
     series = window_series(profile, rows, rebuild=rebuild)
     if series is None:
-        return Plan()
+        return Plan(anchor=lost_anchor(stored, short_term))
     planned = [hour.row(series.offset) for hour in series.hours]
     continuation = continued(series, planned, short_term)
     shift_from, shift = continuation.shift_from, continuation.shift

@@ -64,6 +64,18 @@ A_YEAR: Final[tuple[Step, ...]] = (
 
 
 LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] = {
+    "weeks without a record, and short-term rows deleted meanwhile": (
+        {
+            "keys": ("energy_export", "active_power"),
+            "interval": 60,
+            "days": 2,
+            "depth": 1500,
+        },
+        (
+            *(Compare(is_daily=False), Unreachable(-1, 0, 25, "module")),
+            Compare(is_daily=False),
+        ),
+    ),
     "rows repeat a value where nothing is logged": (
         {
             "keys": ("energy_export_t1", "active_power"),
