@@ -1,6 +1,7 @@
 """What happens in real houses besides: clocks, databases, units, habits."""
 
 from datetime import timedelta
+from typing import Any
 from unittest.mock import AsyncMock, patch
 
 import pytest
@@ -10,16 +11,22 @@ from custom_components.emu_professional.backfill import automatic
 from custom_components.emu_professional.backfill.progress import BackfillState
 from custom_components.emu_professional.backfill.run import Backfill
 from custom_components.emu_professional.backfill.times import HOUR
-from homeassistant.components.recorder.db_schema import Statistics, StatisticsMeta
+from homeassistant.components.recorder.db_schema import (
+    Statistics,
+    StatisticsMeta,
+    StatisticsShortTerm,
+)
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.recorder import get_instance, session_scope
 from simulator import faults
 from simulator.history import ClockSet
 
 from .house import A_POLL, EXACT, IMPORT, PERIOD, SENSORS, House, worst
+from .lost_jobs import LOST, losing_batch
 
 DAY = 24 * HOUR
 T1 = f"{IMPORT}_t1"
+POWER = IMPORT.replace("energy_import", "active_power")
 
 
 async def test_clock_that_nobody_shows(manual: House) -> None:
@@ -183,3 +190,17 @@ async def test_recorder_that_does_not_catch_up(
     assert ready.await_count <= 7
     assert not house.backfill.automatic.is_comparing
     assert not house.asked()
+
+
+@pytest.mark.parametrize("table", [Statistics, StatisticsShortTerm])
+async def test_job_that_the_recorder_loses(manual: House, table: Any) -> None:
+    """Its statistic is not called complete, and all others are."""
+    with losing_batch(POWER, 0, table), pytest.raises(HomeAssistantError, match=LOST):
+        await manual.fill()
+    assert manual.backfill.data.state is BackfillState.FAILED
+    settled = manual.backfill.keeper.ledger.settled
+    assert "active_power" not in settled
+    assert "energy_import" in settled
+    await manual.fill()
+    assert "active_power" in settled
+    assert await manual.worst_error() < EXACT

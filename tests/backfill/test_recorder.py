@@ -1,6 +1,7 @@
 """Plans carried out in the real recorder."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from itertools import repeat
 from typing import Any
@@ -33,7 +34,11 @@ from custom_components.emu_professional.backfill.rows import Plan
 from custom_components.emu_professional.backfill.series import plan_register
 from custom_components.emu_professional.backfill.times import HOUR
 from homeassistant.components.recorder.core import Recorder
-from homeassistant.components.recorder.db_schema import Statistics, StatisticsRuns
+from homeassistant.components.recorder.db_schema import (
+    Statistics,
+    StatisticsRuns,
+    StatisticsShortTerm,
+)
 from homeassistant.components.recorder.models import (
     StatisticData,
     StatisticMeanType,
@@ -49,6 +54,14 @@ from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.recorder import get_instance, session_scope
 from homeassistant.setup import async_setup_component
 from tests.conftest import DATABASE_ZONES
+
+from .lost_jobs import (
+    LOST,
+    deleting_short_term_rows,
+    losing_batch,
+    losing_shift,
+    repeating_shift,
+)
 
 ENTITY_ID = "sensor.meter_energy_import"
 STATISTIC = Statistic(ENTITY_ID, "kWh", 3, has_sum=True)
@@ -216,6 +229,48 @@ async def test_done_is_done(home: Home) -> None:
         plan = await home.back_fill()
         stored = await home.stored()
     assert len(plan.rows) == len(stored.rows) == 10 * 24
+
+
+@pytest.mark.parametrize(
+    ("observed", "loss"),
+    [
+        (True, lambda: losing_batch(ENTITY_ID, 0)),
+        (True, lambda: losing_batch(ENTITY_ID, 1)),
+        (True, lambda: losing_batch(ENTITY_ID, 2)),
+        (False, lambda: losing_batch(ENTITY_ID, 0, StatisticsShortTerm)),
+        (True, lambda: losing_shift(Statistics)),
+        (True, lambda: losing_shift(StatisticsShortTerm)),
+        (True, lambda: losing_shift(Statistics, StatisticsShortTerm)),
+    ],
+)
+async def test_job_that_the_recorder_loses(
+    home: Home, observed: bool, loss: Callable[[], AbstractContextManager[object]]
+) -> None:
+    """It is noticed, and the next run repairs the statistic."""
+    await home.live(10, observed=observed)
+    with loss(), pytest.raises(HomeAssistantError, match=LOST):
+        await home.back_fill()
+    await home.back_fill()
+    await home.live(16)
+    assert await home.worst_error() <= 4
+    await home.back_fill()
+    assert await home.worst_error() < 0.01
+
+
+async def test_job_that_the_recorder_repeats(home: Home) -> None:
+    """It is waited for."""
+    await home.live(10)
+    with repeating_shift():
+        await home.back_fill()
+    assert await home.worst_error() < 4
+
+
+async def test_short_term_row_that_is_deleted_meanwhile(home: Home) -> None:
+    """It is no sign of a lost shift."""
+    await home.live(10)
+    with deleting_short_term_rows():
+        await home.back_fill()
+    assert await home.worst_error() < 4
 
 
 @pytest.mark.parametrize("unit", ["Wh", "kWh", "MWh"])

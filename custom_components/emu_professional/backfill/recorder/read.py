@@ -113,15 +113,6 @@ async def async_stored_units(
     return await async_query(hass, units)
 
 
-async def async_is_written(
-    hass: HomeAssistant, statistic_id: str, table: Table, expected: StatisticData
-) -> bool:
-    """Return whether a row is stored as it was given to the recorder."""
-    return await async_query(
-        hass, lambda session: is_written(session, hass, statistic_id, table, expected)
-    )
-
-
 def read_sums(
     session: Session, found: Found, window: Window, register: float | None
 ) -> Stored:
@@ -221,12 +212,39 @@ def is_written(
     found = get_instance(hass).statistics_meta_manager.get(session, statistic_id)
     if found is None:
         return False
-    query = select(table.sum, table.mean).where(
+    query = select(table.state, table.sum, table.mean, table.min, table.max).where(
         table.metadata_id == found[0],
         table.start_ts == expected["start"].timestamp(),
     )
-    rows = list(session.execute(query).tuples())
-    return rows == [(expected.get("sum"), expected.get("mean"))]
+    values = tuple(
+        expected.get(name) for name in ("state", "sum", "mean", "min", "max")
+    )
+    return list(session.execute(query).tuples()) == [values]
+
+
+def first_sums(
+    session: Session, hass: HomeAssistant, statistic_id: str, since: int
+) -> dict[Table, tuple[float, float]]:
+    """Return the start and sum of the first row from a time on, by table.
+
+    Sums are in the unit of the stored statistic. A table without such a row is left out.
+    """
+    found = get_instance(hass).statistics_meta_manager.get(session, statistic_id)
+    if found is None:
+        return {}
+    sums: dict[Table, tuple[float, float]] = {}
+    for table in (StatisticsShortTerm, Statistics):
+        query = select(table.start_ts, table.sum).where(
+            table.metadata_id == found[0],
+            table.start_ts >= since,
+            table.sum.is_not(None),
+        )
+        first = (
+            session.execute(query.order_by(table.start_ts).limit(1)).tuples().first()
+        )
+        if first is not None:
+            sums[table] = (first[0] or 0, first[1] or 0)
+    return sums
 
 
 def _sums_of(table: Table, metadata_id: int) -> Select[_Columns]:

@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final
+
+from sqlalchemy.orm import Session
 
 from homeassistant.components.recorder.core import Recorder
 from homeassistant.components.recorder.db_schema import Statistics, StatisticsShortTerm
@@ -25,7 +27,8 @@ from ...failures import failed
 from ..means import Mean, MeansPlan
 from ..rows import EQUAL, Plan, Row
 from ..times import HOUR
-from .read import Stored, Table, async_is_written, async_stored
+from .query import async_query
+from .read import Stored, Table, async_stored, first_sums, is_written
 from .units import Statistic, last_digits_per, unit_class
 
 _RECORDER: Final = "recorder"
@@ -58,7 +61,8 @@ async def async_apply_plan(
     """Shift and write the rows of a register's statistic, as planned.
 
     The shift comes first: rows compiled in between continue from it. Raises
-    HomeAssistantError if the recorder did not write, for instance on a full disk.
+    HomeAssistantError if the recorder did not write all of it, for instance on a full
+    disk, or because it lost its connection to the database for a moment.
     """
     per_unit = last_digits_per(stored.unit, statistic)
     metadata = _metadata(statistic, stored.unit)
@@ -75,10 +79,8 @@ async def async_apply_plan(
         raise
     # An external statistic has no short-term rows.
     if statistic.name is None and stored.is_newest and plan.anchor:
-        instance = get_instance(hass)
-        data = _data(plan.anchor, per_unit)
-        instance.async_import_statistics(metadata, [data], StatisticsShortTerm)
-        await _async_done(instance)
+        anchor = _Rows(metadata, StatisticsShortTerm, data_of)
+        await _async_write(hass, anchor, [plan.anchor])
 
 
 async def async_write_means(
@@ -86,8 +88,7 @@ async def async_write_means(
 ) -> None:
     """Write rows; they replace stored rows with the same start.
 
-    Raises HomeAssistantError if the recorder did not write, for instance on a full
-    disk.
+    Raises HomeAssistantError as `async_apply_plan` does.
     """
     per_unit = last_digits_per(unit, statistic)
     metadata = _metadata(statistic, unit)
@@ -103,15 +104,33 @@ async def async_write_means(
 async def _async_adjust(
     hass: HomeAssistant, statistic: Statistic, stored: Stored, plan: Plan, sign: int = 1
 ) -> None:
-    if plan.shift_from is None:
+    """Shift the sums, and see that they are shifted in both tables."""
+    if (since := plan.shift_from) is None:
         return
     instance = get_instance(hass)
+    statistic_id = statistic.statistic_id
     shift = sign * plan.shift / last_digits_per(stored.unit, statistic)
+
+    def sums(session: Session) -> dict[Table, tuple[float, float]]:
+        return first_sums(session, hass, statistic_id, since)
+
     async with _throttle(hass).lock:
+        before = await async_query(hass, sums)
         instance.async_adjust_statistics(
-            statistic.statistic_id, _time(plan.shift_from), shift, stored.unit or ""
+            statistic_id, _time(since), shift, stored.unit or ""
         )
         await _async_done(instance)
+
+    def is_shifted(session: Session) -> bool:
+        now = sums(session)
+        return not any(
+            # Meanwhile the first row may have been deleted.
+            now.get(table, (0, 0))[0] == start
+            and abs(now[table][1] - total) < abs(shift) / 2
+            for table, (start, total) in before.items()
+        )
+
+    await _async_check(hass, statistic_id, is_shifted)
 
 
 async def _async_revert_shift(
@@ -161,6 +180,7 @@ async def _async_write[R: Row | Mean](
     """
     instance = get_instance(hass)
     throttle = _throttle(hass)
+    statistic_id = stored.metadata["statistic_id"]
     rows = sorted(rows, reverse=True)
     for batch in _batches(throttle, rows, bound):
         async with throttle.lock:
@@ -169,9 +189,18 @@ async def _async_write[R: Row | Mean](
             instance.async_import_statistics(stored.metadata, data, stored.table)
             await _async_done(instance)
             throttle.adapt(len(batch), hass.loop.time() - begin)
-        # A disk that is full stays full: the first and the last batch show it.
-        if batch[0] is rows[0] or batch[-1] is rows[-1]:
-            await _async_check(hass, stored.metadata, stored.table, data[-1])
+        # The recorder writes a batch as a whole, or not at all.
+        await _async_check(
+            hass,
+            statistic_id,
+            partial(
+                is_written,
+                hass=hass,
+                statistic_id=statistic_id,
+                table=stored.table,
+                expected=data[-1],
+            ),
+        )
 
 
 def _batches[R: Row | Mean](
@@ -188,14 +217,14 @@ def _batches[R: Row | Mean](
 
 
 async def _async_check(
-    hass: HomeAssistant,
-    metadata: StatisticMetaData,
-    table: Table,
-    expected: StatisticData,
+    hass: HomeAssistant, statistic_id: str, is_done: Callable[[Session], bool]
 ) -> None:
-    """Check a written row: the recorder itself only logs a failure."""
-    statistic_id = metadata["statistic_id"]
-    if not await async_is_written(hass, statistic_id, table, expected):
+    """Raise HomeAssistantError if something was not written: the recorder only logs it."""
+    if await async_query(hass, is_done):
+        return
+    # A job that the recorder repeats is at the end of its queue now.
+    await _async_done(get_instance(hass))
+    if not await async_query(hass, is_done):
         raise failed("not_written", statistic_id=statistic_id)
 
 
