@@ -200,3 +200,29 @@ async def test_units(house: House, unit: str, per_kwh: float) -> None:
     hour = int(NOW.timestamp()) // HOUR * HOUR
     found = await async_prices(house.hass, Price(entity_id=PRICE), [hour])
     assert found == pytest.approx({hour: per_kwh})
+
+
+async def test_price_entity_that_is_not_there_yet(house: House) -> None:
+    """Each state has the price of its own unit, and a state without one the statistic's.
+
+    After a power failure a price from the internet comes later than the meter.
+    """
+    hours = [START + n * HOUR for n in range(5)]
+    price = Price(entity_id=PRICE)
+    await imported(house, "EUR/MWh", {hours[0] - HOUR: 90})
+    states: tuple[tuple[str, dict[str, str]], ...] = (
+        ("85", {"unit_of_measurement": "EUR/MWh"}),
+        ("0.07", {"unit_of_measurement": "EUR/kWh"}),
+        ("60", {}),
+        ("nan", {}),
+        ("inf", {}),
+    )
+    for start, (state, attributes) in zip(hours, states, strict=True):
+        house.move_to(dt_util.utc_from_timestamp(start))
+        house.hass.states.async_set(PRICE, state, attributes)
+        await house.settle()
+    house.hass.states.async_remove(PRICE)
+    await house.settle()
+    found = await async_prices(house.hass, price, hours)
+    expected = dict(zip(hours, (0.085, 0.07, 0.06), strict=False))
+    assert found == pytest.approx(expected)

@@ -192,6 +192,19 @@ async def test_recorder_that_does_not_catch_up(
     assert not house.asked()
 
 
+async def test_database_that_does_not_answer_yet(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Statistics are compared as soon as it does."""
+    trouble = HomeAssistantError("server closed the connection")
+    ready = AsyncMock(side_effect=[trouble, False, trouble, True])
+    monkeypatch.setattr(automatic, "async_caught_up", ready)
+    monkeypatch.setattr(automatic, "_CATCH_UP_PAUSE", 0)
+    await house.load()
+    assert ready.await_count == 4
+    assert house.backfill.data.state is BackfillState.COMPLETE
+
+
 @pytest.mark.parametrize("table", [Statistics, StatisticsShortTerm])
 async def test_job_that_the_recorder_loses(manual: House, table: Any) -> None:
     """Its statistic is not called complete, and all others are."""

@@ -130,11 +130,18 @@ class AutomaticBackfill:
     async def _async_recorder_is_ready(self) -> bool:
         """Wait until the recorder has caught up; return whether it has in time."""
         end = self._hass.loop.time() + _CATCH_UP_LIMIT
-        while not await async_caught_up(self._hass):
+        while not await self._async_has_caught_up():
             if self._hass.loop.time() > end:
                 return False
             await asyncio.sleep(_CATCH_UP_PAUSE)
         return True
+
+    async def _async_has_caught_up(self) -> bool:
+        try:
+            return await async_caught_up(self._hass)
+        except HomeAssistantError:
+            # The server of the database may be restarting.
+            return False
 
     async def _async_fill_and_note(self, targets: Sequence[Target]) -> None:
         """Fill all unsettled hours, and log the first failure in a row."""

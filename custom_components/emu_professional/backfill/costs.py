@@ -34,7 +34,6 @@ Therefore
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Final
 
 from .rows import EQUAL, Plan, Row, carried_out, changes
@@ -113,9 +112,11 @@ def mean_price(
     """
     first = max(bisect_right(prices, float(begin), key=_valid_since) - 1, 0)
     seconds = total = 0.0
-    for (since, price), (until, _) in pairwise([*prices[first:], (end, None)]):
+    for number in range(first, len(prices)):
+        since, price = prices[number]
         if since >= end:
             break
+        until = prices[number + 1][0] if number + 1 < len(prices) else end
         if price is not None:
             valid = min(until, end) - max(since, begin)
             seconds += valid

@@ -1,7 +1,8 @@
 """The cost entities of the energy dashboard, and their prices."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Final
 
 from homeassistant.const import ATTR_UNIT_OF_MEASUREMENT, UnitOfEnergy
@@ -121,32 +122,42 @@ async def async_prices(
     unit, means = await async_hourly_means(hass, price.entity_id, since, until)
     found = {start: _per_kwh(means[start], unit) for start in hours if start in means}
     if others := hours - found.keys():
-        found |= await _async_prices_of_states(hass, price.entity_id, others)
+        states = await async_states(
+            hass, price.entity_id, min(others), max(others) + HOUR
+        )
+        # The recorder purges the last change of a price that was constant for long.
+        if current := hass.states.get(price.entity_id):
+            states.append(current)
+        found |= await hass.async_add_executor_job(
+            _prices_of_states, states, unit, others
+        )
     return found
 
 
-async def _async_prices_of_states(
-    hass: HomeAssistant, entity_id: str, hours: Collection[int]
+def _prices_of_states(
+    states: Iterable[State], unit: str | None, hours: Iterable[int]
 ) -> dict[int, float]:
-    states = await async_states(hass, entity_id, min(hours), max(hours) + HOUR)
-    unit = None
-    if current := hass.states.get(entity_id):
-        unit = current.attributes.get(ATTR_UNIT_OF_MEASUREMENT)
-        # The recorder purges the last change of a price that was constant for long.
-        states.append(current)
-    prices = [(state.last_changed.timestamp(), _number(state)) for state in states]
+    """Return the price per kWh of each hour with a price.
+
+    A state without a unit has the given one.
+    """
+    prices = [(state.last_changed.timestamp(), _price(state, unit)) for state in states]
     return {
-        start: _per_kwh(mean, unit)
+        start: mean
         for start in hours
         if (mean := mean_price(prices, start, start + HOUR)) is not None
     }
 
 
-def _number(state: State) -> float | None:
+def _price(state: State, unit: str | None) -> float | None:
+    """Return the price per kWh of a state, or None if it is none."""
     try:
-        return float(state.state)
+        number = float(state.state)
     except ValueError:
         return None
+    if not isfinite(number):
+        return None
+    return _per_kwh(number, state.attributes.get(ATTR_UNIT_OF_MEASUREMENT, unit))
 
 
 def _per_kwh(price: float, unit: str | None) -> float:

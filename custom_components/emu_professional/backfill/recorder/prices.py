@@ -43,10 +43,10 @@ async def async_states(
         # This has a session of its own, so it is no query of ours.
         found = state_changes_during_period(
             hass,
-            dt_util.utc_from_timestamp(since),
+            # A state of the very moment would be left out.
+            dt_util.utc_from_timestamp(since - 1),
             dt_util.utc_from_timestamp(until),
             entity_id,
-            no_attributes=True,
         )
         return found.get(entity_id, [])
 
