@@ -362,6 +362,7 @@ class Contract:
                 continue
             is_unobserved = self.life.unobserved(start, PERIOD) == PERIOD
             is_unobserved &= not self.life.is_lost(start, PERIOD)
+            is_unobserved &= not self.life.is_forgotten(start)
             if start not in old or is_unobserved:
                 logged = self.log.periods[start][target.key]
                 assert is_like(new[start], logged), mismatch(target, start, "5 minutes")

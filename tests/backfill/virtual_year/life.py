@@ -136,6 +136,8 @@ class Life:
         self.outages: list[tuple[int, int]] = []
         self.lost: list[tuple[int, int]] = []
         """Times of which the rows were lost, whatever was observed and noted."""
+        self.forgotten: list[tuple[int, int]] = []
+        """Outages that may have been settled before a database was put back."""
         self.keeps_copies = False
         self.copies: list[tuple[Copy, int]] = []
         """Of the database before each step, and until when it was compiled."""
@@ -491,6 +493,7 @@ class Life:
         await self.world.run(lambda: self.world.put_back(copy))
         self._forget(compiled, self.now)
         self.lost.append((compiled, self.now))
+        self.forgotten = list(self.outages)
         self.compiled = compiled
         await self.off(Off(PERIOD, 0))
 
@@ -519,6 +522,12 @@ class Life:
         """Whether rows of a time were lost."""
         return any(
             since < start + seconds and start < until for since, until in self.lost
+        )
+
+    def is_forgotten(self, start: int) -> bool:
+        """Whether nothing may show that five minutes of an old database were missed."""
+        return any(
+            since < start + PERIOD and start < until for since, until in self.forgotten
         )
 
     def is_outage(self, start: int) -> bool:
@@ -585,9 +594,11 @@ class Life:
             if step.hitch not in ("late", "live"):
                 # What is compiled meanwhile has a cost that was not there before.
                 check_costs(self, contract, before, after)
-            if step.hitch != "late":
-                # Then an hour more can be filled by now.
-                window = Window(window.since, contract.until)
+            window = Window(window.since, contract.until)
+            now = Contract(self, window, step, log, self.compiled, after)
+            # By now an hour more can be filled, or its row shows an outage at the end.
+            is_same = step.hitch not in ("late", "live") or now.until <= contract.until
+            if step.hitch != "late" and is_same:
                 again = await self._run(window, step.mode)
                 for outcome in again.statistics.values():
                     assert outcome.written == outcome.corrected == 0, (
