@@ -29,7 +29,9 @@ from custom_components.emu_professional.backfill.recorder import (
     async_seals,
     async_stored,
     async_stored_means,
+    async_widened,
 )
+from custom_components.emu_professional.backfill.report import Window
 from custom_components.emu_professional.backfill.rows import Plan
 from custom_components.emu_professional.backfill.series import plan_register
 from custom_components.emu_professional.backfill.times import HOUR
@@ -455,3 +457,16 @@ async def test_seals_of_years(home: Home) -> None:
     await async_wait_recording_done(home.hass)
     (half,) = (await async_seals(home.hass, [STATISTIC], *limits)).values()
     assert half == {SINCE // SEALED: Seal(1, 1000, 2000, 2000)}
+
+
+async def test_load_that_is_on_in_every_third_hour(home: Home) -> None:
+    """Its hours without energy look like outages, but not all of its history is read."""
+    hours = 24 * 150
+    starts = [SINCE + n * HOUR for n in range(hours)]
+    states = [float(n // 3) for n in range(hours)]
+    home.import_rows(starts, "kWh", "energy", states)
+    await async_wait_recording_done(home.hass)
+    middle = SINCE + 3000 * HOUR + HOUR
+    window = await async_widened(home.hass, [STATISTIC], Window(middle, middle + HOUR))
+    assert middle - 5 * 24 * HOUR < window.since < middle
+    assert middle + HOUR <= window.until < middle + 5 * 24 * HOUR

@@ -5,6 +5,7 @@ outage can't be made right: the energy of one hour must be taken from another.
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
@@ -17,6 +18,10 @@ from ..report import EVERYTHING, Window
 from ..times import HOUR
 from .query import async_query
 from .units import Statistic
+
+_IN_A_ROW: Final = 24
+"""Outages with one hour between them. A load that is on in one hour of several looks
+the same, for ever."""
 
 
 async def async_widened(
@@ -94,32 +99,37 @@ class _Rises:
 
         None without a row before it.
         """
-        before = self._last_before(since)
-        if before is None:
-            return None
-        # The window begins in an outage unless the hours on both sides of it have risen.
-        has_risen = not self._has_row_from(since) or self._first_from(since) == since
-        if before == since - HOUR and has_risen:
-            return since
+        begin = None
         # Another outage may end in the hour in which this one begins.
-        return before if (earlier := self.begin(before)) is None else earlier
+        for _ in range(_IN_A_ROW):
+            if (before := self._last_before(since)) is None:
+                break
+            # It is an outage unless the hours on both sides of the time have risen.
+            has_risen = (
+                not self._has_row_from(since) or self._first_from(since) == since
+            )
+            if before == since - HOUR and has_risen:
+                return since
+            begin = since = before
+        return begin
 
     def end(self, until: int) -> int | None:
         """Return the end of the outage around a time, or the time itself.
 
         None without a row from it on.
         """
-        if not self._has_row_from(until):
-            return None
-        after = self._first_from(until)
-        # The register has not risen since: the outage lasts until now.
-        if after is None:
-            return EVERYTHING.until
-        if after == until and self._last_before(until) == until - HOUR:
-            return until
+        end = None
         # The next outage may begin in the hour in which this one ends.
-        end = after + HOUR
-        return end if (later := self.end(end)) is None else later
+        for _ in range(_IN_A_ROW):
+            if not self._has_row_from(until):
+                break
+            # The register has not risen since: the outage lasts until now.
+            if (after := self._first_from(until)) is None:
+                return EVERYTHING.until
+            if after == until and self._last_before(until) == until - HOUR:
+                return until
+            end = until = after + HOUR
+        return end
 
     def risen_since(self, at: int) -> int | None:
         """Return the start of the last row before a time with another state than the newest.
