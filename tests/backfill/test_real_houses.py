@@ -7,7 +7,8 @@ from unittest.mock import AsyncMock, patch
 import pytest
 from sqlalchemy import delete, update
 
-from custom_components.emu_professional.backfill import automatic
+from custom_components.emu_professional.backfill import automatic, ledger_keeper
+from custom_components.emu_professional.backfill.ledger import SEALED
 from custom_components.emu_professional.backfill.progress import BackfillState
 from custom_components.emu_professional.backfill.run import Backfill
 from custom_components.emu_professional.backfill.times import HOUR
@@ -21,7 +22,7 @@ from homeassistant.helpers.recorder import get_instance, session_scope
 from simulator import faults
 from simulator.history import ClockSet
 
-from .house import A_POLL, EXACT, IMPORT, PERIOD, SENSORS, House, worst
+from .house import A_POLL, EXACT, EXTERNAL, IMPORT, PERIOD, SENSORS, House, worst
 from .lost_jobs import LOST, losing_batch
 
 DAY = 24 * HOUR
@@ -76,6 +77,11 @@ async def test_database_older_than_what_is_noted(house: House) -> None:
     assert len(house.asked()) <= 4
 
 
+def state(house: House) -> BackfillState:
+    """Return the state of the back-fill."""
+    return house.backfill.data.state
+
+
 def clear_rows(house: House, statistic_id: str, hours: int) -> None:
     """Delete some rows of two days ago, as the tools of Home Assistant can."""
     begin = int(house.now.timestamp()) // HOUR * HOUR - 2 * DAY
@@ -89,6 +95,40 @@ def clear_rows(house: House, statistic_id: str, hours: int) -> None:
             ),
             execution_options={"synchronize_session": False},
         )
+
+
+async def test_run_that_ends_while_rows_are_sealed(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is settled without a seal: such rows would be trusted for ever."""
+    trouble = HomeAssistantError("server closed the connection")
+    with patch.object(ledger_keeper, "async_seals", AsyncMock(side_effect=trouble)):
+        await house.load()
+    assert state(house) is BackfillState.FAILED
+    assert not house.backfill.keeper.ledger.settled
+    await house.live(12)
+    await house.pass_hour()
+    ledger = house.backfill.keeper.ledger
+    assert state(house) is BackfillState.COMPLETE
+    assert ledger.settled.keys() == ledger.seals.keys()
+    caplog.clear()
+
+
+async def test_ledger_without_seals(house: House) -> None:
+    """Its rows are sealed as they are, so those that are lost later are found."""
+    await house.load()
+    await house.live(15)
+    ledger = house.backfill.keeper.ledger
+    ledger.seals.clear()
+    await house.unload()
+    long_ago = min(await house.rows(IMPORT)) - 100 * DAY
+    with session_scope(hass=house.hass) as session:
+        found = session.query(StatisticsMeta.id).filter_by(statistic_id=IMPORT)
+        row = Statistics(metadata_id=found.scalar(), start_ts=long_ago, state=1, sum=-9)
+        session.add(row)
+    await house.load()
+    months = house.backfill.keeper.ledger.seals["energy_import"]
+    assert long_ago // SEALED in months
 
 
 async def test_rows_cleared_while_home_assistant_runs(house: House) -> None:
@@ -122,13 +162,7 @@ async def test_repair_that_fails_is_tried_again(house: House) -> None:
 @pytest.mark.parametrize("unit", [None, "kwh", "m³"])
 async def test_unit_that_is_none_of_energy(manual: House, unit: str | None) -> None:
     """That statistic stays as it is, its owner reads it, and all others are filled."""
-    with session_scope(hass=manual.hass) as session:
-        session.execute(
-            update(StatisticsMeta)
-            .where(StatisticsMeta.statistic_id == T1)
-            .values(unit_of_measurement=unit)
-        )
-    get_instance(manual.hass).statistics_meta_manager.reset()
+    set_unit(manual, T1, unit)
     before = await manual.rows(IMPORT)
     with pytest.raises(HomeAssistantError, match=T1):
         await manual.fill()
@@ -137,6 +171,94 @@ async def test_unit_that_is_none_of_energy(manual: House, unit: str | None) -> N
     report = manual.backfill.report
     assert report
     assert report.failed.keys() == {T1}
+
+
+def set_unit(house: House, statistic_id: str, unit: str | None) -> None:
+    """Set the unit of a statistic in the database."""
+    with session_scope(hass=house.hass) as session:
+        session.execute(
+            update(StatisticsMeta)
+            .where(StatisticsMeta.statistic_id == statistic_id)
+            .values(unit_of_measurement=unit)
+        )
+    get_instance(house.hass).statistics_meta_manager.reset()
+
+
+async def test_unit_that_its_owner_repairs(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That statistic is tried once a day, and the logger is not read for it alone."""
+    external = f"{EXTERNAL}_reactive_energy_import_t1"
+    await house.load()
+    await house.live(15)
+    # As if it had never been filled.
+    house.backfill.keeper.ledger.settled.pop("reactive_energy_import_t1")
+    await house.unload()
+    set_unit(house, external, "kwh")
+    await house.load()
+    assert caplog.text.count("statistics were not filled") == 1
+    assert not house.backfill.keeper.is_open
+    house.server.requests.clear()
+    for _ in range(3):
+        await house.live(12)
+        await house.pass_hour()
+    newest = house.server.meter.newest_index
+    assert min(house.asked()) > newest - 50
+    assert caplog.text.count("statistics were not filled") == 1
+    assert state(house) is BackfillState.FAILED
+    until = house.now - timedelta(hours=1)
+    assert await house.worst_error(until=until) < A_POLL
+    set_unit(house, external, "kvarh")
+    house.move_to(house.now + timedelta(days=1))
+    await house.compile(house.now - PERIOD)
+    await house.pass_hour()
+    assert state(house) is BackfillState.COMPLETE
+    assert not house.backfill.keeper.refused
+    errors = await house.errors(external, "reactive_import_t1")
+    assert worst({at: e for at, e in errors.items() if at < until.timestamp()}) < EXACT
+    caplog.clear()
+
+
+async def test_page_that_is_not_there_after_a_start(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A meter that had a logger is asked again in the next hour."""
+    await house.load()
+    await house.live(3)
+    await house.unload()
+    house.move_to(house.now + timedelta(hours=3))
+    await house.compile(house.now - PERIOD)
+    house.server.faults.set(faults.Status(404), path="/data/")
+    await house.load()
+    assert state(house) is BackfillState.FAILED
+    house.server.faults.clear()
+    await house.live(12)
+    await house.pass_hour()
+    assert state(house) is BackfillState.COMPLETE
+    until = house.now - timedelta(hours=1)
+    assert await house.worst_error(until=until) < A_POLL
+    caplog.clear()
+
+
+async def test_records_of_another_meter_every_hour(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are not all read again, until the meter has logged one of its own."""
+    every = faults.foreign_serial_number("22359999", faults.EVERY_RECORD)
+    house.server.faults.set(every, path="/data/")
+    await house.load()
+    assert house.backfill.foreign_serial_number == "22359999"
+    house.server.requests.clear()
+    for _ in range(2):
+        await house.live(12)
+        await house.pass_hour()
+    asked = [r for r in house.server.requests if r.path.startswith("/data/")]
+    assert len(asked) <= 8
+    house.server.faults.clear()
+    await house.live(12)
+    await house.pass_hour()
+    assert state(house) is BackfillState.COMPLETE
+    caplog.clear()
 
 
 async def test_polled_by_an_automation(house: House) -> None:

@@ -20,7 +20,7 @@ from ..emu.errors import MeterError
 from ..outages import Outage
 from .ledger_keeper import LedgerKeeper
 from .progress import BackfillState
-from .recorder import async_caught_up, has_recorder
+from .recorder import UnitNotConvertible, async_caught_up, has_recorder
 from .report import EVERYTHING
 from .runner import BackfillRunner
 from .schedule import Schedule, hourly_at
@@ -166,8 +166,11 @@ class AutomaticBackfill:
             self.has_failed = True
             if self._has_no_logger():
                 schedule.completed = dt_util.utcnow()
-            return
-        self.has_failed = False
+            if not isinstance(err, UnitNotConvertible):
+                return
+        else:
+            # The reason of a refused statistic was logged.
+            self.has_failed = self._keeper.has_refused
         if is_all:
             schedule.completed = dt_util.utcnow()
             schedule.is_due = self._keeper.is_open
@@ -176,9 +179,15 @@ class AutomaticBackfill:
         return self._runner.progress.state is BackfillState.NOT_SUPPORTED
 
     async def async_fill_unsettled(self, targets: Sequence[Target]) -> None:
-        """Fill all unsettled hours, newest first; raise the first error at the end."""
+        """Fill all unsettled hours, newest first; raise the first error at the end.
+
+        A statistic with an inconvertible unit is tried once a day, and prevents nothing.
+        """
         error: HomeAssistantError | None = None
         is_daily = self.schedule.is_verification_due(dt_util.utcnow())
+        is_all = len(targets) == len(self._statistics.targets)
+        if not is_daily:
+            targets = [t for t in targets if t.key not in self._keeper.refused]
         verified_since = 0 if is_daily else self._keeper.open_months(targets)
         unsettled = await self._keeper.async_unsettled(targets, verified_since)
         for request in unsettled:
@@ -187,17 +196,20 @@ class AutomaticBackfill:
             except ServiceValidationError:
                 raise
             except HomeAssistantError as err:
-                error = error or err
+                if error is None or isinstance(error, UnitNotConvertible):
+                    error = err
                 # A meter that does not answer won't do so for the other windows.
                 if isinstance(err.__cause__, MeterError):
                     break
-        if error is not None:
+        if error is not None and not isinstance(error, UnitNotConvertible):
             raise error
         if any(request.window.until != EVERYTHING.until for request in unsettled):
             # A repair has shifted the rows of later months, which were verified too.
             await self._keeper.async_seal(targets, verified_since)
-        if verified_since == 0 and len(targets) == len(self._statistics.targets):
+        if verified_since == 0 and is_all:
             self.schedule.verified = dt_util.utcnow()
+        if error is not None:
+            raise error
 
 
 @singleton(_SLOTS)

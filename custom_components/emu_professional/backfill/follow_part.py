@@ -68,6 +68,15 @@ class PartFollower:
         self._counted: set[str] = set()
         """The statistics with their rows after the window in the report."""
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether no statistic is left that can follow: older parts are of no use."""
+        return all(
+            statistic.statistic_id in self._report.failed
+            for target in self._targets
+            if (statistic := self._destination.statistic_of(target)) is not None
+        )
+
     async def async_follow(
         self,
         part: Part,

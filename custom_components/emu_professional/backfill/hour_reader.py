@@ -27,12 +27,14 @@ restarts at its end is recognized only some records later."""
 class MeterLogger:
     """The data logger of a meter.
 
-    `latest` is the latest plausible stamp, in seconds since 1970-01-01 UTC.
+    `latest` is the latest plausible stamp, in seconds since 1970-01-01 UTC. All records
+    of the last run had the `foreign` serial number; None if they had not.
     """
 
     client: MeterClient
     serial_number: str
     latest: int
+    foreign: str | None = None
 
 
 class HourReader:
@@ -59,6 +61,9 @@ class HourReader:
     async def async_newest(self) -> Record | None:
         """Return the newest record, or None if the logger is empty."""
         if newest := await self._pages.newest():
+            # Reading all others again would find no own record either.
+            if newest.serial_number == self._logger.foreign:
+                raise LoggerOfAnotherMeter(newest.serial_number)
             self._newest = newest
             self._counted_from = newest.index + 1
         return newest

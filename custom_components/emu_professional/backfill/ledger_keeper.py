@@ -3,7 +3,7 @@
 Times are seconds since 1970-01-01 UTC.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.util import dt as dt_util
@@ -13,7 +13,7 @@ from ..lost_hours import LostHours
 from ..outages import Outage, lost_time
 from ..storage import EntryStore, entry_store
 from .ledger import SEALED, Ledger, Seal
-from .recorder import Statistic, async_has_rows, async_seals
+from .recorder import Statistic, UnitNotConvertible, async_has_rows, async_seals
 from .report import EVERYTHING, Report, Request, Window
 from .statistic_ids import MeterStatistics
 from .targets import Target
@@ -34,6 +34,11 @@ class LedgerKeeper:
     ) -> None:
         """Initialize an empty ledger."""
         self.ledger = Ledger()
+        self.refused: set[str] = set()
+        """The keys of the statistics with a unit that can't be converted.
+
+        They never settle, until their owner does something about it.
+        """
         self.lost_hours = LostHours(hass, entry)
         self._hass = hass
         self._statistics = statistics
@@ -43,7 +48,17 @@ class LedgerKeeper:
     @property
     def is_open(self) -> bool:
         """Whether hours of an outage are not settled in every statistic."""
-        return self.ledger.is_open(self._statistics.existing().keys())
+        return self.ledger.is_open(self._active)
+
+    @property
+    def has_refused(self) -> bool:
+        """Whether a statistic has a unit that can't be converted."""
+        return not self.refused.isdisjoint(self._statistics.existing())
+
+    @property
+    def _active(self) -> Collection[str]:
+        """The keys of the statistics that can settle."""
+        return self._statistics.existing().keys() - self.refused
 
     async def async_start(self) -> None:
         """Load the ledger, and raise the issues without confirmation."""
@@ -84,12 +99,15 @@ class LedgerKeeper:
         The rows of the months from `verified_since` on are compared with their seals.
         """
         unsettled: dict[Window, list[Target]] = {}
-        stored = await self._async_seals(targets, verified_since)
+        stored = await self._async_seals(targets, verified_since, self.ledger.settled)
         for target in targets:
             if (statistic := self._statistics.of(target)) is None:
                 continue
             if await self._async_is_another(target, statistic):
                 self.ledger.settled.pop(target.key)
+            elif verified_since == 0 and target.key in self.ledger.settled:
+                # A ledger of version 0.1.0 has none: its rows are sealed as they are.
+                self.ledger.seals.setdefault(target.key, stored.get(target.key, {}))
             for begin, end in self.ledger.unsettled(
                 target.key, stored.get(target.key, {}), EVERYTHING.until, verified_since
             ):
@@ -103,7 +121,8 @@ class LedgerKeeper:
         self, targets: Sequence[Target], since: int, until: int = EVERYTHING.until
     ) -> None:
         """Seal the rows as they are now, in all months around a time."""
-        for key, seals in (await self._async_seals(targets, since)).items():
+        settled = self.ledger.settled
+        for key, seals in (await self._async_seals(targets, since, settled)).items():
             self.ledger.seal(key, seals, since, until)
 
     async def async_settle(
@@ -120,22 +139,36 @@ class LedgerKeeper:
         window = request.window
         # Hours with a failed cost must be found again, so their energy is not settled.
         unsettled = report.failed.keys() | report.unpriced
-        done = [
-            target
-            for target in request.targets
-            if (statistic := self._statistics.of(target)) is not None
-            and statistic.statistic_id not in unsettled
-        ]
+        done: list[Target] = []
+        for target in request.targets:
+            if (statistic := self._statistics.of(target)) is None:
+                continue
+            error = report.failed.get(statistic.statistic_id)
+            if isinstance(error, UnitNotConvertible):
+                self.refused.add(target.key)
+            elif error is None:
+                self.refused.discard(target.key)
+            if statistic.statistic_id not in unsettled:
+                done.append(target)
+        settled = self.ledger.settled
+        until: dict[str, int] = {}
         # A window in the past leaves the hours after it as unsettled as before.
         if window.until == EVERYTHING.until:
-            settled = self.ledger.settled
-            keys = [t.key for t in done if window.since <= settled.get(t.key, 0)]
-            self.ledger.settle(keys, report.until)
+            until = {
+                target.key: max(before, report.until)
+                for target in done
+                if window.since <= (before := settled.get(target.key, 0))
+            }
         months = (
             _months_around(window) if seals_were_checked else _months_within(window)
         )
+        seals: Mapping[str, Mapping[int, Seal]] = {}
         if months.since < months.until:
-            await self.async_seal(done, months.since, months.until)
+            seals = await self._async_seals(done, months.since, settled | until)
+        # Together: rows that are settled without a seal would be trusted for ever.
+        self.ledger.settle(until, report.until)
+        for key, sealed in seals.items():
+            self.ledger.seal(key, sealed, months.since, months.until)
         self._report_lost_hours(window, report.logger_begins)
         self._prune_and_save()
 
@@ -150,16 +183,18 @@ class LedgerKeeper:
         return not await async_has_rows(self._hass, statistic, settled)
 
     async def _async_seals(
-        self, targets: Collection[Target], since: int
+        self, targets: Collection[Target], since: int, until: Mapping[str, int]
     ) -> dict[str, dict[int, Seal]]:
         """Return the seals of the settled rows as they are, by key and month.
+
+        `until` is the time until which each statistic is settled, by key.
 
         Five years of 21 statistics cost 2 s of CPU in the database's thread: only the
         months from `since` on are read.
         """
         by_settled: dict[int, dict[str, Statistic]] = {}
         for target in targets:
-            settled = self.ledger.settled.get(target.key)
+            settled = until.get(target.key)
             statistic = self._statistics.of(target)
             if settled is not None and statistic is not None:
                 by_settled.setdefault(settled, {})[target.key] = statistic
@@ -181,7 +216,7 @@ class LedgerKeeper:
             self.lost_hours.add(lost.since, lost.until)
 
     def _prune_and_save(self) -> None:
-        self.ledger.prune(self._statistics.existing().keys(), _now())
+        self.ledger.prune(self._active, _now())
         self._store.async_delay_save(self.ledger.as_dict, _STORE_DELAY)
 
 

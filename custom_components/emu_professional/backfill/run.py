@@ -104,7 +104,7 @@ class Backfill:
                 size *= 2
                 continue
             await self._async_follow(part, window.until if is_newest else 0)
-            if part.is_oldest:
+            if part.is_oldest or self._follower.has_failed:
                 break
             until, size, is_newest = part.since, _PART, False
         self._reader.check_owner()

@@ -21,7 +21,7 @@ from .hour_reader import MeterLogger
 from .ledger_keeper import LedgerKeeper
 from .meter_clock import async_clock_offset
 from .progress import BackfillProgress, BackfillState
-from .recorder import async_compiled_until, has_recorder
+from .recorder import UnitNotConvertible, async_compiled_until, has_recorder
 from .report import Report, Request, Window
 from .run import Backfill
 from .statistic_ids import MeterStatistics
@@ -89,18 +89,20 @@ class BackfillRunner:
         try:
             report = await self._async_fill(request)
             self.foreign_serial_number = None
-            if not report.failed:
-                state = BackfillState.COMPLETE
             if not request.dry_run:
                 await self._keeper.async_settle(
                     request, report, seals_were_checked=seals_were_checked
                 )
+            if not report.failed and not self._keeper.has_refused:
+                state = BackfillState.COMPLETE
         except asyncio.CancelledError:
             # The entry is unloaded: nothing has failed.
             state = BackfillState.IDLE
             raise
         except MeterWithoutLogger as err:
-            state = BackfillState.NOT_SUPPORTED
+            # A meter that is starting may not know a page yet that it had before.
+            if not self._keeper.ledger.settled:
+                state = BackfillState.NOT_SUPPORTED
             raise self._meter.failure(err, HomeAssistantError) from err
         except LoggerOfAnotherMeter as err:
             self.foreign_serial_number = err.serial_number
@@ -150,7 +152,10 @@ class BackfillRunner:
         # The sign does not matter: the limit just has to be generous.
         latest = dt_util.utcnow() + abs(offset) + _TOLERANCE
         logger = MeterLogger(
-            self._meter.client, self._meter.serial_number, int(latest.timestamp())
+            self._meter.client,
+            self._meter.serial_number,
+            int(latest.timestamp()),
+            self.foreign_serial_number,
         )
         destination = Destination(
             self._statistics.of,
@@ -195,6 +200,10 @@ class BackfillRunner:
 
 
 def _raise_first(report: Report) -> None:
-    """Raise the error of the first failed statistic, if there is one."""
-    for error in report.failed.values():
+    """Raise the error of the first failed statistic, if there is one.
+
+    Another error than an inconvertible unit comes first: that one may go away by itself.
+    """
+    errors = report.failed.values()
+    for error in sorted(errors, key=lambda err: isinstance(err, UnitNotConvertible)):
         raise error
