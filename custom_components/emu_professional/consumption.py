@@ -52,12 +52,13 @@ class RegisterSource(StrEnum):
 class Known(NamedTuple):
     """The last known reading of a register at a time.
 
-    `at` is its stamp, `value` the register. `counted` goes on over restarts of the
-    register; its zero is arbitrary, only differences are energies.
+    `at` is its stamp, `value` the register, None if only its energy is known. `counted`
+    goes on over restarts of the register; its zero is arbitrary, only differences are
+    energies.
     """
 
     at: int
-    value: float
+    value: float | None
     counted: float
 
 
@@ -232,10 +233,11 @@ def _registers(believed: Believed) -> Registers:
 
 
 def known_since(period: Consumption) -> float:
-    """Return the earliest time at which all known registers of a period are known."""
-    if period.source is None:
-        return inf
-    return max(known.at for known in period.at_begin.values())
+    """Return the earliest time at which all known registers of a period are known.
+
+    Infinite if none is known.
+    """
+    return max((known.at for known in period.at_begin.values()), default=inf)
 
 
 def reaches_back(period: Consumption) -> bool:

@@ -133,10 +133,10 @@ async def _async_read_statistics(
         for registers, total in zip(
             (*known, first), (*of_statistic.totals, of_statistic.first), strict=True
         ):
-            if total is not None and total.state is not None:
-                registers[key] = Known(
-                    total.at, total.state * per_unit, total.sum * per_unit
-                )
+            if total is not None:
+                # A row that was imported may have a sum only, enough for an energy.
+                state = None if total.state is None else total.state * per_unit
+                registers[key] = Known(total.at, state, total.sum * per_unit)
     return [
         _counted(*ends, at_begin, at_end, first)
         for ends, (at_begin, at_end) in zip(
@@ -151,7 +151,9 @@ def _counted(
     """Return a period; a statistic that begins in it counts from its first row."""
     if not any(known.at > begin for known in at_end.values()):
         return Consumption(begin, end)
-    at_begin = {key: at_begin.get(key, first[key]) for key in at_end}
+    at_begin = {
+        key: known for key in at_end if (known := at_begin.get(key) or first.get(key))
+    }
     return Consumption(begin, end, RegisterSource.STATISTICS, at_begin, at_end)
 
 

@@ -47,17 +47,22 @@ def energy(house: House, register: str, begin: datetime, end: datetime) -> float
     return float((end_wh - begin_wh) / 1000)
 
 
-async def has_cost(house: House, statistic_id: str, costs: list[float]) -> None:
-    """Let a statistic have costs of the hours before the last full one."""
-    metadata = StatisticMetaData(
+def sums(statistic_id: str, unit: str, unit_class: str | None) -> StatisticMetaData:
+    """Return the metadata of a statistic of sums."""
+    return StatisticMetaData(
         mean_type=StatisticMeanType.NONE,
         has_sum=True,
         name=None,
         source="recorder",
         statistic_id=statistic_id,
-        unit_class=None,
-        unit_of_measurement="CHF",
+        unit_class=unit_class,
+        unit_of_measurement=unit,
     )
+
+
+async def has_cost(house: House, statistic_id: str, costs: list[float]) -> None:
+    """Let a statistic have costs of the hours before the last full one."""
+    metadata = sums(statistic_id, "CHF", None)
     first = NOW.replace(minute=0) - timedelta(hours=len(costs))
     rows = [
         StatisticData(
@@ -147,3 +152,44 @@ async def test_meter_without_logger(house: House) -> None:
     (period,) = (await get(house, **long_ago))["periods"]
     assert period["source"] is None
     assert period["energy_import"] is None
+
+
+async def test_rows_without_register(house: House) -> None:
+    """Rows with a sum only, as an import may leave them, have energies all the same."""
+    house.hass.config_entries.async_update_entry(
+        house.entry, options={CONF_AUTOMATIC: False}
+    )
+    config = replace(house.server.meter.config, logger=None)
+    house.server.meter = Meter(config, house.clock)
+    await house.load()
+    first = NOW.replace(hour=2, minute=0)
+    registers: dict[str, list[float | None]] = {
+        f"{IMPORT}_t1": [None, 100.5, None, 101.5],
+        f"{IMPORT}_t2": [None, None, None, None],
+        f"{DEVICE}_energy_export_t1": [7.0, 7.5, None, None],
+    }
+    for statistic_id, states in registers.items():
+        rows = [
+            StatisticData(start=first + timedelta(hours=number), sum=number * 0.5)
+            for number in range(len(states))
+        ]
+        for row, state in zip(rows, states, strict=True):
+            if state is not None:
+                row["state"] = state
+        metadata = sums(statistic_id, "kWh", "energy")
+        async_import_statistics(house.hass, metadata, rows)
+    await house.settle()
+    start, end = (first + timedelta(hours=hours) for hours in (-1, 4))
+    answer = await get(house, start=start.isoformat(), end=end.isoformat(), per="hour")
+    before, *hours = answer["periods"]
+    assert before["source"] is None
+    # The energy before the first row is unknown.
+    energies = [0, 0.5, 0.5, 0.5]
+    for statistic_id, states in registers.items():
+        key = statistic_id.removeprefix(f"{DEVICE}_")
+        assert [hour[key] for hour in hours] == energies
+        assert [hour["registers_at_end"][key] for hour in hours] == states
+        # The first hour begins with the first known register.
+        at_start = [states[0], *states[:-1]]
+        assert [hour["registers_at_start"][key] for hour in hours] == at_start
+    assert [hour["energy_import"] for hour in hours] == [2 * each for each in energies]
