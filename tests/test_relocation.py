@@ -18,7 +18,12 @@ from pytest_socket import socket_allow_hosts
 from custom_components.emu_professional import rediscovery
 from custom_components.emu_professional.const import DOMAIN
 from custom_components.emu_professional.flows import meter_flow
-from custom_components.emu_professional.rediscovery import PAUSES, async_end
+from custom_components.emu_professional.rediscovery import (
+    PAUSES,
+    async_end,
+    async_look_again,
+    async_sighting,
+)
 from custom_components.emu_professional.relocation import fingerprint_store
 from homeassistant.config_entries import (
     SOURCE_DHCP,
@@ -28,6 +33,7 @@ from homeassistant.config_entries import (
 )
 from homeassistant.const import CONF_HOST, CONF_MAC, CONF_PASSWORD, CONF_PORT
 from homeassistant.core import HomeAssistant
+from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers.service_info.dhcp import DhcpServiceInfo
 from homeassistant.util import dt as dt_util
 from simulator import faults
@@ -490,6 +496,45 @@ async def test_discovered_too_early(hass: HomeAssistant, server: MeterServer) ->
         server.faults.set(faults.Status(403), times=1)
         await look_again(hass)
         assert not hass.config_entries.flow.async_progress()
+        await look_again(hass)
+    (flow,) = hass.config_entries.flow.async_progress()
+    assert flow["context"]["unique_id"] == SERIAL_NUMBER
+
+
+@pytest.mark.parametrize("is_up", [False, True])
+async def test_two_addresses_close_together(
+    hass: HomeAssistant, server: MeterServer, moved: MeterServer, is_up: bool
+) -> None:
+    """The look at a former address, which ends later, plans and cancels nothing."""
+    server.faults.set(faults.Silent())
+    with patch.object(meter_flow, "DEFAULT_PORT", server.port):
+        former = hass.async_create_task(discover(hass, sighting(OLD)), eager_start=True)
+        await server.received(1)
+        if is_up:
+            await moved.start()
+        await hass.config_entries.flow.async_init(
+            DOMAIN, context={"source": SOURCE_DHCP}, data=sighting()
+        )
+        await server.stop()
+        assert (await former)["type"] is FlowResultType.ABORT
+        if not is_up:
+            await moved.start()
+            await look_again(hass)
+    (flow,) = hass.config_entries.flow.async_progress()
+    assert flow["context"]["unique_id"] == SERIAL_NUMBER
+    assert len(moved.requests) == 1
+
+
+async def test_identified_at_a_former_address(
+    hass: HomeAssistant, server: MeterServer, moved: MeterServer
+) -> None:
+    """The device at a former address does not end the looks at the new one."""
+    for ip in (OLD, NEW):
+        async_sighting(hass, sighting(ip))
+    async_look_again(hass, sighting(), None)
+    async_end(hass, sighting(OLD))
+    await moved.start()
+    with patch.object(meter_flow, "DEFAULT_PORT", server.port):
         await look_again(hass)
     (flow,) = hass.config_entries.flow.async_progress()
     assert flow["context"]["unique_id"] == SERIAL_NUMBER

@@ -49,24 +49,37 @@ class Sighting:
 def async_sighting(hass: HomeAssistant, info: DhcpServiceInfo) -> Sighting:
     """Return the sighting of a discovery, and count this look."""
     sightings = hass.data.setdefault(_SIGHTINGS, {})
-    sighting = sightings.get(info.macaddress)
-    # At another address, the planned look at the former one is pointless.
-    if sighting is None or sighting.ip != info.ip:
-        async_end(hass, info)
+    sighting = _stored(hass, info)
+    if sighting is None:
+        # At another address, the planned look at the former one is pointless.
+        if former := sightings.get(info.macaddress):
+            former.cancel()
         sighting = sightings[info.macaddress] = Sighting(info.ip)
     sighting.looks += 1
     return sighting
+
+
+def _stored(hass: HomeAssistant, info: DhcpServiceInfo) -> Sighting | None:
+    """Return the sighting of a meter at this address, or None if it has ended.
+
+    A look at a former address may end after the meter was seen at another one.
+    """
+    sighting = hass.data.get(_SIGHTINGS, {}).get(info.macaddress)
+    return sighting if sighting and sighting.ip == info.ip else None
 
 
 @callback
 def async_look_again(
     hass: HomeAssistant, info: DhcpServiceInfo, discovery_key: DiscoveryKey | None
 ) -> None:
-    """Discover the meter once more in a moment, unless this was the last look."""
-    sightings = hass.data[_SIGHTINGS]
-    sighting = sightings[info.macaddress]
+    """Discover the meter once more in a moment, unless this was the last look.
+
+    Without a sighting at this address, do nothing.
+    """
+    if (sighting := _stored(hass, info)) is None:
+        return
     sighting.cancel()
-    if sighting.is_last_look or len(sightings) > MOST_SIGHTINGS:
+    if sighting.is_last_look or len(hass.data[_SIGHTINGS]) > MOST_SIGHTINGS:
         async_end(hass, info)
         return
 
@@ -83,6 +96,7 @@ def async_look_again(
 
 @callback
 def async_end(hass: HomeAssistant, info: DhcpServiceInfo) -> None:
-    """Forget a sighting, since its sender is identified."""
-    if sighting := hass.data.get(_SIGHTINGS, {}).pop(info.macaddress, None):
+    """Forget a sighting at this address, since its sender is identified."""
+    if sighting := _stored(hass, info):
         sighting.cancel()
+        del hass.data[_SIGHTINGS][info.macaddress]
