@@ -3,10 +3,12 @@
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import pairwise
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from hypothesis import example, given, strategies as st
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
@@ -286,10 +288,14 @@ def records(rows: Sequence[tuple[int, int]]) -> list[Record]:
     ]
 
 
-def periods(rows: Sequence[tuple[int, int]], hours: int = 2) -> list[Consumption]:
-    """Return what records say of hours from 09:00 on."""
-    ends = [START + HOUR * hour for hour in range(1, hours + 2)]
-    profile = LoggedConsumption(ends, SERIAL_NUMBER, START + 10 * HOUR)
+def periods(
+    rows: Sequence[tuple[int, int]],
+    minutes: Sequence[int] = (60, 120, 180),
+    zone: tzinfo = UTC,
+) -> list[Consumption]:
+    """Return what records say of periods, by minutes after the start."""
+    ends = [START + 60 * each for each in minutes]
+    profile = LoggedConsumption(ends, SERIAL_NUMBER, START + 10 * HOUR, zone)
     profile.feed(records(rows))
     profile.close()
     return list(profile.periods(START + 10 * HOUR))
@@ -345,3 +351,90 @@ def test_borders() -> None:
     assert len(borders(begin, end, Per.HOUR, ZURICH, 10)) == 12
     assert count(begin, end, Per.HOUR) == 49
     assert count(begin, end, Per.PERIOD) == 1
+
+
+ZONES: Final = tuple(
+    map(
+        ZoneInfo,
+        (
+            "Europe/Zurich",
+            "Asia/Kathmandu",
+            "Asia/Kolkata",
+            "Australia/Lord_Howe",
+            "America/St_Johns",
+        ),
+    )
+)
+
+
+@given(
+    st.sampled_from(ZONES),
+    st.datetimes(datetime(2015, 1, 1), datetime(2040, 1, 1)),
+    st.integers(1, 100 * HOUR),
+)
+# Half an hour of summer time ends, and begins.
+@example(ZONES[3], datetime(2026, 4, 5), 24 * HOUR + HOUR // 2)
+@example(ZONES[3], datetime(2026, 10, 4), 24 * HOUR - HOUR // 2)
+@example(ZONES[0], datetime(2026, 10, 25), 25 * HOUR)
+def test_hours_are_local(zone: ZoneInfo, start: datetime, seconds: int) -> None:
+    """An hour begins where the owner's clock shows one, or where it is set."""
+    begin = int(start.replace(tzinfo=zone).timestamp())
+    end = begin + seconds
+    found = borders(begin, end, Per.HOUR, zone, 400)
+    assert (found[0], found[-1]) == (begin, end)
+
+    def offset(at: int) -> timedelta | None:
+        return datetime.fromtimestamp(at, zone).utcoffset()
+
+    set_at = {at for at in found if offset(at - 1) != offset(at)}
+    for at in found[1:-1]:
+        assert at in set_at or datetime.fromtimestamp(at, zone).minute == 0
+        assert datetime.fromtimestamp(at, zone).second == 0
+    for period in pairwise(found):
+        length = period[1] - period[0]
+        assert 0 < length <= HOUR
+        assert length == HOUR or {*period} & {begin, end, *set_at}
+    days = borders(begin, end, Per.DAY, zone, 400)
+    assert {*days} <= {*found}
+
+
+DAYS: Final = {
+    "summer time ends": (ZONES[0], (2026, 10, 25), [HOUR] * 25),
+    "summer time begins": (ZONES[0], (2026, 3, 29), [HOUR] * 23),
+    "three quarters of an hour": (ZONES[1], (2026, 6, 1), [HOUR] * 24),
+    "half an hour": (ZONES[2], (2026, 6, 1), [HOUR] * 24),
+    "half an hour more": (
+        ZONES[3],
+        (2026, 4, 5),
+        [HOUR] * 2 + [HOUR // 2] + [HOUR] * 22,
+    ),
+    "half an hour less": (
+        ZONES[3],
+        (2026, 10, 4),
+        [HOUR] * 2 + [HOUR // 2] + [HOUR] * 21,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DAYS)
+def test_hours_of_a_day(case: str) -> None:
+    """A day has as many hours as its owner's clock shows."""
+    zone, (year, month, day), lengths = DAYS[case]
+    begin, end = (
+        int(datetime(year, month, each, tzinfo=zone).timestamp())
+        for each in (day, day + 1)
+    )
+    found = borders(begin, end, Per.HOUR, zone, 400)
+    assert [after - before for before, after in pairwise(found)] == lengths
+
+
+def test_hours_without_record_are_local() -> None:
+    """An hour without a record is one of the owner's clock."""
+    kathmandu = ZONES[1]
+    # 13:45 to 18:15 there, without a record from 15:00 to 17:00.
+    rows = [(15 * n, 100 + 10 * n) for n in range(18) if not 6 <= n <= 13]
+    found = [
+        [each.hours_without_record for each in periods(rows, ends, kathmandu)]
+        for ends in ([15, 75, 135, 195, 255], [15, 255], [0, 270])
+    ]
+    assert found == [[0, 1, 1, 0], [2], [2]]

@@ -94,7 +94,7 @@ class Consumption:
 def borders(begin: int, end: int, per: Per, zone: tzinfo, most: int) -> list[int]:
     """Return the borders of periods in ascending order, `begin` and `end` included.
 
-    Months and days are those of a time zone; the first and last period may be shorter.
+    Months, days and hours are those of a time zone; the first and last period may be shorter.
     After `most` periods one more border follows, `end`.
     """
     found = [begin]
@@ -113,9 +113,10 @@ def count(begin: int, end: int, per: Per) -> int:
 def _borders_after(begin: int, per: Per, zone: tzinfo) -> Iterator[int]:
     match per:
         case Per.HOUR:
-            border = begin // HOUR * HOUR
+            border = begin
             while True:
-                yield (border := border + HOUR)
+                # Where clocks are set by half an hour, that is a border as well.
+                yield (border := _local_hour(border, zone) + HOUR)
         case Per.DAY:
             day = datetime.fromtimestamp(begin, zone).date()
             while True:
@@ -129,6 +130,12 @@ def _borders_after(begin: int, per: Per, zone: tzinfo) -> Iterator[int]:
                 yield month_begin(month, zone)
 
 
+def _local_hour(at: int, zone: tzinfo) -> int:
+    """Return the begin of the hour of a time, as the clocks of a zone show it."""
+    local = datetime.fromtimestamp(at, zone)
+    return at - 60 * local.minute - local.second
+
+
 class LoggedConsumption:
     """Collects the consumption of periods from records of a data logger.
 
@@ -136,7 +143,9 @@ class LoggedConsumption:
     both ends: a damaged record is recognized by its neighbours.
     """
 
-    def __init__(self, borders: Sequence[int], serial_number: str, latest: int) -> None:
+    def __init__(
+        self, borders: Sequence[int], serial_number: str, latest: int, zone: tzinfo
+    ) -> None:
         """Begin without a record. A stamp later than `latest` is damaged."""
         self.filter = RecordFilter(serial_number, latest)
         self.newest: int | None = None
@@ -148,6 +157,8 @@ class LoggedConsumption:
         self._peaks: dict[int, Interval] = {}
         self._failures: dict[int, int] = {}
         self._ratios: dict[int, int] = {}
+        self._remainders = [_local_hour(border, zone) % HOUR for border in borders]
+        """Seconds: the begin of the hours after each border, modulo an hour of UTC."""
         self._hours: set[int] = set()
 
     def feed(self, records: Iterable[Record]) -> None:
@@ -171,7 +182,9 @@ class LoggedConsumption:
         if number < len(self._borders):
             self._known[number] = believed
         if 0 < number < len(self._borders):
-            self._hours.add((record.at - 1) // HOUR * HOUR)
+            # The record at the end of an hour is one of this hour.
+            at = record.at - 1
+            self._hours.add(at - (at - self._remainders[number - 1]) % HOUR)
             _count(self._failures, number, record.status & LoggerStatus.POWER_FAILURE)
             _count(self._ratios, number, record.status & _RATIO)
         for interval in self._intervals.feed(record):
@@ -205,7 +218,8 @@ class LoggedConsumption:
             if not at_end or (self.newest or 0) <= begin:
                 yield Consumption(begin, end)
                 continue
-            hours = range(-(-begin // HOUR) * HOUR, min(end, now) - HOUR + 1, HOUR)
+            first = begin + (self._remainders[number - 1] - begin) % HOUR
+            hours = range(first, min(end, now) - HOUR + 1, HOUR)
             yield Consumption(
                 begin,
                 end,

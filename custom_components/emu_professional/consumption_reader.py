@@ -99,7 +99,12 @@ async def _async_read_logger(
     reader = LoggerReader(meter.client, Priority.ACTION)
     ahead = meter.data.clock_offset or timedelta()
     now = int((dt_util.utcnow() + ahead).timestamp())
-    logged = LoggedConsumption(borders, meter.serial_number, now + _TOLERANCE)
+    logged = LoggedConsumption(
+        borders,
+        meter.serial_number,
+        now + _TOLERANCE,
+        dt_util.get_default_time_zone(),
+    )
     rejected: Counter[str] = Counter()
     newest = await reader.newest()
     if newest is not None:

@@ -60,9 +60,15 @@ def sums(statistic_id: str, unit: str, unit_class: str | None) -> StatisticMetaD
     )
 
 
-async def has_cost(house: House, statistic_id: str, costs: list[float]) -> None:
+async def has_cost(
+    house: House,
+    statistic_id: str,
+    costs: list[float],
+    unit: str = "CHF",
+    unit_class: str | None = None,
+) -> None:
     """Let a statistic have costs of the hours before the last full one."""
-    metadata = sums(statistic_id, "CHF", None)
+    metadata = sums(statistic_id, unit, unit_class)
     first = NOW.replace(minute=0) - timedelta(hours=len(costs))
     rows = [
         StatisticData(
@@ -193,3 +199,24 @@ async def test_rows_without_register(house: House) -> None:
         at_start = [states[0], *states[:-1]]
         assert [hour["registers_at_start"][key] for hour in hours] == at_start
     assert [hour["energy_import"] for hour in hours] == [2 * each for each in energies]
+
+
+async def test_hours_of_the_owner_and_of_statistics(house: House) -> None:
+    """An hour that ends in one of the owner's is a part of it."""
+    house.hass.config_entries.async_update_entry(
+        house.entry, options={CONF_AUTOMATIC: False}
+    )
+    config = replace(house.server.meter.config, logger=None)
+    house.server.meter = Meter(config, house.clock)
+    await house.load()
+    await has_cost(house, f"{IMPORT}_t1", [1, 2, 4, 8], "kWh", "energy")
+    await house.hass.config.async_set_time_zone("Asia/Kathmandu")
+    day = NOW.date()
+    window = {"start": f"{day}T12:00:00", "end": f"{day}T15:00:00"}
+    hours = (await get(house, **window, per="hour"))["periods"]
+    assert [hour["start"] for hour in hours] == [
+        f"{day}T{hour}:00:00+05:45" for hour in (12, 13, 14)
+    ]
+    assert [hour["energy_import_t1"] for hour in hours] == [2, 4, 8]
+    assert [hour["start_is_exact"] for hour in hours] == [False] * 3
+    assert hours[0]["start_logged"] == f"{day}T11:45:00+05:45"
