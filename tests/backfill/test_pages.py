@@ -159,6 +159,79 @@ async def test_nothing_may_have_been_cut(
     assert record.index == 1
 
 
+EMPTY = faults.Body(";".join(LOGGER_COLUMNS).encode())
+"""A busy meter's answer: whole, with a length, and without any record."""
+
+
+@pytest.mark.parametrize("times", [1, 2, 3, 4, 8, 12])
+@pytest.mark.parametrize("older", [0, 100])
+async def test_empty_answers_of_a_busy_meter(
+    reader: LoggerReader, server: MeterServer, times: int, older: int
+) -> None:
+    """They are no hole: all records come, also those of an older part."""
+    last = (await newest(reader)).index - older
+    server.faults.set(EMPTY, path="/data/", times=times)
+    server.requests.clear()
+    read = [page async for page in reader.pages(20, last)]
+    assert [r.index for page in read for r in page.records] == [*range(20, last + 1)]
+    assert not [line for page in read for line in page.rejected]
+    assert len(server.requests) < 50
+
+
+@pytest.mark.parametrize("times", [1, 2, 3, 4, 8])
+async def test_empty_answers_in_a_search(
+    reader: LoggerReader, server: MeterServer, times: int
+) -> None:
+    """The logger does not begin with the first record after them."""
+    record = await newest(reader)
+    server.faults.set(EMPTY, path="/data/", times=times)
+    assert await reader.first_after(BEGIN + 900 * 100, record) == 101
+    assert await reader.first_after(0, record) == 1
+
+
+@pytest.mark.parametrize("older", [0, 100])
+async def test_meter_that_answers_nothing_any_more(
+    reader: LoggerReader, server: MeterServer, older: int
+) -> None:
+    """Reading does not end as if the rest of the records did not exist."""
+    last = (await newest(reader)).index - older
+    server.faults.set(EMPTY, path="/data/")
+    server.requests.clear()
+    with pytest.raises(MeterUnexpectedAnswer, match="empty"):
+        assert [page async for page in reader.pages(20, last)]
+    assert len(server.requests) < 30
+
+
+@pytest.mark.parametrize("is_nothing", [False, True])
+@pytest.mark.parametrize(
+    ("hole", "last"), [((200, 300), 400), ((200, 300), 250), ((200, 300), 299)]
+)
+async def test_hole_between_records(
+    reader: LoggerReader,
+    is_nothing: bool,
+    hole: tuple[int, int],
+    last: int,
+) -> None:
+    """It is passed with few requests, also if the part to be read ends in it."""
+    await newest(reader)
+    ask = reader._ask
+    absent = range(*hole)
+    count: list[int] = []
+
+    async def ask_with_hole(first: int, end: int, priority: Priority) -> Page:
+        count.append(first)
+        page = await ask(first, end, priority)
+        found = tuple(r for r in page.records if r.index not in absent)
+        # Some meters may answer with nothing if they lack a part of the range.
+        is_partial = is_nothing and len(found) < len(page.records)
+        return replace(page, records=() if is_partial else found)
+
+    reader._ask = ask_with_hole
+    came = [r.index async for page in reader.pages(150, last) for r in page.records]
+    assert came == [i for i in range(150, last + 1) if i not in absent]
+    assert len(count) < (45 if is_nothing else 15)
+
+
 async def test_answer_that_is_no_table_is_an_error(
     reader: LoggerReader, server: MeterServer
 ) -> None:
@@ -176,7 +249,7 @@ async def test_answer_that_is_no_table_is_an_error(
     with pytest.raises(MeterUnexpectedAnswer):
         await reader.newest()
     server.faults.clear()
-    server.faults.set(faults.Body(";".join(LOGGER_COLUMNS).encode()), path="/data/")
+    server.faults.set(EMPTY, path="/data/")
     assert await reader.newest() is None
 
 

@@ -12,8 +12,12 @@ may contain less than was requested, so reading continues after its last record:
     answered   | 100 ....... 163 |
     next                       | 164 ................ 263 |
 
-An empty answer, perhaps cut off, is requested again. Where it is really empty,
-bisecting finds the first record after the hole, however many indices were skipped.
+An empty answer, perhaps cut off or that of a busy meter, is requested again. Where it
+stays empty, bisecting finds the first record after the hole, however many indices were
+skipped. The hole counts only if the meter has answered with a record at its end:
+
+    requested  | 240 ... 242 |
+    answered         | 241, 242 |          so 240 has no record
 """
 
 import asyncio
@@ -48,7 +52,10 @@ _PAUSE: Final = 0.75
 """After each page, as a share of its time. Live polls have priority in any case."""
 _LONGEST_PAUSE: Final = 1.0
 _PATIENCE: Final = (1.0, 5.0, 15.0, 40.0)
-"""Seconds to wait before a lost page is asked for again."""
+"""Seconds to wait before a lost or empty page is asked for again."""
+_MOST_CONTRADICTIONS: Final = 3
+"""Empty answers that proved wrong, in the search for the end of one hole."""
+_CONTRADICTION: Final = "an empty answer instead of records that it has"
 
 type _Ask = Callable[[int, int, Priority], Awaitable[Page]]
 
@@ -198,25 +205,64 @@ class HistoryPages:
         return await ask()
 
     async def _next(self, index: int, last: int) -> Record | None:
-        """Return the first record from an index on, or None if there is none."""
+        """Return the first record from an index on, or None if there is none.
+
+        It may be one after `last`, up to the newest one.
+        """
+        index = self._past_hole(index)
         count = max(self._pace.probe, FEW)
-        if records := await self._kept_span(index, min(index + count - 1, last)):
+        end = max(index, last, self._newest.index if self._newest else 0)
+        if records := await self._kept_span(index, min(index + count - 1, end)):
             return records[0]
+        # Indices have no gaps as a rule, and a busy meter may answer with nothing.
+        for pause in _PATIENCE:
+            await asyncio.sleep(pause)
+            if records := await self._kept_span(index, index):
+                return records[0]
         return await self._after_hole(index, last)
 
     async def _after_hole(self, absent: int, last: int) -> Record | None:
         """Return the first record after an index without one, or None.
 
-        By bisecting: a jump by billions costs some thirty requests. If a range begins
-        in the hole, the meter may answer with nothing, although it has a part of it.
+        It may be one after `last`, up to the newest one. Raises MeterUnexpectedAnswer
+        if the answers of the meter contradict each other.
         """
-        if last == absent or not (records := await self._kept_span(last, last)):
+        found = await self._any_after(absent, last)
+        if found is None:
             return None
-        found, begin = records[0], absent
+        for _ in range(_MOST_CONTRADICTIONS + 1):
+            found, is_sure = await self._bisected(absent, found)
+            earlier = () if is_sure else await self._just_before(found)
+            if not earlier:
+                self._holes.append(range(absent, found.index))
+                return found
+            found = earlier[0]
+            if found.index <= absent:
+                return found
+        raise MeterUnexpectedAnswer(_CONTRADICTION)
+
+    async def _any_after(self, index: int, last: int) -> Record | None:
+        """Return the last record, or the newest one; None if an index is after it."""
+        if last > index and (records := await self._kept_span(last, last)):
+            return records[0]
+        if self._newest is None or index > self._newest.index:
+            return None
+        if index == self._newest.index:
+            # It was read before.
+            raise MeterUnexpectedAnswer(_CONTRADICTION)
+        return self._newest
+
+    async def _bisected(self, absent: int, found: Record) -> tuple[Record, bool]:
+        """Return the first record after an index without one, and whether that is sure.
+
+        A jump by billions costs some thirty requests. If a range begins in the hole,
+        the meter may answer with nothing, although it has a part of it. So an empty
+        answer counts, but only an answer that begins after its first index is a proof.
+        """
         count = max(self._pace.probe, FEW)
         while found.index - absent > 1:
             middle = (absent + found.index) // 2
-            end = min(middle + count - 1, found.index - 1)
+            end = min(middle + count - 1, found.index)
             if not (records := await self._kept_span(middle, end)):
                 absent = middle
                 continue
@@ -224,9 +270,26 @@ class HistoryPages:
             # The records begin inside of the span, and the answer was not cut to its maximum:
             # this is the first record after the hole.
             if found.index > middle and len(records) < MOST_RECORDS:
-                break
-        self._holes.append(range(begin, found.index))
-        return found
+                return found, True
+        return found, False
+
+    async def _just_before(self, found: Record) -> tuple[Record, ...]:
+        """Return the record before another one, as soon as the meter has that one.
+
+        A meter that answers with nothing at all is busy, and proves no hole.
+        """
+        for pause in (0, *_PATIENCE):
+            await asyncio.sleep(pause)
+            if not _is_nothing(await self._page(found.index, found.index)):
+                return await self._kept_span(found.index - 1, found.index - 1)
+        raise MeterUnexpectedAnswer(_CONTRADICTION)
+
+    def _past_hole(self, index: int) -> int:
+        """Return an index, or the one after the hole that it is in."""
+        for hole in self._holes:
+            if index in hole:
+                index = hole.stop
+        return index
 
     async def _kept_span(self, first: int, last: int) -> tuple[Record, ...]:
         """Return the records of a span, and keep them."""

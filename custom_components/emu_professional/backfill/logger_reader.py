@@ -74,10 +74,7 @@ class LoggerReader(HistoryPages):
         """Return the first record from an index on, if no request is needed."""
         if self._oldest and index < self._oldest.index:
             return self._oldest
-        for hole in self._holes:
-            if index in hole:
-                index = hole.stop
-        return self._kept.get(index)
+        return self._kept.get(self._past_hole(index))
 
     async def _around(self, index: int) -> tuple[Record, ...]:
         """Return records around an index, as many as cost little more than one.
