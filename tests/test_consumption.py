@@ -25,11 +25,11 @@ from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from simulator import faults
 from simulator.config import MeterConfig
-from simulator.history import CurrentRatioChange, PowerFailure
+from simulator.history import ClockSet, CurrentRatioChange, PowerFailure
 from simulator.meter import Meter
 from simulator.web import MeterServer
 
-from .conftest import COUNTED, NOON, SERIAL_NUMBER
+from .conftest import COUNTED, NOON, SERIAL_NUMBER, Pass
 from .services.actions import call, refusal
 
 ZURICH: Final = ZoneInfo("Europe/Zurich")
@@ -250,6 +250,20 @@ async def test_refused(
     server.faults.clear()
     server.meter = Meter(replace(server.meter.config, logger=None), server.meter.clock)
     await refusal(hass, GET, HomeAssistantError, **entry, **start)
+
+
+async def test_clock_was_lost(
+    hass: HomeAssistant, loaded: MockConfigEntry, server: MeterServer, pass_time: Pass
+) -> None:
+    """While the meter's clock is not set, records from before that count."""
+    oracle = Oracle(server.meter)
+    server.meter.happens(ClockSet(NOON, 60 - int(NOON.timestamp())))
+    await pass_time(30)
+    data = {"start": "2026-05-01T00:00:00", "end": "2026-06-01T00:00:00"}
+    answer = await call(hass, GET, loaded, **data)
+    (may,) = answer["periods"]
+    assert answer["refused"] == {}
+    oracle.check(may)
 
 
 async def test_damaged_lines(

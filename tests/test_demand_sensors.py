@@ -29,6 +29,7 @@ PREFIX: Final = f"sensor.emu_professional_ii_{SERIAL_NUMBER}_"
 ZURICH: Final = ZoneInfo("Europe/Zurich")
 QUARTER: Final = timedelta(minutes=15)
 INSTALLED: Final = NOON - timedelta(days=50)
+DAY: Final = 24 * 3600
 
 type Look = Callable[..., Awaitable[None]]
 
@@ -293,6 +294,51 @@ async def test_outage_of_the_house_and_other_interval(
     await look(minutes=10)
     end = later + 4 * five
     assert float(shown(hass, "demand")) == demand(meter, end, five)
+
+
+@pytest.mark.parametrize(
+    "offset",
+    [
+        pytest.param(60 - int(NOON.timestamp()), id="not set: it counts from 1970"),
+        pytest.param(-5 * 365 * DAY, id="years behind"),
+        pytest.param(3 * 365 * DAY, id="years ahead"),
+    ],
+)
+@pytest.mark.parametrize("has_looked", [False, True])
+@pytest.mark.usefixtures("loaded")
+async def test_clock_far_off(
+    hass: HomeAssistant, server: MeterServer, look: Look, offset: int, has_looked: bool
+) -> None:
+    """While the meter's clock is far off, nothing is skipped: it is read afterwards."""
+    meter = server.meter
+    failed = NOON
+    if has_looked:
+        await look()
+        # The logger continues while Home Assistant can't reach the meter.
+        server.away = True
+        await look(days=40)
+        failed += timedelta(days=40)
+        server.away = False
+    meter.happens(ClockSet(failed, offset), ClockSet(failed + 3 * QUARTER, 0))
+    for _ in range(8):
+        await look(minutes=5)
+    # The clock is right again, and the newest record still has a wrong stamp.
+    await look(minutes=6)
+    await look(minutes=30)
+    check_peaks(hass, meter, failed)
+    # After the clock was set, the first complete interval ends at a quarter past.
+    end = failed + 5 * QUARTER
+    assert float(shown(hass, "demand")) == demand(meter, end)
+
+
+@pytest.mark.usefixtures("loaded")
+async def test_clock_set_back(
+    hass: HomeAssistant, server: MeterServer, look: Look
+) -> None:
+    """Records from before that are later than the meter's clock, and not skipped."""
+    server.meter.happens(ClockSet(NOON, -2 * 3600))
+    await look()
+    assert float(shown(hass, "demand")) == demand(server.meter, NOON)
 
 
 @pytest.mark.usefixtures("loaded")

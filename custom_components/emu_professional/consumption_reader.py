@@ -16,6 +16,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.util import dt as dt_util
 
 from .backfill.logger_reader import LoggerReader
+from .backfill.meter_clock import latest_stamp
 from .backfill.prices import async_cost_sources
 from .backfill.recorder import (
     Statistic,
@@ -43,8 +44,6 @@ _MARGIN: Final = 2 * HOUR
 """Seconds read around the periods: neighbours show which records are damaged."""
 _BEFORE: Final = 2
 """Records read before that: the last known register may be older after an outage."""
-_TOLERANCE: Final = 60
-"""Seconds by which a stamp may be later than the meter's clock as we know it."""
 
 
 @dataclass(slots=True)
@@ -97,12 +96,12 @@ async def _async_read_logger(
 ) -> ConsumptionReport:
     meter = entry.runtime_data.meter
     reader = LoggerReader(meter.client, Priority.ACTION)
-    ahead = meter.data.clock_offset or timedelta()
-    now = int((dt_util.utcnow() + ahead).timestamp())
+    offset = meter.data.clock_offset
+    now = int((dt_util.utcnow() + (offset or timedelta())).timestamp())
     logged = LoggedConsumption(
         borders,
         meter.serial_number,
-        now + _TOLERANCE,
+        latest_stamp(offset),
         dt_util.get_default_time_zone(),
     )
     rejected: Counter[str] = Counter()

@@ -10,6 +10,7 @@ from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
 from homeassistant.util import dt as dt_util
 
 from .backfill.logger_reader import LoggerReader
+from .backfill.meter_clock import is_near, latest_stamp
 from .backfill.times import HOUR
 from .config_entry import EmuConfigEntry
 from .const import LOGGER
@@ -40,8 +41,6 @@ from .meter_log import LogbookCoordinator
 from .storage import EntryStore, entry_store, shape
 
 _STORE_DELAY: Final = 60
-_TOLERANCE: Final = 60
-"""Seconds by which a record may lie in the future: clocks differ a little."""
 _WATT_HOURS: Final = 1000
 _REGISTER: Final = "energy_import"
 _POWER: Final = "active_power"
@@ -179,7 +178,9 @@ class DemandCoordinator(DataUpdateCoordinator[DemandData]):
             self._begin(zone)
         records = self._logbook.take_logger_records()
         newest = self._logbook.newest_record
-        if newest is not None:
+        # By a clock far off, all records would be of the future and skipped for good, or
+        # none would. They are read once it is right again.
+        if newest is not None and is_near(self._meter.data.clock_offset):
             position = self._logged.position
             # Without a gap after the position, the new records are enough.
             if position is not None and records and records[0].index <= position + 1:
@@ -229,6 +230,10 @@ class DemandCoordinator(DataUpdateCoordinator[DemandData]):
         if last - first >= LOGGER_SIZE:
             months = next_month(month_of(self._meter_time(), self._zone), -1)
             since = month_begin(months, self._zone) - HOUR
+            # Its stamp is wrong if the clock was right only after it. A later record
+            # shows where the two months begin.
+            if newest.at <= since:
+                return
             first = max(first, await reader.first_after(since, newest) - 1)
         async for page in reader.pages(first, last):
             # 3000 records take a tenth of a second: too long for the event loop.
@@ -247,7 +252,7 @@ class DemandCoordinator(DataUpdateCoordinator[DemandData]):
         return known is None or newest.at > known.at
 
     def _latest(self) -> int:
-        return int(self._meter_time()) + _TOLERANCE
+        return latest_stamp(self._meter.data.clock_offset)
 
     def _meter_time(self) -> float:
         """Return the time of the meter's clock, or ours if it has none."""
