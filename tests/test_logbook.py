@@ -25,6 +25,7 @@ from simulator.clock import ManualClock
 from simulator.config import MeterConfig
 from simulator.history import (
     ClockChange,
+    ClockSet,
     CurrentRatioChange,
     Event as MeterEvent,
     ImpulseLengthChange,
@@ -324,6 +325,19 @@ async def test_slow_meter_is_asked_when_something_can_be_new(
             paths = [request.path.split("?")[0] for request in server.requests]
             looks.append("/data/" in paths or "/logbook/" in paths)
         assert least <= sum(looks) <= most
+
+
+@pytest.mark.usefixtures("followed")
+async def test_slow_meter_without_its_clock(
+    entry: MockConfigEntry, server: MeterServer, clock: ManualClock, look: Look
+) -> None:
+    """By a clock that counts from 1970 no record would be due: it is asked all the same."""
+    for _ in range(3):
+        entry.runtime_data.meter.client.pace.learn(1, 12.0, 12.0)
+    lost = now(clock) + timedelta(seconds=10)
+    server.meter.happens(ClockSet(lost, 60 - int(lost.timestamp())))
+    events = [*await look(minutes=1), *await look(minutes=20)]
+    assert [event["event_type"] for event in events] == ["time_changed"]
 
 
 @pytest.mark.usefixtures("followed")

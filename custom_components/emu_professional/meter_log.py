@@ -160,8 +160,10 @@ class LogbookCoordinator(DataUpdateCoordinator[LogData]):
         """Return the seconds until the next logger record; None if unknown."""
         if self.newest_record is None:
             return None
-        due = self.newest_record.at + self._logger_interval + LATENCY
-        return due - self._meter_time()
+        longest = self._logger_interval + LATENCY
+        due = self.newest_record.at + longest - self._meter_time()
+        # The meter's clock was lost or set back: by it no record would be due for years.
+        return due if due <= longest else None
 
     def _meter_time(self) -> float:
         """Return the time of the meter's clock in seconds since 1970-01-01."""
