@@ -351,6 +351,73 @@ async def test_stamps_that_run_back_to_1970(
     assert len(server.requests) < 25
 
 
+def lose_time(reader: LoggerReader, stretches: list[range]) -> list[int]:
+    """Let the clock begin in 1970 in each stretch; return where requests began."""
+    ask = reader._ask
+    requests: list[int] = []
+
+    def wrong(record: Record) -> Record:
+        for stretch in stretches:
+            if record.index in stretch:
+                return replace(record, at=900 * (record.index - stretch.start))
+        return record
+
+    async def ask_without_time(first: int, last: int, priority: Priority) -> Page:
+        requests.append(first)
+        page = await ask(first, last, priority)
+        return replace(page, records=tuple(map(wrong, page.records)))
+
+    reader._ask = ask_without_time
+    return requests
+
+
+@pytest.mark.parametrize(
+    "stretches",
+    [
+        [range(100, 200), range(300, 400)],
+        [range(60, 100), range(240, 460)],
+        [range(60, 250), range(250, 460)],
+        [range(60, 160), range(170, 270), range(280, 380)],
+    ],
+)
+async def test_clock_that_was_unset_more_than_once(
+    reader: LoggerReader, stretches: list[range]
+) -> None:
+    """What was logged between two such stretches is read."""
+    last = (await newest(reader)).index
+    requests = lose_time(reader, stretches)
+    reader._pace = Pace(most=24)
+    came = {r.index async for page in reader.pages(1, last) for r in page.records}
+    absent = {index for stretch in stretches for index in stretch}
+    assert set(range(1, last + 1)) - absent <= came
+    assert len(requests) < 60
+
+
+@pytest.mark.parametrize(
+    ("stretch", "target", "first"),
+    [
+        # The target is before, in, and after the stretch.
+        (range(300, 400), 250, 251),
+        (range(300, 400), 350, 300),
+        (range(300, 400), 420, 421),
+        (range(100, 470), 50, 51),
+        # Where nothing right is older, the logger begins with its first right record.
+        (range(1, 100), -5000, 100),
+        (range(1, 100), 50, 100),
+        (range(1, 2), -5000, 2),
+        (range(1, 100), 110, 111),
+    ],
+)
+async def test_search_past_a_clock_without_time(
+    reader: LoggerReader, stretch: range, target: int, first: int
+) -> None:
+    """No right record after the time is passed; an earlier one does no harm."""
+    record = await newest(reader)
+    requests = lose_time(reader, [stretch])
+    assert await reader.first_after(BEGIN + 900 * target, record) == first
+    assert len(requests) < 30
+
+
 async def test_patience_ends(reader: LoggerReader, server: MeterServer) -> None:
     """A meter that stays away is given up."""
     server.faults.set(faults.ConnectionReset(), path="/data/", times=2)

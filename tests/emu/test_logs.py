@@ -1,5 +1,6 @@
 """Reading the data logger: strict about a record, tolerant about its surroundings."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -182,6 +183,42 @@ def test_locate_is_quick() -> None:
         assert looks <= 3
     assert _located(records, 0, 900)[1] <= 20
     assert all(a.at < b.at for a, b in pairwise(records))
+
+
+@given(loggers(), st.lists(st.tuples(*[st.integers(0, 60)] * 3)), st.data())
+def test_locate_past_a_clock_without_time(
+    records: list[Record], stretches: list[tuple[int, int, int]], data: st.DataObject
+) -> None:
+    """After a power failure stamps may begin in 1970: no right record is passed."""
+    # A clock may begin later as well: what is far before an earlier record is wrong.
+    offsets = (0, 946_684_800)
+    first = records[0].index
+    right = {record.index for record in records}
+    for begin, length, offset in stretches:
+        for number in range(begin, min(begin + length, len(records) - 1)):
+            at = offsets[offset % 2 * (begin > 0)] + 900 * (number - begin)
+            records[number] = replace(records[number], at=at)
+            right.discard(first + number)
+    at = data.draw(st.integers(START - 10**6, records[-1].at - 1))
+    expected = next(r.index for r in records if r.at > at and r.index in right)
+    index, looks = _located(records, at, data.draw(st.sampled_from([60, 900])))
+    assert index <= expected
+    assert looks <= 40
+    if len(stretches) < 2:
+        assert right.isdisjoint(range(index, expected))
+
+
+@pytest.mark.parametrize("begin", [0, 1_451_606_400])
+def test_locate_before_a_clock_that_began_anew(begin: int) -> None:
+    """A stamp long before that of an earlier record is wrong, in whatever year."""
+    records = [Record(START + 900 * i, i, 0, "1", ()) for i in range(4_000)]
+    for number in range(3_000, 3_500):
+        at = begin + 900 * (number - 2_999)
+        records[number] = replace(records[number], at=at)
+    for position in range(0, 3_000, 7):
+        index, looks = _located(records, records[position].at - 1, 600)
+        assert index == position
+        assert looks <= 30
 
 
 def _located(records: list[Record], at: int, interval: int) -> tuple[int, int]:

@@ -27,7 +27,15 @@ from typing import Final
 
 from ..emu.client import MeterClient
 from ..emu.errors import MeterUnexpectedAnswer, MeterUnreachable, MeterUnreadable
-from ..emu.logs import CUT_OFF, USUAL_INTERVAL, Page, Record, RejectedLine, Timing
+from ..emu.logs import (
+    CUT_OFF,
+    REACH,
+    USUAL_INTERVAL,
+    Page,
+    Record,
+    RejectedLine,
+    Timing,
+)
 from ..emu.pace import FIRST_PAGE, MOST_RECORDS, SHORT
 from ..emu.page_order import cut_at_last_record, newest_of
 from ..emu.request_queue import Priority
@@ -40,8 +48,6 @@ FEW: Final = 3
 """Records that cost no more than one."""
 
 _DAY: Final = 86_400
-_REACH: Final = 26 * 3600
-"""Seconds by which a record may be older than one before it: the clock was set back."""
 _KEPT: Final = 2000
 """Records in memory, in case they are requested again: 2 MB. Or two large probes."""
 _EDGE: Final = 12 * 3600
@@ -135,8 +141,9 @@ class HistoryPages:
             if (page_latest := self._latest(page.records)) is None:
                 continue
             # Reading them would cost time, and the record filter would reject them all.
-            if latest is not None and page_latest < latest - _REACH:
-                first = await self._after_past(first, last, latest - _REACH)
+            if latest is not None and page_latest < latest - REACH:
+                past = page.records
+                first = await self._after_past(past, last, latest - REACH)
                 if first > following:
                     reason = f"{first - following} records after {following - 1}"
                     yield Page((), (RejectedLine(reason, FAR_IN_THE_PAST),), whole=True)
@@ -299,18 +306,22 @@ class HistoryPages:
         self._keep(page.records)
         return page.records
 
-    async def _after_past(self, first: int, last: int, at: int) -> int:
-        """Return the index of the first record with a stamp after a time again.
+    async def _after_past(self, past: Sequence[Record], last: int, at: int) -> int:
+        """Return the index after a stretch of records with stamps up to a time.
 
-        A clock that has failed begins in 1970: its wrong stamps are skipped.
+        A clock that has failed begins in 1970. The stamps of its stretch rise evenly,
+        those of another stretch begin anew: right records may lie between the two.
         """
-        while first <= last:
+        record = past[-1]
+        first = record.index + 1
+        interval = record.at - past[-2].at if len(past) > 1 else 0
+        while interval > 0 and first <= last:
             middle = (first + last) // 2
-            record = await self._next(middle, last)
-            if record is not None and record.at > at:
+            found = await self._next(middle, last)
+            if found is None or found.at > at or _is_uneven(record, found, interval):
                 last = middle - 1
             else:
-                first = middle + 1
+                first = found.index + 1
         return first
 
     def _latest(self, records: Sequence[Record]) -> int | None:
@@ -343,6 +354,12 @@ def _is_nothing(page: Page) -> bool:
 def _is_doubtful(page: Page) -> bool:
     """Return whether an answer is empty, but may have been cut off."""
     return _is_nothing(page) and not (page.whole and page.has_length)
+
+
+def _is_uneven(before: Record, record: Record, interval: int) -> bool:
+    """Return whether there are not as many intervals between two records as indices."""
+    passed = (record.index - before.index) * interval
+    return abs(record.at - before.at - passed) >= interval
 
 
 def _rejected_after(newest: Record | None, page: Page) -> tuple[RejectedLine, ...]:

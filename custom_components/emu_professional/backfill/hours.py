@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from math import inf, sumprod
 from typing import Final, NamedTuple
 
-from ..emu.logs import REGISTER_COUNT, USUAL_INTERVAL, LoggerStatus, Record
-from .records import REACH, Believed, RecordFilter
+from ..emu.logs import REACH, REGISTER_COUNT, USUAL_INTERVAL, LoggerStatus, Record
+from .records import Believed, RecordFilter
 from .times import HOUR
 
 _UNEVEN: Final = int(LoggerStatus.POWER_FAILURE | LoggerStatus.TIME_CHANGED)

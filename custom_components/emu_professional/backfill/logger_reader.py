@@ -28,7 +28,8 @@ class LoggerReader(HistoryPages):
     async def first_after(self, at: int, newest: Record) -> int:
         """Return the index of the first record with a stamp after a time.
 
-        Without such a record, it is the index after the newest one.
+        Without such a record, it is the index after the newest one. Records without time
+        may be read before it, but not if the logger begins with them.
         """
         if newest.at <= at:
             return newest.index + 1
@@ -40,7 +41,23 @@ class LoggerReader(HistoryPages):
         except StopIteration as found:
             index = int(found.value)
         record = await self._from(index, newest.index)
-        return index if record is None else record.index
+        if record is None:
+            return index
+        if record.at <= at and await self._is_first(record, newest.index):
+            return await self._after_unset(record, newest.index, at)
+        return record.index
+
+    async def _is_first(self, record: Record, last: int) -> bool:
+        """Return whether no record is before another one."""
+        index = record.index - 1
+        return index < 0 or await self._from(index, last) == record
+
+    async def _after_unset(self, record: Record, last: int, at: int) -> int:
+        """Return the index after the stretch without time that a record begins."""
+        following = await self._from(record.index + 1, last)
+        if following is None or following.at > at:
+            return record.index + 1
+        return await self._after_past((record, following), last, at)
 
     async def record(self, index: int) -> Record | None:
         """Return a record or one of the next few; None if none of them is readable."""

@@ -19,18 +19,20 @@ from collections.abc import Iterator, Sequence
 from operator import lt
 from typing import Final, NamedTuple
 
-from ..emu.logs import ACTIVE_POWER, LATENCY, REGISTER_COUNT, LoggerStatus, Record
+from ..emu.logs import (
+    ACTIVE_POWER,
+    EARLIEST,
+    LATENCY,
+    REACH,
+    REGISTER_COUNT,
+    LoggerStatus,
+    Record,
+)
 from ..emu.serial_number import normalized
 from .times import HOUR
 
 ANOTHER_METER: Final = "another serial number"
 """Reject reason of a record of another meter."""
-
-REACH: Final = 26 * HOUR
-"""The most by which a clock is set back: a day and a change of time zone."""
-
-EARLIEST: Final = 1_420_070_400
-"""2015-01-01: an earlier time is of a clock that was never set."""
 
 _WAITING: Final = 3
 _CONFIRMED: Final = 3

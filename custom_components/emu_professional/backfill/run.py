@@ -27,11 +27,11 @@ from typing import Final
 
 from homeassistant.core import HomeAssistant
 
+from ..emu.logs import EARLIEST
 from .follow_part import Destination, PartFollower
 from .hour_reader import HourReader, MeterLogger
 from .parts import LoggedHours, Part, cut_part
 from .recorder import async_compiled_until, async_widened
-from .records import EARLIEST
 from .report import Report, Request, Window
 from .times import HOUR, whole_hour
 

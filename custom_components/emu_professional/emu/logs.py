@@ -34,6 +34,12 @@ LATENCY: Final = 84
 Not in the manual: the latest record observed at a real meter.
 """
 
+EARLIEST: Final = 1_420_070_400
+"""2015-01-01: an earlier time is of a clock that was never set."""
+
+REACH: Final = 26 * 3600
+"""Most seconds by which a clock is set back: a day and a change of time zone."""
+
 LOGBOOK_REGISTERS: Final = tuple(
     column
     for column in COLUMNS
