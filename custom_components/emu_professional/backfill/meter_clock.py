@@ -6,8 +6,9 @@ from typing import Final
 from homeassistant.util import dt as dt_util
 
 from ..coordinator import EmuCoordinator
+from ..emu.logs import EARLIEST, REACH
 from ..failures import failed
-from .records import EARLIEST, REACH, clock_offset_by_records
+from .records import clock_offset_by_records
 
 _LIMIT: Final = timedelta(minutes=5)
 """A clock further off would put the meter's energy into the wrong hours."""
