@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from custom_components.emu_professional.backfill import run, statistic_ids
 from custom_components.emu_professional.backfill.progress import BackfillState
-from custom_components.emu_professional.backfill.report import EVERYTHING
+from custom_components.emu_professional.backfill.report import EVERYTHING, Mode
 from custom_components.emu_professional.backfill.targets import TARGETS
 from custom_components.emu_professional.backfill.times import HOUR
 from custom_components.emu_professional.const import DOMAIN
@@ -102,6 +102,25 @@ async def test_records_that_cannot_be_right(manual: House) -> None:
         assert sum(errors.values()) == pytest.approx(0, abs=EXACT)
         wrong = sum(abs(error) > EXACT for error in errors.values())
         assert wrong <= 2 * len(BAD_RECORDS)
+    manual.server.faults.clear()
+    await manual.fill()
+    assert await manual.worst_error() < EXACT
+
+
+async def test_newest_record_that_is_half_written(manual: House) -> None:
+    """Its hour waits for the next record, and no wrong energy is written."""
+    newest = manual.server.meter.newest_index
+    high = faults.ReplacedField(5, "4294967295", newest)
+    manual.server.faults.set(high, path="/data/")
+    for mode in (Mode.FILL, Mode.REBUILD):
+        report = await manual.fill(mode)
+        assert report.rejected == {"register runs ahead": 1}
+        assert await new_errors(manual) == 0
+    # It stays damaged, and others come after it.
+    await manual.live(2)
+    report = await manual.fill()
+    assert report.rejected == {"register runs ahead": 1}
+    assert await new_errors(manual) == 0
     manual.server.faults.clear()
     await manual.fill()
     assert await manual.worst_error() < EXACT

@@ -18,6 +18,7 @@ from custom_components.emu_professional.emu.logs import (
     LoggerStatus,
     Record,
 )
+from custom_components.emu_professional.emu.registers import Measurand
 
 SERIAL_NUMBER = "22350001"
 START = 1_780_300_800
@@ -111,6 +112,73 @@ def test_undecided_until_the_next_records() -> None:
     assert believe(logged[:2])[1].undecided_since is None
     for until in (3, 4):
         assert believe(logged[:until])[1].undecided_since == logged[2].at
+    assert believe(logged)[1].undecided_since is None
+
+
+@pytest.mark.parametrize("high", [4_294_967_295, 1_000_000 + 10_001, 10_000_200])
+def test_newest_register_that_is_too_high(high: int) -> None:
+    """It may be half written: what follows decides."""
+    registers = [1_000_000 + 100 * number for number in range(6)]
+    logged = records([*registers, (1_000_600, high)])
+    believed, record_filter = believe(logged)
+    assert [b.record for b in believed] == logged[:-1]
+    assert record_filter.undecided_since == logged[-1].at
+    assert record_filter.rejected == {AHEAD: 1}
+    # It was wrong, or there is more from then on, perhaps after weeks.
+    for register in (1_000_700, (1_000_700, high + 100)):
+        for gap in (0, 30 * DAY):
+            last = records([*registers, 0, register])[-1]
+            last = replace(last, at=last.at + gap)
+            believed, record_filter = believe([*logged, last], last.at)
+            is_right = isinstance(register, tuple)
+            assert [b.record for b in believed][-1] == last
+            assert (logged[-1] in [b.record for b in believed]) == is_right
+            assert record_filter.undecided_since is None
+
+
+@pytest.mark.parametrize(
+    ("power", "seconds", "rise"),
+    [
+        # Any house, with nothing on at the two moments of the records.
+        (0, 900, 5_000),
+        (0, 3600, 25_000),
+        # A factory, now and after a power failure of a month.
+        (2_000_000, 900, 1_500_000),
+        (20_000, 30 * DAY, 10_000_000),
+        (-2_000_000, 900, 1_500_000),
+        # The clock was set back by an hour.
+        (0, -2700, 5_000),
+    ],
+)
+@pytest.mark.parametrize("position", [0, 1])
+def test_newest_register_of_a_high_consumption(
+    power: int, seconds: int, rise: int, position: int
+) -> None:
+    """It is believed at once, whether its power was measured before or after it."""
+    logged = records([1_000_000] * 5 + [1_000_000 + rise])
+    at, status = logged[-2].at + seconds, int(LoggerStatus.TIME_CHANGED)
+    logged[-1] = replace(logged[-1], at=at, status=status)
+    for number in (-2, -1):
+        values = [*logged[number].values[:REGISTER_COUNT], *[0] * 16]
+        values[ACTIVE_POWER] = power if number + 2 == position else 0
+        logged[number] = replace(logged[number], values=tuple(values))
+    believed, record_filter = believe(logged, logged[-2].at + 40 * DAY)
+    assert [b.record for b in believed] == logged
+    assert record_filter.undecided_since is None
+
+
+def test_newest_register_of_reactive_energy() -> None:
+    """A compensation has current, but hardly any active power."""
+    logged = records([1_000_000] * 5 + [(1_000_000, 1_000_000 + 100_000)])
+    values = [*logged[-1].values]
+    for number, column in enumerate(COLUMNS):
+        if column.measurand is Measurand.ACTIVE_POWER:
+            values[number] = 0
+        elif column.measurand is Measurand.CURRENT:
+            values[number] = 600_000
+        elif column.measurand is Measurand.VOLTAGE:
+            values[number] = 2_300
+    logged[-1] = replace(logged[-1], values=tuple(values))
     assert believe(logged)[1].undecided_since is None
 
 

@@ -25,8 +25,10 @@ from ..emu.logs import (
     LATENCY,
     REACH,
     REGISTER_COUNT,
+    USUAL_INTERVAL,
     LoggerStatus,
     Record,
+    volt_amperes,
 )
 from ..emu.serial_number import normalized
 from .times import HOUR
@@ -43,7 +45,8 @@ _KNOWN_RISE: Final = 4
 """A register that rises by more than so many times the energy of its power, plus"""
 _SMALL_RISE: Final = 1000
 """Wh, while another one restarts, has restarted as well."""
-
+_HIDDEN_POWER: Final = 25_000
+"""W of a house that may come and go between two records, so that neither shows it."""
 
 _LATEST: Final = LATENCY + 60
 """Seconds from the stamp of a record until it is readable and read, at most."""
@@ -81,9 +84,10 @@ class RecordFilter:
     """Passes on the plausible records of one meter, in the order of their index.
 
     `rejected` counts all others by reason. After `close`, `undecided_since` is the stamp
-    of the first record in need of later ones: a register may have restarted, or one of
-    two stamps is wrong. `clock_set_at` is the stamp of the first record after the clock
-    was set for the first time: all records before it have wrong stamps.
+    of the first record in need of later ones: a register may have restarted or be far
+    too high, or one of two stamps is wrong. `clock_set_at` is the stamp of the first
+    record after the clock was set for the first time: all records before it have wrong
+    stamps.
     """
 
     def __init__(self, serial_number: str, latest: int) -> None:
@@ -127,6 +131,10 @@ class RecordFilter:
             self.undecided_since = self._lower[0].at
         elif len(newest) > 1 and _runs_back(*newest):
             self.undecided_since = newest[1].at
+        # Written, it would stay: right records after it look like a restart.
+        elif len(newest) > 1 and _rises_too_far(*newest):
+            self.undecided_since = self._waiting.pop().at
+            self.rejected["register runs ahead"] += 1
         while self._waiting:
             yield self._pass_on()
         self.rejected["register runs backwards"] += len(self._lower)
@@ -241,8 +249,7 @@ def _lifted(lift: tuple[int, ...], before: Record, after: Record) -> tuple[int, 
     rollover of another register.
     """
     power = max(abs(before.values[ACTIVE_POWER]), abs(after.values[ACTIVE_POWER]))
-    hours = max(after.at - before.at, 0) / HOUR
-    most = _KNOWN_RISE * power * hours + _SMALL_RISE
+    most = _most_rise(_KNOWN_RISE * power, max(after.at - before.at, 0))
     return tuple(
         lost + (0 if 0 <= new - old <= most else old - new)
         for lost, old, new in zip(
@@ -252,6 +259,30 @@ def _lifted(lift: tuple[int, ...], before: Record, after: Record) -> tuple[int, 
             strict=True,
         )
     )
+
+
+def _rises_too_far(before: Record, after: Record) -> bool:
+    """Return whether a register rises by more than its power can bring.
+
+    Reactive energy needs no active power, and the power is only that of a moment.
+    """
+    powers = (
+        abs(power)
+        for record in (before, after)
+        for power in (record.values[ACTIVE_POWER], volt_amperes(record))
+    )
+    # After the clock was set back the interval is unknown.
+    seconds = max(after.at - before.at, USUAL_INTERVAL)
+    most = _most_rise(max(_KNOWN_RISE * max(powers), _HIDDEN_POWER), seconds)
+    pairs = zip(
+        before.values[:REGISTER_COUNT], after.values[:REGISTER_COUNT], strict=True
+    )
+    return any(new - old > most for old, new in pairs)
+
+
+def _most_rise(power: float, seconds: int) -> float:
+    """Return the most Wh by which a register rises at a power."""
+    return power * seconds / HOUR + _SMALL_RISE
 
 
 def _runs_back(before: Record, after: Record) -> bool:

@@ -25,6 +25,12 @@ assert all(column.kind is Kind.REGISTER for column in COLUMNS[:REGISTER_COUNT])
 ACTIVE_POWER: Final = COLUMNS.index(BY_KEY["active_power"])
 """Position of the power of all phases among a record's values."""
 
+_PHASES: Final = tuple(
+    (COLUMNS.index(BY_KEY[f"current_{n}"]), COLUMNS.index(BY_KEY[f"voltage_{n}"]))
+    for n in ("l1", "l2", "l3")
+)
+"""Positions of current and voltage of each phase among a record's values."""
+
 USUAL_INTERVAL: Final = 900
 """Seconds between two records, unless the owner has set another interval."""
 
@@ -87,6 +93,14 @@ class Record:
     status: int
     serial_number: str
     values: tuple[int, ...]
+
+
+def volt_amperes(record: Record) -> float:
+    """Return the apparent power of all phases at the end of a record's interval."""
+    product = sum(
+        record.values[current] * record.values[voltage] for current, voltage in _PHASES
+    )
+    return product / 10_000
 
 
 class ChangeKind(StrEnum):
