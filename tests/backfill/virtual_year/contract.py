@@ -82,7 +82,7 @@ class Contract:
                 first -= HOUR
             since, first = first, first - HOUR
         while last == until and (is_empty(last - HOUR) or is_empty(last)):
-            while is_empty(last) and last < max(stored):
+            while is_empty(last) and last < max(stored, default=0):
                 last += HOUR
             if is_empty(last):
                 # Nothing has risen since: the outage lasts until now.

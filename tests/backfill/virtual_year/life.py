@@ -583,7 +583,12 @@ class Life:
             else:
                 if step.hitch in ("reset", "cut", "empty", "gone"):
                     # After an answer that did not come, pages are smaller.
-                    report = replace(report, records=said.records, last=said.last)
+                    report = replace(
+                        report,
+                        records=said.records,
+                        last=said.last,
+                        rejected=said.rejected,
+                    )
                 assert step.hitch == "live" or report == said, "a dry run was wrong"
             if step.hitch == "late":
                 self._compile()
@@ -595,10 +600,13 @@ class Life:
                 # What is compiled meanwhile has a cost that was not there before.
                 check_costs(self, contract, before, after)
             window = Window(window.since, contract.until)
-            now = Contract(self, window, step, log, self.compiled, after)
-            # By now an hour more can be filled, or its row shows an outage at the end.
-            is_same = step.hitch not in ("late", "live") or now.until <= contract.until
-            if step.hitch != "late" and is_same:
+            is_same = step.hitch != "late"
+            if step.hitch == "live":
+                # The row of an hour that is over by now may show an outage at the end.
+                now = Contract(self, window, step, log, self.compiled, after)
+                is_same = now.until <= contract.until
+            if is_same:
+                # Late, an hour more can be filled by now.
                 again = await self._run(window, step.mode)
                 for outcome in again.statistics.values():
                     assert outcome.written == outcome.corrected == 0, (
