@@ -2,12 +2,9 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import timedelta
-from typing import Final
 
 from homeassistant.core import CoreState
 from homeassistant.exceptions import HomeAssistantError
-from homeassistant.util import dt as dt_util
 
 from ..const import LOGGER
 from ..coordinator import EmuCoordinator
@@ -19,16 +16,13 @@ from .follow_costs import CostFollower, FindSources
 from .follow_part import Destination
 from .hour_reader import MeterLogger
 from .ledger_keeper import LedgerKeeper
-from .meter_clock import async_clock_offset
+from .meter_clock import async_clock_offset, latest_stamp
 from .progress import BackfillProgress, BackfillState
 from .recorder import UnitNotConvertible, async_compiled_until, has_recorder
 from .report import Report, Request, Window
 from .run import Backfill
 from .statistic_ids import MeterStatistics
 from .times import whole_hour
-
-_TOLERANCE: Final = timedelta(seconds=60)
-"""Stamps may be later than now by this and the offset of the meter's clock."""
 
 
 class BackfillRunner:
@@ -150,11 +144,11 @@ class BackfillRunner:
         await self._statistics.async_learn_names()
         begin = self._hass.loop.time()
         # The sign does not matter: the limit just has to be generous.
-        latest = dt_util.utcnow() + abs(offset) + _TOLERANCE
+        latest = latest_stamp(abs(offset))
         logger = MeterLogger(
             self._meter.client,
             self._meter.serial_number,
-            int(latest.timestamp()),
+            latest,
             self.foreign_serial_number,
         )
         destination = Destination(

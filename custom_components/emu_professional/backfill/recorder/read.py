@@ -234,16 +234,12 @@ def first_sums(
         return {}
     sums: dict[Table, tuple[float, float]] = {}
     for table in (StatisticsShortTerm, Statistics):
-        query = select(table.start_ts, table.sum).where(
-            table.metadata_id == found[0],
-            table.start_ts >= since,
-            table.sum.is_not(None),
+        query = _sums_of(table, found[0]).where(
+            table.start_ts >= since, table.sum.is_not(None)
         )
-        first = (
-            session.execute(query.order_by(table.start_ts).limit(1)).tuples().first()
-        )
-        if first is not None:
-            sums[table] = (first[0] or 0, first[1] or 0)
+        first = query.order_by(table.start_ts).limit(1)
+        for start, _, total, _ in session.execute(first).tuples():
+            sums[table] = (start or 0, total or 0)
     return sums
 
 
