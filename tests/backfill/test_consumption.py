@@ -47,6 +47,19 @@ def energy(house: House, register: str, begin: datetime, end: datetime) -> float
     return float((end_wh - begin_wh) / 1000)
 
 
+def not_automatic(house: House) -> None:
+    """Let nothing be filled by itself."""
+    house.hass.config_entries.async_update_entry(
+        house.entry, options={CONF_AUTOMATIC: False}
+    )
+
+
+def without_logger(house: House) -> None:
+    """Let the meter have no data logger from now on."""
+    config = replace(house.server.meter.config, logger=None)
+    house.server.meter = Meter(config, house.clock)
+
+
 def sums(statistic_id: str, unit: str, unit_class: str | None) -> StatisticMetaData:
     """Return the metadata of a statistic of sums."""
     return StatisticMetaData(
@@ -137,14 +150,11 @@ async def test_statistics_and_costs(house: House) -> None:
 @pytest.mark.usefixtures("recorder_may_warn")
 async def test_meter_without_logger(house: House) -> None:
     """The statistics are asked alone; one that is missing or another's stops no other."""
-    house.hass.config_entries.async_update_entry(
-        house.entry, options={CONF_AUTOMATIC: False}
-    )
+    not_automatic(house)
     await has_cost(house, f"{DEVICE}_energy_export_t2", [0.25] * 9)
     await house.load()
     await house.live(5)
-    config = replace(house.server.meter.config, logger=None)
-    house.server.meter = Meter(config, house.clock)
+    without_logger(house)
     start = (NOW - timedelta(hours=6)).isoformat()
     (period,) = (await get(house, start=start))["periods"]
     assert period["source"] == "statistics"
@@ -162,11 +172,8 @@ async def test_meter_without_logger(house: House) -> None:
 
 async def test_rows_without_register(house: House) -> None:
     """Rows with a sum only, as an import may leave them, have energies all the same."""
-    house.hass.config_entries.async_update_entry(
-        house.entry, options={CONF_AUTOMATIC: False}
-    )
-    config = replace(house.server.meter.config, logger=None)
-    house.server.meter = Meter(config, house.clock)
+    not_automatic(house)
+    without_logger(house)
     await house.load()
     first = NOW.replace(hour=2, minute=0)
     registers: dict[str, list[float | None]] = {
@@ -203,11 +210,8 @@ async def test_rows_without_register(house: House) -> None:
 
 async def test_hours_of_the_owner_and_of_statistics(house: House) -> None:
     """An hour that ends in one of the owner's is a part of it."""
-    house.hass.config_entries.async_update_entry(
-        house.entry, options={CONF_AUTOMATIC: False}
-    )
-    config = replace(house.server.meter.config, logger=None)
-    house.server.meter = Meter(config, house.clock)
+    not_automatic(house)
+    without_logger(house)
     await house.load()
     await has_cost(house, f"{IMPORT}_t1", [1, 2, 4, 8], "kWh", "energy")
     await house.hass.config.async_set_time_zone("Asia/Kathmandu")

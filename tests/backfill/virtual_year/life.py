@@ -1,6 +1,6 @@
 """One meter, its sensors, and what becomes of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from itertools import count
@@ -520,25 +520,19 @@ class Life:
 
     def is_lost(self, start: int, seconds: int) -> bool:
         """Whether rows of a time were lost."""
-        return any(
-            since < start + seconds and start < until for since, until in self.lost
-        )
+        return _overlaps(self.lost, start, seconds)
 
     def is_forgotten(self, start: int) -> bool:
         """Whether nothing may show that five minutes of an old database were missed."""
-        return any(
-            since < start + PERIOD and start < until for since, until in self.forgotten
-        )
+        return _overlaps(self.forgotten, start, PERIOD)
 
     def is_outage(self, start: int) -> bool:
         """Whether the meter was not observed in a part of an hour, and that was noted.
 
         So was the part of an hour before the meter was added.
         """
-        return any(
-            since < start + HOUR and start < until
-            for since, until in ((whole_hour(BIRTH), BIRTH), *self.outages)
-        )
+        outages = ((whole_hour(BIRTH), BIRTH), *self.outages)
+        return _overlaps(outages, start, HOUR)
 
     def unobserved(self, start: int, seconds: int) -> int:
         """Return how many seconds from a time on the meter was not observed."""
@@ -791,6 +785,11 @@ class Life:
     def log(self) -> Log:
         """Return what is in the logger now."""
         return read_log(self.meter, self.logged, self.levels, self._latest())
+
+
+def _overlaps(times: Iterable[tuple[int, int]], start: int, seconds: int) -> bool:
+    """Return whether some seconds from a start on are in one of the times."""
+    return any(since < start + seconds and start < until for since, until in times)
 
 
 def _added(one: Registers, other: Registers) -> Registers:
