@@ -21,6 +21,9 @@ from .times import HOUR, whole_hour
 _MARGIN: Final = 5 * HOUR
 """Read around a part: the clock may have been set near its border, and a register that
 restarts at its end is recognized only some records later."""
+_BEFORE: Final = 8
+"""Records read before that: the last one may be older after an outage, and the interval
+is known from two with an even one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +84,10 @@ class HourReader:
         return whole_hour(record.at - 1)
 
     async def async_first(self, since: int) -> int:
-        """Return the index to read from: one record before a time and its margin."""
+        """Return the index to read from: some records before a time and its margin."""
         assert self._newest
         first = await self._pages.first_after(since - _MARGIN, self._newest)
-        return max(first - 1, 0)
+        return max(first - _BEFORE, 0)
 
     async def async_read(self, first: int, until: int) -> LoggedHours:
         """Return the hours from an index on until a time and its margin."""

@@ -64,6 +64,13 @@ A_YEAR: Final[tuple[Step, ...]] = (
 
 
 LIVES_TO_REMEMBER: Final[Mapping[str, tuple[dict[str, Any], tuple[Step, ...]]]] = {
+    "first record after days without power, and another interval than usual": (
+        {"keys": ("energy_export", "active_power"), "days": 0, "interval": 7},
+        (
+            Unreachable(5 * DAY, early=240, late=280, why="power"),
+            *(PutBack(steps=6), Compare(is_daily=True)),
+        ),
+    ),
     "weeks without a record, and short-term rows deleted meanwhile": (
         {
             "keys": ("energy_export", "active_power"),
