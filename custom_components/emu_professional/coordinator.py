@@ -33,8 +33,8 @@ from .storage import EntryStore, entry_store
 _STORE_DELAY = 900
 """Seconds between two saves of the registers.
 
-After a crash the outage seems up to this much longer. That is harmless: its hours are
-compared with the data logger once more.
+After a crash the outage seems up to this much longer. Its hours are compared with the
+data logger once more, and rows that are not flat stay.
 """
 
 _MOST_EARLY = 1.0

@@ -255,16 +255,52 @@ def test_hour(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "is_observed"), [(149, True), (150, False), (299, False), (300, False)]
+    ("seconds", "is_observed"), [(149, True), (150, False), (299, False)]
 )
 def test_period(seconds: int, is_observed: bool) -> None:
     """Its mean is that of its larger part, its extremes are those of both."""
     stored = StoredMeans("kW", of_hour(*SEEN), rows(0, *[SEEN] * 12), 0, HOUR)
     planned = plan([logged(0, 10, 20, 30, 40)], stored, [(600, 600 + seconds)])
-    whole = Mean(600, 10, 10, 10)
-    partly = Mean(600, 10, 1, 15)
-    expected = () if is_observed else (whole,) if seconds == PERIOD else (partly,)
-    assert planned.periods == expected
+    assert planned.periods == (() if is_observed else (Mean(600, 10, 1, 15),))
+
+
+PEAK = (1_500, 100, 9_000)
+
+
+def test_outage_noted_since_long_before_it() -> None:
+    """Its observed rows stay, as does their peak; its flat rows follow the records."""
+    seen = [*[SEEN] * 6, PEAK, *[SEEN] * 2, *[(15,) * 3] * 3]
+    stored = StoredMeans("kW", of_hour(129, 1, 9_000), rows(0, *seen), 0, HOUR)
+    hours = [logged(0, 10, 20, 600, 40)]
+    planned = plan(hours, stored, [(1_360, HOUR)])
+    assert planned.periods == tuple(rows(2_700, *[(40,) * 3] * 3).values())
+    assert planned.hours[0].maximum == 9_000
+    assert plan(hours, after(stored, planned), [(1_360, HOUR)]) == MeansPlan()
+
+
+def test_outages_that_touch() -> None:
+    """Home Assistant polls seldom, and what it observes stays."""
+    seen = [*[SEEN] * 6, PEAK, *[SEEN] * 5]
+    stored = StoredMeans("kW", of_hour(129, 1, 9_000), rows(0, *seen), 0, HOUR)
+    outages = [(begin, begin + 120) for begin in range(0, HOUR, 120)]
+    assert plan([logged(0, 10, 20, 600, 40)], stored, outages) == MeansPlan()
+
+
+def test_row_of_records_in_part() -> None:
+    """When the rest of its period is logged, it is written anew."""
+    hour = logged(0, *range(60))
+    stored = StoredMeans("kW", {}, rows(0, *[None] * 2, (10.5, 10, 11)), 0, HOUR)
+    assert plan([hour], stored, [(0, HOUR)]).periods[2] == Mean(600, 12, 10, 14)
+
+
+def test_flat_rows_outside_of_a_noted_outage() -> None:
+    """They stay, although the energy of their hour is wrong."""
+    seen = [*[(0,) * 3] * 2, (1_800, 0, 3_000), *[(3_000, 2_990, 3_010)] * 5]
+    stored = StoredMeans("kW", of_hour(2_000, 0, 3_010), rows(0, *seen), 0, HOUR)
+    hours, outages = [logged(0, 600, 3_000, 3_000, 3_000)], [(2_400, 4_800)]
+    planned = plan(hours, stored, outages, wrong=frozenset({0}))
+    assert planned == plan(hours, stored, outages)
+    assert min(row.start for row in planned.periods) == 2_400
 
 
 def test_time_without_a_record() -> None:

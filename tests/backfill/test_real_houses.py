@@ -275,6 +275,39 @@ async def test_polled_by_an_automation(house: House) -> None:
     assert len(house.backfill.keeper.ledger.outages) <= 14
 
 
+async def test_statistic_cleared_beside_observed_ones(manual: House) -> None:
+    """Its hours are filled again; those of a measurement have no reason to change."""
+    await manual.fill()
+    await manual.live(4 + 2 * 12)
+    await manual.pass_hour()
+    await manual.fill()
+    instance = get_instance(manual.hass)
+    instance.keep_days = 0
+    observed = await manual.rows(POWER)
+    instance.async_clear_statistics([f"{EXTERNAL}_reactive_energy_import_t1"])
+    await manual.settle()
+    report = await manual.fill()
+    assert report.statistics[POWER].corrected == 0
+    assert await manual.rows(POWER) == observed
+
+
+async def test_power_cut_long_after_it_was_noted_that_all_is_well(house: House) -> None:
+    """What was observed since then stays: the time is saved every 15 minutes only."""
+    await house.load()
+    await house.live(10)
+    observed = await house.rows(POWER, "5minute")
+    house.entry.runtime_data.meter._observed -= timedelta(minutes=12, seconds=20)
+    await house.unload()
+    await house.pass_hour()
+    await house.load()
+    await house.live(2)
+    house.backfill.automatic._every_hour(house.now)
+    await house.settle()
+    rows = await house.rows(POWER, "5minute")
+    assert rows.keys() > observed.keys()
+    assert {at: rows[at] for at in observed} == observed
+
+
 async def test_register_rejected_until_a_restart(
     house: House, caplog: pytest.LogCaptureFixture
 ) -> None:

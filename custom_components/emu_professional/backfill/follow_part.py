@@ -128,8 +128,12 @@ class PartFollower:
     async def _async_follow_register(
         self, part: Part, target: Target, statistic: Statistic
     ) -> frozenset[int]:
-        """Make a register's statistic follow, and return its wrong hours."""
+        """Make a register's statistic follow, and return its wrong hours.
+
+        An hour without a row in one statistic says nothing about others.
+        """
         stored, plan = await self._async_plan(part, target, statistic)
+        wrong = plan.wrong.intersection(row.start for row in stored.rows)
         counted_until = self._counted_until(part, statistic, plan)
         logged = [hour.start for hour in part.hours_with_known_begin]
         await self._hass.async_add_executor_job(
@@ -154,7 +158,7 @@ class PartFollower:
                 change = EnergyChange(statistic, stored, again, (), outages)
                 await self._costs.async_follow(change, counted_until=0)
                 await async_apply_plan(self._hass, statistic, stored, again)
-        return plan.wrong
+        return wrong
 
     def _counted_until(self, part: Part, statistic: Statistic, plan: Plan) -> float:
         """Return until when the hours of a plan are counted in the report.

@@ -14,7 +14,8 @@ flat ones: its catch-up repeats the last value before:
     periods     | o | o | o | o | p | m | m | m | m | p | o | o |
                                 off ^...............^ on
 
-1. Observed periods (o) stay.
+1. Observed periods (o) stay. In an outage that was noted too long, as after a crash, a
+   row that is not flat was observed.
 2. Missed periods (m) get the mean, minimum and maximum of the records over them. If
    nobody noted the outage, they are those that repeat the value before, in an hour
    with the wrong energy, or one of the same flat line.
@@ -112,7 +113,7 @@ class Unobserved:
     """When Home Assistant did not observe the meter.
 
     `outages` are the noted ones. `wrong` has the starts of hours with the wrong energy
-    in the statistics of registers: nobody noted their outage.
+    in the statistics of registers: those without a noted outage had one nobody noted.
     """
 
     outages: Outages
@@ -185,7 +186,7 @@ class _Measurement:
         noted = missed = PERIOD
         if row is not None:
             noted = missed = outages.seconds_within(start, start + PERIOD)
-            is_wrong = hour.start in self.wrong
+            is_wrong = hour.start in self.wrong and not self._has_outage(hour)
             if is_wrong and _repeats(row, stored.get(start - PERIOD)):
                 # The catch-up of the recorder repeats the last value of an outage.
                 missed = PERIOD
@@ -196,10 +197,23 @@ class _Measurement:
         # next run: then the registers say no longer that the hour is wrong.
         if logged is None and noted < PERIOD:
             return _Period(row, is_observed=True)
+        if row and missed == PERIOD and self._was_observed(row, hour.pieces):
+            return _Period(row, is_observed=True)
         if row and logged and missed < PERIOD:
             # Its mean is not mixed with the logger's: the next run would mix it again.
             return _Period(logged.with_extremes_of([row]), is_observed=False)
         return _Period(logged, is_observed=False)
+
+    def _was_observed(self, row: Mean, pieces: Sequence[Piece]) -> bool:
+        """Return whether a period in an outage has values that nobody logged.
+
+        The catch-up of the recorder makes flat rows, and our own ones of records.
+        """
+        logged = [piece.values[self.column] for piece in pieces]
+        return not row.is_flat and not all(
+            any(_is_equal(extreme, value) for value in logged)
+            for extreme in (row.minimum, row.maximum)
+        )
 
     def hour(self, hour: Hour, periods: Sequence[_Period]) -> Mean:
         """Return the row of an hour as it must be."""
@@ -237,10 +251,11 @@ class _Measurement:
 
     def _is_suspect(self, hour: Hour) -> bool:
         """Return whether a part of an hour was not observed."""
-        return (
-            hour.start in self.wrong
-            or self.outages.seconds_within(hour.start, hour.end) > 0
-        )
+        return hour.start in self.wrong or self._has_outage(hour)
+
+    def _has_outage(self, hour: Hour) -> bool:
+        """Return whether an outage was noted in an hour."""
+        return self.outages.seconds_within(hour.start, hour.end) > 0
 
 
 def _wrong_hours(wrong: Iterable[int], rows: Mapping[int, Mean]) -> Container[int]:
