@@ -240,6 +240,11 @@ async def test_without_logger(
     await hass.async_block_till_done()
     assert float(shown(hass, "peak_demand_this_month")) == highest
     assert float(shown(hass, "demand")) == highest
+    # Nobody could read them again.
+    await hass.config.async_set_time_zone("Europe/Athens")
+    await look()
+    assert float(shown(hass, "peak_demand_this_month")) == highest
+    assert float(shown(hass, "demand")) == highest
 
 
 @pytest.mark.usefixtures("loaded")

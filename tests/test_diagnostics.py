@@ -191,7 +191,7 @@ async def test_what_is_not_known_is_left_out(
                 keys, value
             )
             server.faults.set(faults.ReplacedValues(strange), path=path)
-        coordinator._status_due = NOON
+        coordinator._status_read = None
         await coordinator.async_refresh()
         file, text = await download(hass, hass_client, protected)
         assert file["data"]["unknown_keys"] == {"status": 2, "readings": 2}

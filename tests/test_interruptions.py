@@ -9,6 +9,7 @@ from homeassistant.config_entries import SOURCE_REAUTH
 from homeassistant.const import STATE_UNAVAILABLE, STATE_UNKNOWN
 from homeassistant.core import HomeAssistant
 from simulator import faults
+from simulator.clock import ManualClock
 from simulator.web import MeterServer
 
 from .conftest import SERIAL_NUMBER, Pass
@@ -154,6 +155,23 @@ async def test_stopped_for_a_minute(
     await pass_time(5)
     assert STATE_UNAVAILABLE not in states(hass).values()
     assert len(ours(caplog)) == 1
+
+
+async def test_clock_of_home_assistant_set_back(
+    hass: HomeAssistant,
+    server: MeterServer,
+    pass_time: Pass,
+    clock: ManualClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its last readings, of an hour later, do not stay for that hour."""
+    await pass_time(5)
+    server.faults.set(faults.ConnectionReset())
+    clock.advance(-3600)
+    await pass_time(60)
+    assert set(states(hass).values()) == {STATE_UNAVAILABLE}
+    ((level, _),) = ours(caplog)
+    assert level == logging.ERROR
 
 
 async def test_password_changed(

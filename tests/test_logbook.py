@@ -258,6 +258,32 @@ async def test_meter_without_logbook(
     assert await look(minutes=30) == []
 
 
+async def test_records_of_another_meter(
+    hass: HomeAssistant,
+    followed: MockConfigEntry,
+    look: Look,
+    server: MeterServer,
+    clock: ManualClock,
+) -> None:
+    """They are read once, and the meter's own ones after them are reported."""
+    every = range(20_000)
+    server.faults.set(faults.foreign_serial_number(records=every), path="/data/")
+    server.faults.set(faults.foreign_serial_number(records=every), path="/logbook/")
+    server.meter.happens(
+        CurrentRatioChange(now(clock) + timedelta(hours=1), primary=100)
+    )
+    assert await look(minutes=24 * 60) == []
+    before = len(server.requests)
+    assert await look() == []
+    assert not [r for r in server.requests[before:] if "from" in r.path]
+    server.faults.clear()
+    server.meter.happens(
+        CurrentRatioChange(now(clock) + timedelta(hours=1), primary=101)
+    )
+    (event,) = await look(minutes=120)
+    assert event["ct_primary_after"] == 101
+
+
 async def test_off_for_a_day(
     hass: HomeAssistant,
     followed: MockConfigEntry,

@@ -167,6 +167,22 @@ async def test_configuration_is_read_again_after_an_interruption(
     assert state_of(hass, f"{BINARY_PREFIX}modbus_server").state == "off"
 
 
+@pytest.mark.usefixtures("all_enabled")
+async def test_configuration_is_read_after_the_clock_was_set_back(
+    hass: HomeAssistant,
+    loaded: MockConfigEntry,
+    server: MeterServer,
+    clock: ManualClock,
+    pass_time: Pass,
+) -> None:
+    """It is not left alone until the clock of Home Assistant is as late again."""
+    await pass_time(5)
+    server.meter.settings = replace(server.meter.settings, modbus=False)
+    clock.advance(-24 * 3600)
+    await pass_time(5)
+    assert state_of(hass, f"{BINARY_PREFIX}modbus_server").state == "off"
+
+
 async def test_configuration_is_read_seldom(
     loaded: MockConfigEntry, server: MeterServer, pass_time: Pass
 ) -> None:

@@ -106,7 +106,7 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
         self._observed: datetime | None = None
         # As after an interruption, the serial number is read first.
         self._interrupted = True
-        self._status_due = dt_util.utcnow()
+        self._status_read: datetime | None = None
         self._store = registers_store(hass, entry)
         self._store_pending = False
 
@@ -171,7 +171,7 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
     async def _async_update_data(self) -> MeterData:
         hold = _UPDATE_HOLD if self.is_being_updated else HOLD
         # An old module does not survive many requests during an update.
-        if self.is_being_updated and self._has_answered_within(_UPDATE_PAUSE):
+        if self.is_being_updated and _is_within(_UPDATE_PAUSE, self._answered):
             return self.data
         waited = self.client.waited
         try:
@@ -182,7 +182,7 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
             hold += timedelta(seconds=self.client.waited - waited)
             if isinstance(err, MeterUnauthorized):
                 self._password_watch.async_refused(err)
-            if self._has_answered_within(hold):
+            if _is_within(hold, self._answered):
                 LOGGER.debug("%s: %s; the last readings remain", self.name, err)
                 return self.data
             if self.is_being_updated:
@@ -201,14 +201,11 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
             self._note_observation(self._answered)
         return data
 
-    def _has_answered_within(self, time: timedelta) -> bool:
-        return self._answered is not None and dt_util.utcnow() - self._answered < time
-
     @callback
     def _firmware_activity_changed(self) -> None:
         """Read the firmware version at once after an update."""
         if not self.is_being_updated:
-            self._status_due = dt_util.utcnow()
+            self._status_read = None
             self.config_entry.async_create_background_task(
                 self.hass, self.async_refresh(), f"{self.name} after update"
             )
@@ -257,8 +254,7 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
 
         Raises MeterDifferent if another meter answers.
         """
-        now = dt_util.utcnow()
-        if not self._interrupted and now < self._status_due:
+        if not self._interrupted and _is_within(STATUS_INTERVAL, self._status_read):
             return self.data.status
         status = await self.client.status()
         if not is_same_meter(status.serial_number, self.serial_number):
@@ -266,7 +262,7 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
         if status.online_update:
             self.firmware.async_updates_allowed()
         self.firmware.async_look_again()
-        self._status_due = now + STATUS_INTERVAL
+        self._status_read = dt_util.utcnow()
         self._update_device(status)
         return status
 
@@ -308,6 +304,11 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
             # While a register is rejected there are answers, but no observations.
             "at": (self._observed or self._answered).isoformat(),
         }
+
+
+def _is_within(time: timedelta, since: datetime | None) -> bool:
+    """Return whether less than a time has passed; not after the clock was set back."""
+    return since is not None and timedelta() <= dt_util.utcnow() - since < time
 
 
 def _parse_registers(stored: dict[str, Any]) -> tuple[dict[str, Decimal], datetime]:

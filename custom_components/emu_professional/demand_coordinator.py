@@ -1,7 +1,6 @@
 """Demand of a meter, from its data logger or from live readings."""
 
 from dataclasses import dataclass
-from datetime import tzinfo
 from decimal import Decimal
 from typing import Any, Final, override
 
@@ -90,13 +89,9 @@ class DemandCoordinator(DataUpdateCoordinator[DemandData]):
         self._is_reading = False
         self._is_loaded = False
         self._store = demand_store(hass, entry)
-        self._begin(dt_util.get_default_time_zone())
-
-    def _begin(self, zone: tzinfo) -> None:
-        """Begin with empty months of a time zone."""
-        self._zone = zone
-        self._logged = LoggedDemand(self._meter.serial_number, zone)
-        self._observed = Peaks(zone)
+        self._zone = dt_util.get_default_time_zone()
+        self._logged = LoggedDemand(self._meter.serial_number, self._zone)
+        self._observed = Peaks(self._zone)
         self._last_observed: Interval | None = None
 
     async def async_start(self) -> None:
@@ -173,9 +168,11 @@ class DemandCoordinator(DataUpdateCoordinator[DemandData]):
         # The new records stay queued until the read in progress has ended.
         if self._is_reading:
             return
-        # In another time zone the months begin at other times.
+        # In another time zone the months begin at other times: they are read again. What
+        # was observed can't be; it stays, as it does if Home Assistant restarts.
         if (zone := dt_util.get_default_time_zone()) != self._zone:
-            self._begin(zone)
+            self._zone = self._observed.zone = zone
+            self._logged = LoggedDemand(self._meter.serial_number, zone)
         records = self._logbook.take_logger_records()
         newest = self._logbook.newest_record
         # By a clock far off, all records would be of the future and skipped for good, or

@@ -222,7 +222,13 @@ class LogbookCoordinator(DataUpdateCoordinator[LogData]):
         serial_number = normalized(self._meter.serial_number)
         own_logbook = [r for r in new_logbook if r.serial_number == serial_number]
         own_logger = [r for r in new_logger if r.serial_number == serial_number]
-        events, self._position = new_events(start, own_logbook, own_logger)
+        events, position = new_events(start, own_logbook, own_logger)
+        # Those of another meter count as read, or each look would read them again.
+        self._position = replace(
+            position,
+            logbook=new_logbook[-1].index if new_logbook else position.logbook,
+            logger=new_logger[-1].index if new_logger else position.logger,
+        )
         self._logger_records += own_logger
         # A disabled entity would report them all at once when it is enabled one day.
         if not self._is_entity_disabled():
