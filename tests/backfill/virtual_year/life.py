@@ -373,6 +373,8 @@ class Life:
         if step.why == "power":
             self._happens(PowerFailure(begin, end + step.late - 20))
         elif step.why == "module":
+            # It has come back from the other meter before.
+            begin = max(begin, self.observes_from)
             installed = self.meter.config.installed
             self._happens(ModuleMoved(begin, SERIAL_NUMBER, 1, installed))
             self._happens(
