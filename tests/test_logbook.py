@@ -399,6 +399,77 @@ async def test_meter_without_logs(
     assert state_of(hass, LOGBOOK)
 
 
+UNREADABLE: Final = [
+    faults.Status(500),
+    faults.Status(403),
+    faults.garbage(),
+    faults.Body(b"2026-05-31T10:00:00Z;17;0;22350001" + b";1" * 24 + b"\n"),
+]
+"""What may come instead of a logbook, or of a data logger."""
+
+
+@pytest.mark.parametrize("fault", UNREADABLE, ids=repr)
+async def test_logbook_that_can_never_be_read(
+    hass: HomeAssistant,
+    world_time: None,
+    server: MeterServer,
+    entry: MockConfigEntry,
+    look: Look,
+    clock: ManualClock,
+    fault: faults.Fault,
+) -> None:
+    """The data logger is followed all the same, with its events."""
+    server.faults.set(fault, path="/logbook/")
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await look()
+    await listen(hass)
+    assert state_of(hass, NOT_SYNCHRONIZED).state == "off"
+    server.meter.happens(PowerFailure(now(clock), now(clock) + timedelta(minutes=3)))
+    (event,) = await look(minutes=16)
+    assert event["event_type"] == "power_failure"
+
+
+@pytest.mark.usefixtures("followed")
+@pytest.mark.parametrize("fault", UNREADABLE, ids=repr)
+async def test_logbook_that_begins_to_fail(
+    hass: HomeAssistant,
+    look: Look,
+    server: MeterServer,
+    clock: ManualClock,
+    fault: faults.Fault,
+) -> None:
+    """For an hour its records may still come; then the data logger alone counts."""
+    at = now(clock)
+    server.meter.happens(NoSynchronization(at, at + timedelta(minutes=40)))
+    await look(minutes=16)
+    server.faults.set(fault, path="/logbook/")
+    server.meter.happens(CurrentRatioChange(now(clock) + timedelta(minutes=1)))
+    assert [await look(minutes=5) for _ in range(12)] == [[]] * 12
+    assert state_of(hass, NOT_SYNCHRONIZED).state == "on"
+    events = [*await look(minutes=5), *await look(minutes=16)]
+    assert [event["event_type"] for event in events] == ["current_transformer_changed"]
+    assert state_of(hass, NOT_SYNCHRONIZED).state == "off"
+    assert issues(hass) == set()
+    server.faults.clear()
+    server.meter.happens(CurrentRatioChange(now(clock) + timedelta(minutes=1)))
+    events = await look(minutes=20)
+    assert "current_transformer_changed" in [event["event_type"] for event in events]
+
+
+@pytest.mark.usefixtures("followed")
+@pytest.mark.parametrize("fault", UNREADABLE, ids=repr)
+async def test_data_logger_that_fails(
+    look: Look, server: MeterServer, clock: ManualClock, fault: faults.Fault
+) -> None:
+    """Records of the logbook are reported at once, and their bits not once more."""
+    server.faults.set(fault, path="/data/")
+    server.meter.happens(CurrentRatioChange(now(clock) + timedelta(minutes=1)))
+    (event,) = await look(minutes=20)
+    assert event["event_type"] == "current_transformer_changed"
+    server.faults.clear()
+    assert await look(minutes=20) == []
+
+
 @pytest.mark.usefixtures("followed")
 async def test_lasting_problems(
     hass: HomeAssistant, look: Look, server: MeterServer, clock: ManualClock

@@ -5,7 +5,7 @@ downtime of Home Assistant are reported once, at its next start.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, override
@@ -24,7 +24,7 @@ from .coordinator import EmuCoordinator
 from .emu.client import MeterClient
 from .emu.errors import MeterError, MeterUnexpectedAnswer
 from .emu.events import LogPosition, MeterEvent, new_events
-from .emu.logs import LATENCY, USUAL_INTERVAL, LogbookRecord, LoggerStatus, Record
+from .emu.logs import LATENCY, USUAL_INTERVAL, LogbookRecord, LoggerStatus, Page, Record
 from .emu.new_records import (
     LOGBOOK_SIZE,
     LOGGER_SIZE,
@@ -62,6 +62,20 @@ class LogData:
     """Index of the newest logger record."""
     status: LoggerStatus | None = None
     """Status bits of the newest logger record."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Found[R: Record | LogbookRecord]:
+    """What a look found in one log: its newest record, None if there is none.
+
+    `records` are those after the position `start`. An `error` says that it can't be
+    read now.
+    """
+
+    newest: R | None = None
+    start: int | None = None
+    records: Sequence[R] = ()
+    error: MeterError | None = None
 
 
 class LogbookCoordinator(DataUpdateCoordinator[LogData]):
@@ -126,26 +140,60 @@ class LogbookCoordinator(DataUpdateCoordinator[LogData]):
     async def _async_update_data(self) -> LogData:
         if self._meter.is_being_updated or self._is_too_early():
             return self.data
-        client = self._meter.client
-        last = self._position
         try:
-            logbook = await newest_record(client.newest_logbook_records, last.logbook)
-            self._check_logbook(logbook)
-            logger = await newest_record(client.newest_records, last.logger)
-            await self._async_follow(client, logbook, logger)
-            self._learn_interval(logger)
-            self._plan_next_look()
+            logbook, logger = await self._async_look()
         except MeterError as err:
             # The coordinator of the readings reports a failing meter to its owner.
             LOGGER.debug("%s: %s", self.name, err)
             return self.data
+        self._follow(logbook, logger)
+        if not logger.error:
+            self._learn_interval(logger.newest)
+        self._plan_next_look()
         # A missing log may only be busy: its last known record stays.
         known = self.data
         return LogData(
-            logbook.index if logbook else known.logbook,
-            logger.index if logger else known.logger,
-            LoggerStatus(logger.status) if logger else known.status,
+            logbook.newest.index if logbook.newest else known.logbook,
+            logger.newest.index if logger.newest else known.logger,
+            LoggerStatus(logger.newest.status) if logger.newest else known.status,
         )
+
+    async def _async_look(self) -> tuple[_Found[LogbookRecord], _Found[Record]]:
+        """Return what is new in both logs.
+
+        Each may fail without the other. Raises MeterError if both do, or if the
+        logbook has failed for less than an hour.
+        """
+        client, last = self._meter.client, self._position
+
+        async def first(newest: LogbookRecord) -> int:
+            return await self._async_first(client, newest)
+
+        async def last_of_past(newest: Record) -> int:
+            # Its states count as reported, its events are of the past.
+            return newest.index
+
+        logbook = await _async_find(
+            client.newest_logbook_records,
+            client.logbook_records,
+            last.logbook,
+            first,
+            LOGBOOK_SIZE,
+        )
+        logger = await _async_find(
+            client.newest_records,
+            client.records,
+            last.logger,
+            last_of_past,
+            LOGGER_SIZE,
+        )
+        if logbook.error and logger.error:
+            raise logger.error
+        for error in (logbook.error, logger.error):
+            if error:
+                LOGGER.debug("%s: %s", self.name, error)
+        self._check_logbook(logbook)
+        return logbook, logger
 
     def _is_too_early(self) -> bool:
         """Return whether a slow meter can't have logged anything since the last look.
@@ -189,45 +237,44 @@ class LogbookCoordinator(DataUpdateCoordinator[LogData]):
         if 0 < interval <= USUAL_INTERVAL * 4:
             self._logger_interval = interval
 
-    def _check_logbook(self, newest: LogbookRecord | None) -> None:
-        """Raise MeterUnexpectedAnswer if the logbook is missing for less than an hour.
+    def _check_logbook(self, logbook: _Found[LogbookRecord]) -> None:
+        """Raise MeterError if the logbook is missing or fails for less than an hour.
 
         Otherwise a change would be reported twice: for its status bit now, and for its
         record once the logbook is back.
         """
-        if newest or self._position.logbook is None:
+        last = self._position
+        was_read = last.logbook is not None or (
+            # A logbook that was empty may have its first record now.
+            logbook.error is not None and last.empty_since is not None
+        )
+        if logbook.newest or not was_read:
             self._looks_without_logbook = 0
         elif self._looks_without_logbook < _LOOKS_WITHOUT_LOGBOOK:
             self._looks_without_logbook += 1
-            raise MeterUnexpectedAnswer("the logbook is not there now")
+            raise logbook.error or MeterUnexpectedAnswer("the logbook is not there now")
 
-    async def _async_follow(
-        self, client: MeterClient, logbook: LogbookRecord | None, logger: Record | None
-    ) -> None:
-        """Read the new records of both logs, and queue their events.
-
-        If a request fails in between, the position stays and all is read again.
-        """
-        if logbook is None and self._position.empty_since is None:
-            now = int(self._meter_time())
-            self._position = replace(self._position, empty_since=now)
-        start = await self._async_start_position(client, logbook, logger)
-        new_logbook = await records_after(
-            client.logbook_records, start.logbook, logbook, LOGBOOK_SIZE
-        )
-        new_logger = await records_after(
-            client.records, start.logger, logger, LOGGER_SIZE
-        )
+    def _follow(self, logbook: _Found[LogbookRecord], logger: _Found[Record]) -> None:
+        """Queue the events of the new records, and advance the position."""
+        start = self._position
+        is_empty = logbook.newest is None and logbook.error is None
+        if is_empty and start.empty_since is None:
+            start = replace(start, empty_since=int(self._meter_time()))
+        if logbook.newest:
+            start = replace(start, logbook=logbook.start)
+        if logger.newest and logger.start != start.logger:
+            start = replace(start, logger=logger.start)
+            _, start = new_events(start, (), [logger.newest])
         # The module may have been moved from another meter, with its records.
         serial_number = normalized(self._meter.serial_number)
-        own_logbook = [r for r in new_logbook if r.serial_number == serial_number]
-        own_logger = [r for r in new_logger if r.serial_number == serial_number]
+        own_logbook = [r for r in logbook.records if r.serial_number == serial_number]
+        own_logger = [r for r in logger.records if r.serial_number == serial_number]
         events, position = new_events(start, own_logbook, own_logger)
         # Those of another meter count as read, or each look would read them again.
         self._position = replace(
             position,
-            logbook=new_logbook[-1].index if new_logbook else position.logbook,
-            logger=new_logger[-1].index if new_logger else position.logger,
+            logbook=_last_index(logbook.records, position.logbook),
+            logger=_last_index(logger.records, position.logger),
         )
         self._logger_records += own_logger
         # A disabled entity would report them all at once when it is enabled one day.
@@ -236,20 +283,6 @@ class LogbookCoordinator(DataUpdateCoordinator[LogData]):
         else:
             self.events.clear()
         self._store_position()
-
-    async def _async_start_position(
-        self, client: MeterClient, logbook: LogbookRecord | None, logger: Record | None
-    ) -> LogPosition:
-        """Return the position to read from, also for a new or restarted log."""
-        start = self._position
-        if logbook and not _continues(start.logbook, logbook.index):
-            first = await self._async_first(client, logbook)
-            start = replace(start, logbook=first)
-        if logger and not _continues(start.logger, logger.index):
-            # Its states count as reported, its events are of the past.
-            start = replace(start, logger=logger.index)
-            _, start = new_events(start, (), [logger])
-        return start
 
     def _is_entity_disabled(self) -> bool:
         """Return whether the owner has disabled the event entity."""
@@ -308,6 +341,36 @@ class LogbookCoordinator(DataUpdateCoordinator[LogData]):
             return
         self._stored = now
         self.config_entry.async_create_task(self.hass, self._store.async_save(now))
+
+
+async def _async_find[R: Record | LogbookRecord](
+    ask_newest: Callable[[int], Awaitable[Page[R]]],
+    ask: Callable[[int, int], Awaitable[Page[R]]],
+    position: int | None,
+    first: Callable[[R], Awaitable[int]],
+    most: int,
+) -> _Found[R]:
+    """Return the records of a log after a position, the newest `most` of them.
+
+    `first` returns the position to read from in a new or restarted log.
+    """
+    try:
+        newest = await newest_record(ask_newest, position)
+        if newest is None:
+            return _Found()
+        start = position
+        if not _continues(position, newest.index):
+            start = await first(newest)
+        records = await records_after(ask, start, newest, most)
+        return _Found(newest, start, records)
+    except MeterError as err:
+        return _Found(error=err)
+
+
+def _last_index(
+    records: Sequence[Record | LogbookRecord], position: int | None
+) -> int | None:
+    return records[-1].index if records else position
 
 
 def _continues(position: int | None, newest: int) -> bool:
