@@ -3,8 +3,12 @@
 import logging
 
 import pytest
-from pytest_homeassistant_custom_component.common import async_capture_events
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    async_capture_events,
+)
 
+from custom_components.emu_professional.outages import Outage
 from homeassistant.config_entries import SOURCE_REAUTH
 from homeassistant.const import STATE_UNAVAILABLE, STATE_UNKNOWN
 from homeassistant.core import HomeAssistant
@@ -172,6 +176,30 @@ async def test_clock_of_home_assistant_set_back(
     assert set(states(hass).values()) == {STATE_UNAVAILABLE}
     ((level, _),) = ours(caplog)
     assert level == logging.ERROR
+
+
+async def test_register_that_stays_unreadable(
+    hass: HomeAssistant,
+    loaded: MockConfigEntry,
+    server: MeterServer,
+    pass_time: Pass,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The outages of all other registers are noted all the same."""
+    outages: list[Outage] = []
+    odd = faults.ReplacedValues({"wpulse_cnt_L123_e": "-0.001"})
+    await pass_time(20)
+    loaded.runtime_data.meter.async_watch_outages(outages.append)
+    server.faults.set(odd, path="/meterdata.json")
+    await pass_time(3700, interval=50)
+    assert len(outages) == 1
+    server.faults.set(faults.Status(503))
+    await pass_time(600, interval=50)
+    server.faults.clear()
+    server.faults.set(odd, path="/meterdata.json")
+    await pass_time(5)
+    assert outages[1].until - outages[1].since == pytest.approx(600, abs=60)
+    assert ours(caplog)
 
 
 async def test_password_changed(

@@ -196,8 +196,9 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
         self._interrupted = False
         self._store_registers()
         # Only a poll with all registers is an observation (see `outages`): a rejected
-        # register leaves a gap in its statistic that the data logger can fill.
-        if not data.readings.rejected.keys() & self._filter.registers.keys():
+        # register leaves a gap in its statistic that the data logger can fill. One that
+        # stays unreadable must not hide the outages of all others.
+        if not self._filter.doubts_registers:
             self._note_observation(self._answered)
         return data
 

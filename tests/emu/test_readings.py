@@ -299,12 +299,46 @@ def test_register_that_insists_is_believed() -> None:
     """After an hour a lower register is accepted."""
     judge = PlausibilityFilter()
     judge.accept(imported("306.722"), NOON)
-    judge.accept(imported("5.000"), NOON + timedelta(seconds=5))
-    later = NOON + timedelta(seconds=5) + RESTART
+    for minutes in range(5, 65, 5):
+        rejected = judge.accept(imported("5.000"), NOON + timedelta(minutes=minutes))
+        assert rejected.rejected
+        assert judge.doubts_registers
+    later = NOON + timedelta(minutes=5) + RESTART
     assert judge.accept(imported("5.100"), later).values == {
         "energy_import": Decimal("5.100")
     }
     assert judge.registers == {"energy_import": Decimal("5.100")}
+    assert not judge.doubts_registers
+
+
+@pytest.mark.parametrize("step", [timedelta(hours=2), timedelta(days=-1)])
+def test_clock_that_is_set_while_a_register_is_rejected(step: timedelta) -> None:
+    """Neither is it believed at once, nor does its last value stay for a day."""
+    judge = PlausibilityFilter()
+    judge.accept(imported("306.722"), NOON)
+    judge.accept(imported("0.000"), NOON + timedelta(seconds=5))
+    at = NOON + step
+    readings = judge.accept(imported("0.000"), at)
+    assert readings.rejected
+    for seconds in range(5, 3605, 5):
+        if seconds < 2_900:
+            assert readings.values["energy_import"] in (Decimal("306.722"), None)
+        readings = judge.accept(imported("0.000"), at + timedelta(seconds=seconds))
+        if seconds > 40:
+            assert readings.values["energy_import"] != Decimal("306.722")
+    assert readings.values["energy_import"] == Decimal("0.000")
+
+
+def test_register_that_stays_unreadable() -> None:
+    """After an hour it is doubted no longer, and still may not run backwards."""
+    judge = PlausibilityFilter()
+    judge.accept(imported("306.722"), NOON)
+    for minutes in range(0, 65, 5):
+        assert judge.doubts_registers == (minutes > 0)
+        at = NOON + timedelta(minutes=minutes + 5)
+        judge.accept(imported("-0.001"), at)
+    assert not judge.doubts_registers
+    assert judge.registers == {"energy_import": Decimal("306.722")}
 
 
 def test_recalled_registers_guard_the_first_reading() -> None:

@@ -25,6 +25,9 @@ HOLD: Final = timedelta(seconds=30)
 RESTART: Final = timedelta(hours=1)
 """Time after which a lower or far higher register value counts as a restart."""
 
+_LONGEST_STEP: Final = timedelta(minutes=10)
+"""Longest time between two readings that counts for `HOLD` and `RESTART`."""
+
 CLOCK_RESOLUTION: Final = timedelta(seconds=5)
 """The meter updates its readings and their time every 5 s ("Current Readings")."""
 
@@ -169,10 +172,18 @@ class PlausibilityFilter:
     ) -> None:
         """Begin with the last good registers in kWh, and their time."""
         self._good: dict[str, tuple[Decimal, datetime]] = {}
-        self._doubted: dict[str, datetime] = {}
+        self._doubted: dict[str, timedelta] = {}
+        self._accepted: datetime | None = None
         self._values: Mapping[str, Value] = {}
         if registers and at:
             self._good = {key: (value, at) for key, value in registers.items()}
+
+    @property
+    def doubts_registers(self) -> bool:
+        """Whether a register that was good has been rejected for less than `RESTART`."""
+        return any(
+            key in self._good and time < RESTART for key, time in self._doubted.items()
+        )
 
     @property
     def registers(self) -> dict[str, Decimal]:
@@ -181,18 +192,30 @@ class PlausibilityFilter:
 
     def accept(self, readings: Readings, at: datetime) -> Readings:
         """Return the readings of a time with implausible values replaced."""
-        rejected = dict(readings.rejected) | dict(self._impossible(readings, at))
-        self._doubted = {key: self._doubted.get(key, at) for key in rejected}
+        passed = self._passed(at)
+        doubted = {key: time + passed for key, time in self._doubted.items()}
+        rejected = dict(readings.rejected)
+        rejected |= self._impossible(readings, at, doubted)
+        self._doubted = {key: doubted.get(key, timedelta()) for key in rejected}
         if rejected:
             values = dict(readings.values)
-            for key, since in self._doubted.items():
-                values[key] = self._values.get(key) if at - since <= HOLD else None
+            for key, time in self._doubted.items():
+                values[key] = self._values.get(key) if time <= HOLD else None
             readings = replace(readings, values=values, rejected=rejected)
         self._remember(readings, at)
         return readings
 
+    def _passed(self, at: datetime) -> timedelta:
+        """Return the time since the last readings, for which doubts have lasted.
+
+        The clock may be set in between: one step must not make a doubt too short or
+        too long by hours.
+        """
+        before, self._accepted = self._accepted or at, at
+        return min(max(at - before, timedelta()), _LONGEST_STEP)
+
     def _impossible(
-        self, readings: Readings, at: datetime
+        self, readings: Readings, at: datetime, doubted: Mapping[str, timedelta]
     ) -> Iterator[tuple[str, str]]:
         for key, (last, seen) in self._good.items():
             value = readings.values.get(key)
@@ -202,7 +225,7 @@ class PlausibilityFilter:
             hours = Decimal(max(math.ceil((at - seen).total_seconds()), 1)) / 3600
             if last <= value <= last + _MOST_POWER_KW * hours:
                 continue
-            if at - self._doubted.get(key, at) < RESTART:
+            if doubted.get(key, timedelta()) < RESTART:
                 yield key, f"{value} after {last}"
 
     def _remember(self, readings: Readings, at: datetime) -> None:
