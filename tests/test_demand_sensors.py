@@ -1,10 +1,12 @@
 """From a record of the data logger to the shown demand."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 import re
+from threading import current_thread, main_thread
 from typing import Final
+from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -14,6 +16,8 @@ from pytest_homeassistant_custom_component.common import (
 )
 
 from custom_components.emu_professional.const import DOMAIN
+from custom_components.emu_professional.demand import LoggedDemand
+from custom_components.emu_professional.emu.logs import Record
 from homeassistant.const import STATE_UNAVAILABLE, STATE_UNKNOWN
 from homeassistant.core import HomeAssistant
 from simulator import faults
@@ -344,6 +348,29 @@ async def test_clock_set_back(
     server.meter.happens(ClockSet(NOON, -2 * 3600))
     await look()
     assert float(shown(hass, "demand")) == demand(server.meter, NOON)
+
+
+async def test_many_new_records(
+    loaded: MockConfigEntry, look: Look, clock: ManualClock
+) -> None:
+    """They take a tenth of a second: too long for the event loop."""
+    await look()
+    many: list[bool] = []
+    feed = LoggedDemand.feed
+
+    def fed(self: LoggedDemand, records: Iterable[Record], latest: int) -> None:
+        records = list(records)
+        if len(records) > 200:
+            many.append(current_thread() is main_thread())
+        feed(self, records, latest)
+
+    clock.advance(20 * DAY)
+    with patch.object(LoggedDemand, "feed", fed):
+        await look()
+        await look()
+    assert many
+    assert not any(many)
+    assert loaded.runtime_data.demand.diagnostics()["peaks"]
 
 
 @pytest.mark.usefixtures("loaded")

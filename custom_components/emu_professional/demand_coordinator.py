@@ -25,7 +25,7 @@ from .demand import (
 )
 from .emu.errors import MeterError
 from .emu.logs import Record
-from .emu.new_records import LOGGER_SIZE
+from .emu.new_records import LOGGER_SIZE, PAGE
 from .emu.readings import Readings
 from .intervals import (
     Interval,
@@ -179,8 +179,10 @@ class DemandCoordinator(DataUpdateCoordinator[DemandData]):
         # none would. They are read once it is right again.
         if newest is not None and is_near(self._meter.data.clock_offset):
             position = self._logged.position
-            # Without a gap after the position, the new records are enough.
-            if position is not None and records and records[0].index <= position + 1:
+            # Without a gap after the position, the new records are enough; many of them
+            # take too long for the event loop, and are read again.
+            has_gap = position is None or not records or records[0].index > position + 1
+            if not has_gap and len(records) <= PAGE:
                 self._logged.feed(records, self._latest())
                 self._save_soon()
             if self._logged.position != newest.index:

@@ -56,6 +56,23 @@ async def test_window_of_a_back_fill(
     assert "recorder is switched off" in told
 
 
+@pytest.mark.parametrize("action", [GET, "get_logbook", "get_consumption"])
+async def test_meter_that_is_being_updated(
+    hass: HomeAssistant, loaded: MockConfigEntry, server: MeterServer, action: str
+) -> None:
+    """It is left alone."""
+    activity = loaded.runtime_data.meter.firmware.activity
+    window = {"start": NOON - timedelta(hours=2)} if action != "get_logbook" else {}
+    server.requests.clear()
+    activity.begin()
+    told = await refusal(
+        hass, action, ServiceValidationError, config_entry_id=loaded.entry_id, **window
+    )
+    assert "being updated" in told
+    assert not server.requests
+    activity.end()
+
+
 @pytest.mark.parametrize("action", [GET, EXPORT, BACKFILL])
 async def test_meter_must_be_named(
     hass: HomeAssistant,

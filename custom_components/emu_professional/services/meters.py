@@ -113,10 +113,13 @@ async def async_in_turn[ResultT](
 ) -> ResultT:
     """Return the result of `read`, started after the reading actions called before.
 
-    Raises ServiceValidationError if too many actions of the caller are waiting.
+    Raises ServiceValidationError if too many actions of the caller are waiting, or
+    while the firmware is being updated: an old module does not survive many requests.
     """
     try:
         async with entry.runtime_data.actions.turn(call.context.user_id):
+            if entry.runtime_data.meter.is_being_updated:
+                raise invalid("updating", meter=entry.title)
             return await read()
     except QueueFull:
         raise invalid(
