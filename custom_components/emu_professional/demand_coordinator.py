@@ -1,5 +1,6 @@
 """Demand of a meter, from its data logger or from live readings."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, override
@@ -179,33 +180,39 @@ class DemandCoordinator(DataUpdateCoordinator[DemandData]):
         # none would. They are read once it is right again.
         if newest is not None and is_near(self._meter.data.clock_offset):
             position = self._logged.position
-            # Without a gap after the position, the new records are enough; many of them
-            # take too long for the event loop, and are read again.
-            has_gap = position is None or not records or records[0].index > position + 1
-            if not has_gap and len(records) <= PAGE:
+            # Without a gap after the position, the new records are enough.
+            if position is None or not records or records[0].index > position + 1:
+                records = []
+            if 0 < len(records) <= PAGE:
                 self._logged.feed(records, self._latest())
                 self._save_soon()
+                records = []
             if self._logged.position != newest.index:
-                self._read_soon()
+                self._read_soon(records)
         self._show()
 
     @callback
-    def _read_soon(self) -> None:
-        """Read missing records in the background, unless the meter is busy."""
+    def _read_soon(self, records: Sequence[Record]) -> None:
+        """Take many new records, and read missing ones, unless the meter is busy."""
         is_running = self.hass.state is CoreState.running
         if is_running and not self._meter.is_being_updated:
             self._is_reading = True
             self.config_entry.async_create_background_task(
-                self.hass, self._async_read(), f"{self.name} look"
+                self.hass, self._async_read(records), f"{self.name} look"
             )
 
-    async def _async_read(self) -> None:
-        """Read the missing records of this month and last month.
+    async def _async_read(self, records: Sequence[Record]) -> None:
+        """Take new records, and read the missing ones of this month and last month.
 
         If a request fails, the next look continues from there.
         """
         try:
-            await self._async_read_unknown()
+            if records:
+                await self._async_feed(records)
+                self._save_soon()
+            newest = self._logbook.newest_record
+            if newest is None or self._logged.position != newest.index:
+                await self._async_read_unknown()
         except MeterError as err:
             # The coordinator of the readings reports a failing meter to its owner.
             LOGGER.debug("%s: %s", self.name, err)
@@ -235,12 +242,15 @@ class DemandCoordinator(DataUpdateCoordinator[DemandData]):
                 return
             first = max(first, await reader.first_after(since, newest) - 1)
         async for page in reader.pages(first, last):
-            # 3000 records take a tenth of a second: too long for the event loop.
-            self._logged = await self.hass.async_add_executor_job(
-                self._logged.fed, page.records, self._latest()
-            )
+            await self._async_feed(page.records)
         self._logged.read_until(last)
         self._save_soon()
+
+    async def _async_feed(self, records: Sequence[Record]) -> None:
+        # 3000 records take a tenth of a second: too long for the event loop.
+        self._logged = await self.hass.async_add_executor_job(
+            self._logged.fed, records, self._latest()
+        )
 
     def _begins_again(self, newest: Record) -> bool:
         """Return whether the logger was erased: a later record has a lower index."""
