@@ -18,7 +18,7 @@ from homeassistant.util.hass_dict import HassKey
 
 from ..const import DOMAIN, LOGGER
 from ..emu.errors import FirmwareRefused
-from ..emu.updater.image import LARGEST_FILE, Image, read_firmware
+from ..emu.updater.image import LARGEST_FILE, Image, Version, read_firmware
 from ..storage import OTHER_SHAPE, async_to_its_end
 from . import vendor
 from .observable import Observable
@@ -50,7 +50,21 @@ class _State:
     checked: datetime | None = None
     """When the vendor's address was asked last, UTC."""
     conditions: Mapping[str, str] = field(default_factory=dict)
-    """For the next download (see `vendor.Download`)."""
+    """Those that the vendor's last image came with (see `vendor.Download`)."""
+    skipped: Version | None = None
+    """Version of the vendor's last image if it was not kept: ours was newer."""
+
+    @property
+    def next_conditions(self) -> Mapping[str, str]:
+        """Conditions of the next download.
+
+        Empty if the vendor's last image would be kept today: "not modified" must not
+        hide it. An image that was kept before is hidden, also if it is newer than ours:
+        the owner has gone back from it.
+        """
+        if self.image is None or (self.skipped and self.skipped > self.image.version):
+            return {}
+        return self.conditions
 
 
 class FirmwareStore(Observable):
@@ -121,8 +135,18 @@ class FirmwareStore(Observable):
 
     async def async_keep(self, image: Image, source: ImageSource) -> None:
         """Keep an image instead of the one before."""
+        await self._async_keep(image, source)
+
+    async def _async_keep(
+        self, image: Image, source: ImageSource, **changes: Any
+    ) -> None:
+        """Keep an image, and make other changes in the same write."""
         await self._async_change(
-            image=image, source=source, when=dt_util.utcnow(), unfit_for=frozenset()
+            image=image,
+            source=source,
+            when=dt_util.utcnow(),
+            unfit_for=frozenset(),
+            **changes,
         )
         self._notify()
 
@@ -135,9 +159,13 @@ class FirmwareStore(Observable):
 
     async def async_remove(self) -> None:
         """Forget the image; a daily check may bring the vendor's again."""
-        # Without `conditions`, or the vendor's server would answer "not modified".
         await self._async_change(
-            image=None, source=None, when=None, unfit_for=frozenset(), conditions={}
+            image=None,
+            source=None,
+            when=None,
+            unfit_for=frozenset(),
+            conditions={},
+            skipped=None,
         )
         self._notify()
 
@@ -197,16 +225,26 @@ class FirmwareStore(Observable):
         # Nothing changes but `checked`, stored now: also a failed or interrupted check
         # was the day's only one.
         await self._async_change()
-        download = await vendor.async_download(self._hass, self._state.conditions)
+        conditions = self._state.next_conditions
+        download = await vendor.async_download(self._hass, conditions)
         if download is None:
             return
-        # Also if its image is not kept: an unchanged file need not come again.
-        await self._async_change(conditions=download.conditions)
-        version = download.image.version
-        # Never an older one: the owner may have a newer image from elsewhere.
+        conditions, version = download.conditions, download.image.version
         if self.image is None or version > self.image.version:
-            await self.async_keep(download.image, ImageSource.DOWNLOAD)
+            # In one change: with the conditions alone, the image would never come.
+            await self._async_keep(
+                download.image,
+                ImageSource.DOWNLOAD,
+                conditions=conditions,
+                skipped=None,
+            )
             LOGGER.info("Firmware %s is there: %s", version, vendor.VENDOR_URL)
+            return
+        # Never an older one: the owner may have a newer image from elsewhere. An owner
+        # who goes back from the same version goes back from the vendor's as well.
+        skipped = version if version < self.image.version else None
+        # An unchanged file need not come again.
+        await self._async_change(conditions=conditions, skipped=skipped)
 
 
 _FIRMWARE_STORE: HassKey[FirmwareStore] = HassKey(_STORE_KEY)
@@ -240,6 +278,7 @@ def _serialize(state: _State) -> dict[str, Any]:
         "is_checked_daily": state.is_checked_daily,
         "checked": state.checked and state.checked.isoformat(),
         "conditions": dict(state.conditions),
+        "skipped": state.skipped and str(state.skipped),
     }
 
 
@@ -250,7 +289,12 @@ def _parse(stored: Mapping[str, Any]) -> _State:
         conditions={
             str(key): str(value) for key, value in stored["conditions"].items()
         },
+        # Not in the files of version 1.0.0
+        skipped=Version.parse(stored["skipped"]) if stored.get("skipped") else None,
     )
+    if "skipped" not in stored and stored["source"] != ImageSource.DOWNLOAD:
+        # What image these conditions came with is unknown.
+        state = replace(state, conditions={})
     if stored["image"] is None:
         return state
     return replace(

@@ -29,6 +29,7 @@ def stored(content: bytes, **changes: Any) -> dict[str, Any]:
         "is_checked_daily": True,
         "checked": None,
         "conditions": {},
+        "skipped": None,
         **changes,
     }
 
@@ -36,11 +37,26 @@ def stored(content: bytes, **changes: Any) -> dict[str, Any]:
 def test_stored_is_what_is_saved() -> None:
     """The other tests' storage is right, and is written as it was read."""
     document = stored(
-        signed_image(), conditions={"If-None-Match": '"1"'}, unfit_for=["1", "2"]
+        signed_image(),
+        conditions={"If-None-Match": '"1"'},
+        unfit_for=["1", "2"],
+        skipped="1.0.9",
     )
     assert kept_module._serialize(kept_module._parse(document)) == document
     del document["unfit_for"]
     assert kept_module._parse(document).unfit_for == set()
+
+
+@pytest.mark.parametrize(
+    ("source", "is_known"), [("download", True), ("upload", False)]
+)
+def test_conditions_of_an_older_release(source: str, is_known: bool) -> None:
+    """Beside an upload it is unknown which image they came with: the file comes again."""
+    conditions = {"If-None-Match": '"1"'}
+    document = stored(signed_image(), conditions=conditions, source=source)
+    del document["skipped"]
+    state = kept_module._parse(document)
+    assert state.next_conditions == (conditions if is_known else {})
 
 
 DAMAGED = signed_image()[:-1]
@@ -57,6 +73,7 @@ DAMAGED = signed_image()[:-1]
         stored(signed_image(), when="yesterday"),
         stored(signed_image(), conditions=[]),
         stored(signed_image(), unfit_for=5),
+        stored(signed_image(), skipped=5),
         {"image": None},
         ["something else"],
     ],

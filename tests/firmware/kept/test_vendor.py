@@ -174,13 +174,61 @@ async def test_owner_goes_back(
     """An older file chosen by the owner later stays until there is a newer one."""
     await submit({"check_for_firmware": True})
     await hass.async_block_till_done(wait_background_tasks=True)
-    await submit({"check_for_firmware": True}, signed_image("1.0.13"))
-    await hours(30)
     store = firmware_store(hass)
-    assert store.image == read_firmware(signed_image("1.0.13"))
+    # The same file again, for instance for a meter that refused it.
+    for _ in range(2):
+        await submit({"check_for_firmware": True}, signed_image("1.0.13"))
+        await hours(30)
+        assert store.image == read_firmware(signed_image("1.0.13"))
     await submit({"check_for_firmware": True, "remove_firmware": True})
     await hours(30)
     assert store.image == read_firmware(signed_image("1.0.17"))
+
+
+async def test_upload_by_mistake(
+    hass: HomeAssistant, vendor: Vendor, submit: Submit, hours: Hours
+) -> None:
+    """The vendor's image, once older than the owner's, comes when it is newer."""
+    await submit({"check_for_firmware": True}, signed_image("2.0.0"))
+    await hass.async_block_till_done(wait_background_tasks=True)
+    await hours(50)
+    store = firmware_store(hass)
+    assert store.image == read_firmware(signed_image("2.0.0"))
+    # Until then the file need not come again.
+    asked = [bool(each.get("If-None-Match")) for each in vendor.requests]
+    assert asked == [False, True, True]
+    await submit({"check_for_firmware": True}, signed_image("1.0.16"))
+    await hours(24)
+    assert store.image == read_firmware(signed_image("1.0.17"))
+    assert store.source == ImageSource.DOWNLOAD
+
+
+async def test_check_ends_at_a_write(
+    hass: HomeAssistant,
+    vendor: Vendor,
+    submit: Submit,
+    hours: Hours,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A check that ends at its first write does not hide the vendor's image."""
+    store = firmware_store(hass)
+    save = store._store.async_save
+    ended: list[bool] = []
+
+    async def interrupted(data: dict[str, Any]) -> None:
+        await save(data)
+        # A real file takes its time, so that the check waits for it.
+        await asyncio.sleep(0)
+        if data["conditions"] and store._check and not ended:
+            ended.append(store._check.cancel())
+
+    monkeypatch.setattr(store._store, "async_save", interrupted)
+    await submit({"check_for_firmware": True})
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert ended == [True]
+    await hours(30)
+    assert store.image == read_firmware(signed_image("1.0.17"))
+    assert (await restarted(hass)).image == store.image
 
 
 @pytest.mark.parametrize("way", ["download", "upload"])
