@@ -11,7 +11,7 @@ import aiohttp
 from hypothesis import given, strategies as st
 import pytest
 
-from custom_components.emu_professional.emu import client as client_module
+from custom_components.emu_professional.emu import client as client_module, new_records
 from custom_components.emu_professional.emu.client import MeterClient
 from custom_components.emu_professional.emu.errors import (
     MeterUnauthorized,
@@ -23,6 +23,7 @@ from custom_components.emu_professional.emu.errors import (
     MeterWithoutLogger,
 )
 from custom_components.emu_professional.emu.logs import (
+    DAMAGED_INDEX,
     LOGBOOK_REGISTERS,
     SETTINGS,
     Change,
@@ -490,6 +491,31 @@ async def test_meter_without_logbook(
     assert not isinstance(raised.value, MeterWithoutLogger)
     server.meter.tables = TableConfig(missing_status=200)
     assert (await meter.newest_logbook_records(1)).records == ()
+
+
+@pytest.mark.parametrize(
+    ("times", "count", "rejected"), [(None, 299, {DAMAGED_INDEX: 1}), (1, 300, {})]
+)
+async def test_damaged_index_at_the_end(
+    meter: MeterClient,
+    server: MeterServer,
+    monkeypatch: pytest.MonkeyPatch,
+    times: int | None,
+    count: int,
+    rejected: dict[str, int],
+) -> None:
+    """One damaged index after the others hides no record, and costs few requests."""
+    monkeypatch.setattr(new_records, "_PAUSE", 0)
+    begin = START - 300 * 3600
+    events = tuple(CurrentRatioChange(begin + 3600 * n, n + 1) for n in range(300))
+    config = replace(server.meter.config, installed=begin - 86_400, events=events)
+    server.meter = Meter(config, server.meter.clock)
+    fault = faults.ReplacedField(3, "4000000000", records=300)
+    server.faults.set(fault, path=BOOK, times=times)
+    answer = await new_records.read_logbook(meter)
+    assert tuple(answer.records) == expected(server.meter, 1, count)
+    assert answer.rejected == rejected
+    assert len(server.requests) <= 6
 
 
 FULL = 2048

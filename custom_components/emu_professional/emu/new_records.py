@@ -10,7 +10,7 @@ at the meter's pace, with more patience.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -22,7 +22,7 @@ from .errors import (
     MeterWithoutLogbook,
     MeterWithoutLogger,
 )
-from .logs import LogbookRecord, Page, Record
+from .logs import DAMAGED_INDEX, LogbookRecord, Page, Record
 from .page_order import cut_at_last_record, newest_of
 from .request_queue import Priority
 
@@ -129,15 +129,22 @@ async def read_logbook(client: MeterClient) -> LogbookAnswer:
     if not newest.records and not newest.rejected:
         # A busy meter may answer with an empty page.
         newest = await _page_of(ask_newest(1))
+    elif _damaged_end(newest.records):
+        # May be a fault of the transmission, like any other damage.
+        newest = min(await _page_of(ask_newest(PAGE)), newest, key=_badness)
     if not newest.records:
         return LogbookAnswer([], Counter(line.reason for line in newest.rejected))
-    end = newest.records[-1].index
+    damaged = _damaged_end(newest.records)
+    newest_records = newest.records[: len(newest.records) - len(damaged)]
+    end = newest_records[-1].index
     # Rejected lines may be newer than the last readable record.
     last = end + len(newest.rejected)
     records, rejected = await read_span(ask, max(last - LOGBOOK_SIZE + 1, 0), last)
-    found = {record.index: record for record in (*records, *newest.records)}
+    found = {record.index: record for record in (*records, *newest_records)}
     if missing := end - min(found) + 1 - len(found) - rejected.total():
         rejected[_MISSING] = max(missing, 0)
+    # Added last: these records come after `end`.
+    rejected[DAMAGED_INDEX] += len(damaged)
     return LogbookAnswer([found[index] for index in sorted(found)], +rejected)
 
 
@@ -154,5 +161,12 @@ async def _page_of[R: Record | LogbookRecord](answer: Awaitable[Page[R]]) -> Pag
         return err.page
 
 
+def _damaged_end[R: Record | LogbookRecord](records: Sequence[R]) -> Sequence[R]:
+    """Return the records after the newest plausible one: their index is damaged."""
+    newest = newest_of(records)
+    return [record for record in records if newest and record.index > newest.index]
+
+
 def _badness(page: Page[Any]) -> tuple[bool, bool, int]:
-    return not page.whole, not page.records, len(page.rejected)
+    damaged = len(page.rejected) + len(_damaged_end(page.records))
+    return not page.whole, not page.records, damaged
