@@ -151,6 +151,8 @@ async def test_user_with_password(
         (faults.Redirect("http://192.0.2.1/"), "not_emu_meter"),
         (faults.MissingKeys("meterserial"), "not_emu_meter"),
         (faults.Status(500), "unexpected_answer"),
+        # No wrong password: nobody has asked for one.
+        (faults.Status(403), "unexpected_answer"),
         (faults.TruncatedJson(), "unexpected_answer"),
         (faults.garbage(), "unexpected_answer"),
         (faults.ReplacedValues({"meterserial": "<b>"}), "unexpected_answer"),
@@ -349,6 +351,23 @@ async def test_reauth(
     )
     assert loaded.data[CONF_PASSWORD] == "new"
     assert loaded.state is ConfigEntryState.LOADED
+
+
+@pytest.mark.parametrize("dialog", ["reauth", "reconfigure"])
+async def test_forbidden_is_no_wrong_password(
+    hass: HomeAssistant, loaded: MockConfigEntry, server: MeterServer, dialog: str
+) -> None:
+    """HTTP 403 is no answer to a password, whatever dialog it was entered in."""
+    server.faults.set(faults.Status(403))
+    if dialog == "reauth":
+        result = await loaded.start_reauth_flow(hass)
+        result = await submit(hass, result, password="new")
+        assert result["errors"] == {"base": "unexpected_answer"}
+    else:
+        result = await loaded.start_reconfigure_flow(hass)
+        result = await submit(hass, result, host=address(server), password="new")
+        assert result["errors"] == {CONF_HOST: "unexpected_answer"}
+    assert CONF_PASSWORD not in loaded.data
 
 
 async def test_reauth_of_another_meter(

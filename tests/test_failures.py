@@ -8,7 +8,7 @@ import pytest
 
 from custom_components.emu_professional import failures
 from custom_components.emu_professional.emu import errors
-from custom_components.emu_professional.emu.errors import MeterError
+from custom_components.emu_professional.emu.errors import MeterError, MeterUnauthorized
 from homeassistant.exceptions import HomeAssistantError
 
 INTEGRATION = Path(failures.__file__).parent
@@ -39,3 +39,20 @@ def test_subclass_has_the_texts_of_its_base(kind: type[MeterError]) -> None:
     assert shown.translation_key == texts.exception
     assert texts.exception in TEXTS["exceptions"]
     assert texts.flow in TEXTS["config"]["error"]
+
+
+@pytest.mark.parametrize(
+    ("is_forbidden", "flow", "exception"),
+    [
+        (False, "invalid_auth", "unauthorized"),
+        (True, "unexpected_answer", "unexpected_answer"),
+    ],
+)
+def test_forbidden_is_no_wrong_password(
+    is_forbidden: bool, flow: str, exception: str
+) -> None:
+    """A device that asks for no password is not said to refuse one."""
+    err = MeterUnauthorized("a reason", is_forbidden=is_forbidden)
+    assert failures.flow_error(err) == flow
+    shown = failures.failure(err, HomeAssistantError, "http://meter")
+    assert shown.translation_key == exception

@@ -48,18 +48,20 @@ def texts_of(kind: type[MeterError]) -> Texts:
     return next(TEXTS[base] for base in kind.__mro__ if base in TEXTS)
 
 
-def _exception_key(err: MeterError) -> str:
+def _texts_of_error(err: MeterError) -> Texts:
     # A new password would not help: the meter has not asked for one.
     if isinstance(err, MeterUnauthorized) and err.is_forbidden:
-        return TEXTS[MeterError].exception
-    return texts_of(type(err)).exception
+        return TEXTS[MeterError]
+    return texts_of(type(err))
 
 
 def failure[ErrorT: HomeAssistantError](
     err: MeterError, error_class: type[ErrorT], url: str
 ) -> ErrorT:
     """Return an error of Home Assistant with the translated text of a meter's error."""
-    return owners_error(error_class, _exception_key(err), url=url, error=str(err))
+    return owners_error(
+        error_class, _texts_of_error(err).exception, url=url, error=str(err)
+    )
 
 
 def owners_error[ErrorT: HomeAssistantError](
@@ -92,4 +94,4 @@ def printable(text: str) -> str:
 
 def flow_error(err: MeterError) -> str:
     """Return the key of an error's text in dialogs."""
-    return texts_of(type(err)).flow
+    return _texts_of_error(err).flow

@@ -25,7 +25,7 @@ from homeassistant.helpers.service_info.dhcp import DhcpServiceInfo
 from ..config_entry import EmuConfigEntry
 from ..const import DOMAIN, LOGGER, NAME
 from ..emu.client import MeterClient
-from ..emu.errors import MeterError, MeterUnauthorized
+from ..emu.errors import MeterError
 from ..emu.readings import Status
 from ..emu.serial_number import is_same_meter
 from ..failures import flow_error
@@ -115,10 +115,6 @@ class MeterFlow(ConfigFlow):
             self._status = await client.status()
         except MeterError as err:
             LOGGER.debug("%s: %s", client.url, err)
-            # No owner waits for the answer to a discovery: it is asked again later.
-            is_forbidden = isinstance(err, MeterUnauthorized) and err.is_forbidden
-            if is_forbidden and self.source == SOURCE_DHCP:
-                return "unexpected_answer"
             return flow_error(err)
         if self._status.mac:
             self._mac = format_mac(self._status.mac)
