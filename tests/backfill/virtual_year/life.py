@@ -734,13 +734,21 @@ class Life:
             for start in range(since, self.now - HOUR + 1, HOUR):
                 if start + HOUR not in self.observed or self.offset:
                     continue
-                if any(start <= at <= start + HOUR for at, _ in self.restarts):
+                if self._has_restart(start):
                     # What passed since the last poll before is not counted.
                     continue
                 if start in self.observed or start == self.filled:
                     least, most = self.live_energy(target, start)
                     assert least <= changes[start] <= most, mismatch(target, start)
         await self._check_live_costs(since)
+
+    def _has_restart(self, hour: int) -> bool:
+        """Return whether registers restart in an hour, or after the last record before.
+
+        What they count until the first record after a restart is counted by nobody.
+        """
+        since = hour - hour % (self.interval * 60)
+        return any(since <= at <= hour + HOUR for at, _ in self.restarts)
 
     async def _check_live_costs(self, since: int) -> None:
         """See that the cost of an hour that was observed as a whole has no jump."""
@@ -753,7 +761,7 @@ class Life:
                 continue
             if start - HOUR not in costs or self.is_outage(start):
                 continue
-            if any(start <= at <= start + HOUR for at, _ in self.restarts):
+            if self._has_restart(start):
                 continue
             energies = self.live_energy(target, start)
             least, most = sorted(
