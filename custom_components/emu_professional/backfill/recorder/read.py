@@ -1,6 +1,6 @@
 """Reads stored statistics as rows of `rows.py` and `means.py`."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -206,20 +206,24 @@ def is_written(
     hass: HomeAssistant,
     statistic_id: str,
     table: Table,
-    expected: StatisticData,
+    expected: Sequence[StatisticData],
 ) -> bool:
-    """Return whether a row is stored as it was given to the recorder."""
+    """Return whether rows are stored as they were given to the recorder."""
     found = get_instance(hass).statistics_meta_manager.get(session, statistic_id)
     if found is None:
         return False
-    query = select(table.state, table.sum, table.mean, table.min, table.max).where(
-        table.metadata_id == found[0],
-        table.start_ts == expected["start"].timestamp(),
+    values = {
+        row["start"].timestamp(): tuple(
+            row.get(name) for name in ("state", "sum", "mean", "min", "max")
+        )
+        for row in expected
+    }
+    columns = (table.state, table.sum, table.mean, table.min, table.max)
+    query = select(table.start_ts, *columns).where(
+        table.metadata_id == found[0], table.start_ts.in_(values)
     )
-    values = tuple(
-        expected.get(name) for name in ("state", "sum", "mean", "min", "max")
-    )
-    return list(session.execute(query).tuples()) == [values]
+    stored = {start: row for start, *row in session.execute(query)}
+    return stored == {start: [*row] for start, row in values.items()}
 
 
 def first_sums(

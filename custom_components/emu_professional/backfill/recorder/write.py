@@ -182,14 +182,10 @@ async def _async_write[R: Row | Mean](
     throttle = _throttle(hass)
     statistic_id = stored.metadata["statistic_id"]
     rows = sorted(rows, reverse=True)
-    for batch in _batches(throttle, rows, bound):
-        async with throttle.lock:
-            data = [stored.data_of(row) for row in batch]
-            begin = hass.loop.time()
-            instance.async_import_statistics(stored.metadata, data, stored.table)
-            await _async_done(instance)
-            throttle.adapt(len(batch), hass.loop.time() - begin)
-        # The recorder writes a batch as a whole, or not at all.
+    # The recorder writes a batch as a whole, or not at all: one row of each tells.
+    unseen: list[StatisticData] = []
+
+    async def check() -> None:
         await _async_check(
             hass,
             statistic_id,
@@ -198,9 +194,24 @@ async def _async_write[R: Row | Mean](
                 hass=hass,
                 statistic_id=statistic_id,
                 table=stored.table,
-                expected=data[-1],
+                expected=unseen,
             ),
         )
+        unseen.clear()
+
+    for number, batch in enumerate(_batches(throttle, rows, bound)):
+        async with throttle.lock:
+            data = [stored.data_of(row) for row in batch]
+            begin = hass.loop.time()
+            instance.async_import_statistics(stored.metadata, data, stored.table)
+            await _async_done(instance)
+            throttle.adapt(len(batch), hass.loop.time() - begin)
+        unseen.append(data[-1])
+        # Without the newest rows, older ones would make a wrong change.
+        if number == 0:
+            await check()
+    if unseen:
+        await check()
 
 
 def _batches[R: Row | Mean](
