@@ -2,12 +2,16 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Select, func, not_, select
+from sqlalchemy import Select, bindparam, func, not_, select
 from sqlalchemy.orm import Session
 
-from homeassistant.components.recorder.db_schema import Statistics, StatisticsShortTerm
+from homeassistant.components.recorder.db_schema import (
+    Statistics,
+    StatisticsMeta,
+    StatisticsShortTerm,
+)
 from homeassistant.components.recorder.models import StatisticData
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.recorder import get_instance
@@ -26,6 +30,18 @@ type Table = type[Statistics | StatisticsShortTerm]
 type _Columns = tuple[float | None, float | None, float | None, float | None]
 
 _A_WHILE: Final = 30 * 24 * HOUR
+
+_VALUES: Final = ("state", "sum", "mean", "min", "max")
+_WRITTEN: Final[Mapping[Table, Select[Any]]] = {
+    table: select(table.start_ts, *(getattr(table, name) for name in _VALUES))
+    .join(StatisticsMeta, table.metadata_id == StatisticsMeta.id)
+    .where(
+        StatisticsMeta.statistic_id == bindparam("statistic_id"),
+        table.start_ts.in_(bindparam("starts", expanding=True)),
+    )
+    for table in (Statistics, StatisticsShortTerm)
+}
+"""Rows by statistic and start. To build it takes longer than to execute it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,27 +219,19 @@ def read_means(
 
 def is_written(
     session: Session,
-    hass: HomeAssistant,
     statistic_id: str,
     table: Table,
     expected: Sequence[StatisticData],
 ) -> bool:
     """Return whether rows are stored as they were given to the recorder."""
-    found = get_instance(hass).statistics_meta_manager.get(session, statistic_id)
-    if found is None:
-        return False
     values = {
-        row["start"].timestamp(): tuple(
-            row.get(name) for name in ("state", "sum", "mean", "min", "max")
-        )
+        row["start"].timestamp(): [row.get(name) for name in _VALUES]
         for row in expected
     }
-    columns = (table.state, table.sum, table.mean, table.min, table.max)
-    query = select(table.start_ts, *columns).where(
-        table.metadata_id == found[0], table.start_ts.in_(values)
+    stored = session.connection().execute(
+        _WRITTEN[table], {"statistic_id": statistic_id, "starts": [*values]}
     )
-    stored = {start: row for start, *row in session.execute(query)}
-    return stored == {start: [*row] for start, row in values.items()}
+    return {start: row for start, *row in stored} == values
 
 
 def first_sums(

@@ -191,7 +191,6 @@ async def _async_write[R: Row | Mean](
             statistic_id,
             partial(
                 is_written,
-                hass=hass,
                 statistic_id=statistic_id,
                 table=stored.table,
                 expected=unseen,
