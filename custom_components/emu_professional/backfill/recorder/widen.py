@@ -5,7 +5,7 @@ outage can't be made right: the energy of one hour must be taken from another.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
@@ -83,6 +83,13 @@ def _widened(
     return Window(max(begins, default=window.since), min(ends, default=window.until))
 
 
+class _State(NamedTuple):
+    """The state of a register in the row of an hour."""
+
+    start: int
+    state: float | None
+
+
 class _Rises:
     """Finds the hours in which the register of a statistic has risen."""
 
@@ -93,6 +100,9 @@ class _Rises:
         )
         self._oldest_first = rows.order_by(Statistics.start_ts)
         self._newest_first = rows.order_by(Statistics.start_ts.desc())
+        # The rows next to the times that were asked for.
+        self._before: dict[int, _State | None] = {}
+        self._from: dict[int, _State | None] = {}
 
     def begin(self, since: int) -> int | None:
         """Return the begin of the outage around a time, or the time itself.
@@ -105,9 +115,8 @@ class _Rises:
             if (before := self._last_before(since)) is None:
                 break
             # It is an outage unless the hours on both sides of the time have risen.
-            has_risen = (
-                not self._has_row_from(since) or self._first_from(since) == since
-            )
+            following = self._row_from(since)
+            has_risen = following is None or self._first_from(since) == since
             if before == since - HOUR and has_risen:
                 return since
             begin = since = before
@@ -121,7 +130,7 @@ class _Rises:
         end = None
         # The next outage may begin in the hour in which this one ends.
         for _ in range(_IN_A_ROW):
-            if not self._has_row_from(until):
+            if self._row_from(until) is None:
                 break
             # The register has not risen since: the outage lasts until now.
             if (after := self._first_from(until)) is None:
@@ -137,46 +146,52 @@ class _Rises:
         0 if there is none: the age of the first state is unknown. Rows before it may be
         lost, for instance with an older database put back. None without any row.
         """
-        if not self._has_row_before(at):
+        if (last := self._row_before(at)) is None:
             return None
-        other = self._other_state_before(at)
-        return other[0] if other else 0
-
-    def _other_state_before(self, at: int) -> tuple[int, float | None] | None:
-        """Return the last row with another state than the one before a time."""
-        before = self._newest_first.where(Statistics.start_ts < at)
-        if (last := self._first(before)) is None:
-            return None
-        return self._first(before.where(Statistics.state != last[1]))
+        other = self._other_state_before(last)
+        return other.start if other else 0
 
     def _last_before(self, at: int) -> int | None:
         """Return the last hour with a rise before a time."""
+        if (last := self._row_before(at)) is None:
+            return None
+        other = self._other_state_before(last)
+        if other is not None and other.start == last.start - HOUR:
+            return last.start
         same = self._oldest_first.where(Statistics.start_ts < at)
-        if (other := self._other_state_before(at)) is not None:
-            same = same.where(Statistics.start_ts > other[0])
+        if other is not None:
+            same = same.where(Statistics.start_ts > other.start)
         first = self._first(same)
-        return first and first[0]
+        return first and first.start
 
     def _first_from(self, at: int) -> int | None:
         """Return the first hour with a rise from a time on."""
-        after = self._oldest_first.where(Statistics.start_ts >= at)
-        before = self._first(self._newest_first.where(Statistics.start_ts < at))
-        if before is not None:
-            after = after.where(Statistics.state != before[1])
-        first = self._first(after)
-        return first and first[0]
+        before, first = self._row_before(at), self._row_from(at)
+        if first is None or before is None:
+            return first and first.start
+        # As in SQL, a row without a state differs from no other.
+        if first.state in (None, before.state):
+            later = self._oldest_first.where(Statistics.start_ts > first.start)
+            first = self._first(later.where(Statistics.state != before.state))
+        return first and first.start
 
-    def _has_row_before(self, at: int) -> bool:
-        before = self._newest_first.where(Statistics.start_ts < at)
-        return self._first(before) is not None
+    def _other_state_before(self, last: _State) -> _State | None:
+        """Return the last row with another state before a row."""
+        before = self._newest_first.where(Statistics.start_ts < last.start)
+        return self._first(before.where(Statistics.state != last.state))
 
-    def _has_row_from(self, at: int) -> bool:
-        return (
-            self._first(self._oldest_first.where(Statistics.start_ts >= at)) is not None
-        )
+    def _row_before(self, at: int) -> _State | None:
+        if at not in self._before:
+            before = self._newest_first.where(Statistics.start_ts < at)
+            self._before[at] = self._first(before)
+        return self._before[at]
 
-    def _first(
-        self, query: Select[tuple[float | None, float | None]]
-    ) -> tuple[int, float | None] | None:
+    def _row_from(self, at: int) -> _State | None:
+        if at not in self._from:
+            after = self._oldest_first.where(Statistics.start_ts >= at)
+            self._from[at] = self._first(after)
+        return self._from[at]
+
+    def _first(self, query: Select[tuple[float | None, float | None]]) -> _State | None:
         found = self._session.execute(query.limit(1)).tuples().first()
-        return None if found is None else (int(found[0] or 0), found[1])
+        return None if found is None else _State(int(found[0] or 0), found[1])
