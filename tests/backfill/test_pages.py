@@ -1,6 +1,6 @@
 """Reading stretches of the logger over real sockets."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import override
@@ -38,10 +38,16 @@ def installed() -> datetime:
 
 
 @pytest.fixture
-async def reader(server: MeterServer) -> AsyncGenerator[LoggerReader]:
-    """Return a reader of the simulated meter's logger."""
+async def client(server: MeterServer) -> AsyncGenerator[MeterClient]:
+    """Return a client of the simulated meter."""
     async with aiohttp.ClientSession() as session:
-        yield LoggerReader(MeterClient(session, server.host, server.port))
+        yield MeterClient(session, server.host, server.port)
+
+
+@pytest.fixture
+def reader(client: MeterClient) -> LoggerReader:
+    """Return a reader of the simulated meter's logger."""
+    return LoggerReader(client)
 
 
 async def newest(reader: LoggerReader) -> Record:
@@ -264,6 +270,46 @@ async def test_damaged_lines_at_the_end_hide_nothing(
     read = [page async for page in reader.pages(last - 60, last)]
     assert sum(len(page.rejected) for page in read) == len(damaged)
     assert read[-1].rejected or read[0].rejected
+
+
+@pytest.mark.parametrize("damaged", [[20], [1, 2], range(30, 34), [7, 25]])
+async def test_lines_damaged_on_their_way(
+    reader: LoggerReader, server: MeterServer, damaged: Sequence[int]
+) -> None:
+    """The meter has them as they were: a second request brings them."""
+    last = (await newest(reader)).index
+    server.faults.set(faults.BrokenLine(20, damaged), path="/data/", times=1)
+    read = [page async for page in reader.pages(1, last)]
+    assert not [line for page in read for line in page.rejected]
+    found = [record.index for page in read for record in page.records]
+    assert found == list(range(1, last + 1))
+
+
+async def test_only_line_of_a_page_damaged_on_its_way(
+    reader: LoggerReader, server: MeterServer
+) -> None:
+    """It is requested again as well."""
+    await newest(reader)
+    server.faults.set(faults.BrokenLine(20), path="/data/", times=1)
+    (page,) = [page async for page in reader.pages(200, 200)]
+    assert [record.index for record in page.records] == [200]
+    assert not page.rejected
+
+
+async def test_damaged_lines_that_stay(
+    client: MeterClient, reader: LoggerReader, server: MeterServer
+) -> None:
+    """They are not requested again for ever."""
+    last = (await newest(reader)).index
+    damaged = range(10, last, 20)
+    requests = []
+    for fault in ((), damaged):
+        server.faults.set(faults.BrokenLine(20, fault), path="/data/")
+        server.requests.clear()
+        read = [page async for page in LoggerReader(client).pages(1, last)]
+        assert sum(len(page.rejected) for page in read) == len(fault)
+        requests.append(len(server.requests))
+    assert requests[1] <= requests[0] + 3
 
 
 async def test_index_that_jumps(reader: LoggerReader, server: MeterServer) -> None:

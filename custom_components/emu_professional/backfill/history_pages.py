@@ -12,6 +12,9 @@ may contain less than was requested, so reading continues after its last record:
     answered   | 100 ....... 163 |
     next                       | 164 ................ 263 |
 
+Damaged lines between others are requested once more, unless that has helped nothing a
+few times: then the meter has stored them so.
+
 An empty answer, perhaps cut off or that of a busy meter, is requested again. Where it
 stays empty, bisecting finds the first record after the hole, however many indices were
 skipped. The hole counts only if the meter has answered with a record at its end:
@@ -22,6 +25,7 @@ skipped. The hole counts only if the meter has answered with a record at its end
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -61,6 +65,8 @@ _PATIENCE: Final = (1.0, 5.0, 15.0, 40.0)
 """Seconds to wait before a lost or empty page is asked for again."""
 _MOST_CONTRADICTIONS: Final = 3
 """Empty answers that proved wrong, in the search for the end of one hole."""
+_MOST_IN_VAIN: Final = 3
+"""Requests for damaged lines that bring none of them."""
 _CONTRADICTION: Final = "an empty answer instead of records that it has"
 
 type _Ask = Callable[[int, int, Priority], Awaitable[Page]]
@@ -84,6 +90,8 @@ class HistoryPages:
         self._holes: list[range] = []
         """Indices that have no records."""
         self._newest: Record | None = None
+        self._in_vain = 0
+        """How many requests for damaged lines have brought none of them."""
         self.rejected_at_end: tuple[RejectedLine, ...] = ()
         """Lines after the newest readable record, as `newest` found them."""
 
@@ -174,11 +182,33 @@ class HistoryPages:
             if _is_nothing(page) and not page.whole:
                 # Cut off twice in its first line: a third request would be, too.
                 page = Page((), (RejectedLine(f"{first}", CUT_OFF),), whole=False)
+        if page.rejected and self._in_vain < _MOST_IN_VAIN:
+            page = await self._repaired(page, first, last)
         # The answer is whole, so the indices before its first record have none.
         if page.records and not page.rejected and len(page.records) < MOST_RECORDS:
             if (begin := page.records[0].index) > first:
                 self._holes.append(range(first, begin))
         return page
+
+    async def _repaired(self, page: Page, first: int, last: int) -> Page:
+        """Return a page with those of its damaged lines that a second request brings.
+
+        Lines after its last record are requested again in any case.
+        """
+        read = {record.index: record for record in page.records}
+        end = page.records[-1].index if page.records else last
+        if not 0 < end + 1 - first - len(read) <= len(page.rejected):
+            # Not as many lines as indices: an index is damaged, or this is no table.
+            return page
+        missing = [index for index in range(first, end + 1) if index not in read]
+        again = await self._timed(missing[0], missing[-1])
+        found = {r.index: r for r in again.records if r.index in missing}
+        if not found:
+            self._in_vain += 1
+            return page
+        records = [record for _, record in sorted((read | found).items())]
+        rejected = page.rejected[len(found) :]
+        return replace(page, records=tuple(records), rejected=rejected)
 
     async def _timed(self, first: int, last: int) -> Page:
         """Request a page, and learn the pace from its duration."""
