@@ -15,6 +15,7 @@ from pytest_homeassistant_custom_component.common import (
 
 from custom_components.emu_professional.const import DOMAIN
 from custom_components.emu_professional.emu import new_records
+from homeassistant.config_entries import ConfigEntryDisabler, ConfigEntryState
 from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import device_registry as dr, entity_registry as er
@@ -608,6 +609,27 @@ async def test_clock_is_off(
     server.meter.set_clock_offset(0)
     await pass_time(20)
     assert not issues(hass)
+
+
+async def test_disabled_meter_has_no_issues(
+    hass: HomeAssistant, loaded: MockConfigEntry, server: MeterServer, pass_time: Pass
+) -> None:
+    """They are withdrawn, however its entry was unloaded, and return with it."""
+    entries = hass.config_entries
+    server.meter.set_clock_offset(-90)
+    await pass_time(20)
+    for is_away in (False, True):
+        assert issues(hass) == {"clock_off"}
+        if is_away:
+            server.faults.set(faults.CloseWithoutAnswer())
+            await entries.async_reload(loaded.entry_id)
+            assert loaded.state is ConfigEntryState.SETUP_RETRY
+            assert issues(hass) == {"clock_off"}
+        await entries.async_set_disabled_by(loaded.entry_id, ConfigEntryDisabler.USER)
+        assert not issues(hass)
+        server.faults.clear()
+        await entries.async_set_disabled_by(loaded.entry_id, None)
+        await hass.async_block_till_done()
 
 
 async def test_old_firmware(

@@ -33,8 +33,9 @@ PLATFORMS = [
 
 
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
-    """Set up the actions and the firmware for all meters."""
+    """Set up what all meters share: actions, issues and firmware."""
     async_setup_services(hass)
+    issues.async_start(hass)
     firmware = firmware_store(hass)
     await firmware.async_load()
     firmware.async_start()

@@ -9,9 +9,15 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from homeassistant.config_entries import (
+    SIGNAL_CONFIG_ENTRY_CHANGED,
+    ConfigEntryChange,
+    ConfigEntryState,
+)
 from homeassistant.const import CONF_HOST, CONF_PORT
 from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers.dispatcher import async_dispatcher_connect
 
 from .const import DOMAIN
 from .emu.client import url_of
@@ -123,6 +129,19 @@ _FOUND: Final = tuple((issue, issue.find) for issue in ISSUES.values() if issue.
 
 
 @callback
+def async_start(hass: HomeAssistant) -> None:
+    """Withdraw the issues of disabled meters, as long as Home Assistant runs."""
+
+    @callback
+    def changed(change: ConfigEntryChange, entry: EmuConfigEntry) -> None:
+        is_unloaded = entry.state is ConfigEntryState.NOT_LOADED
+        if entry.domain == DOMAIN and entry.disabled_by and is_unloaded:
+            _withdraw(hass, entry)
+
+    async_dispatcher_connect(hass, SIGNAL_CONFIG_ENTRY_CHANGED, changed)
+
+
+@callback
 def async_watch(hass: HomeAssistant, entry: EmuConfigEntry) -> None:
     """Check the meter's data for issues at each update, until it is unloaded."""
     was_fine: dict[str, bool] = {}
@@ -190,9 +209,25 @@ def exists(hass: HomeAssistant, entry: EmuConfigEntry, key: str) -> bool:
 def async_forget(hass: HomeAssistant, entry: EmuConfigEntry) -> None:
     """Delete all issues of a removed meter."""
     for key in ISSUES:
-        async_delete(hass, entry, key)
-        for number in async_numbered(hass, entry, key):
-            async_delete(hass, entry, key, number)
+        _delete_all(hass, entry, key)
+
+
+@callback
+def _withdraw(hass: HomeAssistant, entry: EmuConfigEntry) -> None:
+    """Delete the issues that are raised again when the meter is enabled.
+
+    The others ask about its firmware: a trial goes on while the meter is disabled.
+    """
+    for issue in ISSUES.values():
+        if issue.find or issue.needs_confirmation:
+            _delete_all(hass, entry, issue.key)
+
+
+@callback
+def _delete_all(hass: HomeAssistant, entry: EmuConfigEntry, key: str) -> None:
+    async_delete(hass, entry, key)
+    for number in async_numbered(hass, entry, key):
+        async_delete(hass, entry, key, number)
 
 
 @callback

@@ -5,10 +5,12 @@ from dataclasses import replace
 from datetime import timedelta
 import time
 from typing import Any
+from unittest.mock import patch
 import weakref
 
 import pytest
 
+from custom_components.emu_professional.backfill import follow_part
 from custom_components.emu_professional.backfill.progress import BackfillState
 from custom_components.emu_professional.backfill.report import EVERYTHING, Mode
 from custom_components.emu_professional.backfill.times import HOUR
@@ -291,8 +293,8 @@ def lost_hours(house: House) -> list[ir.IssueEntry]:
     return [issue for issue in issues if issue.translation_key == "lost_hours"]
 
 
-async def test_logger_that_has_forgotten(house: House) -> None:
-    """An issue names the hours that nobody knows, until they are known after all."""
+async def forget(house: House) -> Meter:
+    """Let the logger forget an outage of three days; return the meter as it was."""
     await house.load()
     await house.unload()
     complete = house.server.meter
@@ -306,6 +308,12 @@ async def test_logger_that_has_forgotten(house: House) -> None:
     )
     house.move_to(house.now + timedelta(days=3))
     await house.compile(house.now - PERIOD)
+    return complete
+
+
+async def test_logger_that_has_forgotten(house: House) -> None:
+    """An issue names the hours that nobody knows, until they are known after all."""
+    complete = await forget(house)
     await house.load()
     (issue,) = lost_hours(house)
     assert issue.translation_placeholders == {
@@ -321,6 +329,30 @@ async def test_logger_that_has_forgotten(house: House) -> None:
     house.server.meter = complete
     await house.fill()
     assert not lost_hours(house)
+
+
+async def test_confirmed_lost_hours(house: House) -> None:
+    """Nobody is told twice, not even while the outage can't be settled."""
+    await forget(house)
+    failing = patch.object(
+        follow_part, "async_write_means", side_effect=HomeAssistantError("busy")
+    )
+    with failing:
+        await house.load()
+        (issue,) = lost_hours(house)
+        ir.async_delete_issue(house.hass, DOMAIN, issue.issue_id)
+        for _ in range(2):
+            with pytest.raises(HomeAssistantError):
+                await house.fill()
+            assert not lost_hours(house)
+            await house.unload()
+            await house.load()
+    await house.unload()
+    # The logger goes on forgetting: these hours are others.
+    house.move_to(house.now + timedelta(days=3))
+    await house.compile(house.now - PERIOD)
+    await house.load()
+    assert lost_hours(house)
 
 
 async def test_meter_without_logger(
