@@ -16,6 +16,7 @@ from homeassistant.util import dt as dt_util
 
 from .config_entry import EmuConfigEntry
 from .const import DOMAIN, LOGGER, POLL_INTERVAL, STATUS_INTERVAL
+from .elapsed import is_within
 from .emu.client import MeterClient
 from .emu.errors import MeterDifferent, MeterError, MeterUnauthorized
 from .emu.readings import HOLD, PlausibilityFilter, Readings, Status, clock_offset
@@ -171,7 +172,9 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
     async def _async_update_data(self) -> MeterData:
         hold = _UPDATE_HOLD if self.is_being_updated else HOLD
         # An old module does not survive many requests during an update.
-        if self.is_being_updated and _is_within(_UPDATE_PAUSE, self._answered):
+        if self.is_being_updated and is_within(
+            _UPDATE_PAUSE, self._answered, dt_util.utcnow()
+        ):
             return self.data
         waited = self.client.waited
         try:
@@ -182,7 +185,7 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
             hold += timedelta(seconds=self.client.waited - waited)
             if isinstance(err, MeterUnauthorized):
                 self._password_watch.async_refused(err)
-            if _is_within(hold, self._answered):
+            if is_within(hold, self._answered, dt_util.utcnow()):
                 LOGGER.debug("%s: %s; the last readings remain", self.name, err)
                 return self.data
             if self.is_being_updated:
@@ -255,7 +258,8 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
 
         Raises MeterDifferent if another meter answers.
         """
-        if not self._interrupted and _is_within(STATUS_INTERVAL, self._status_read):
+        now = dt_util.utcnow()
+        if not self._interrupted and is_within(STATUS_INTERVAL, self._status_read, now):
             return self.data.status
         status = await self.client.status()
         if not is_same_meter(status.serial_number, self.serial_number):
@@ -305,11 +309,6 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
             # While a register is rejected there are answers, but no observations.
             "at": (self._observed or self._answered).isoformat(),
         }
-
-
-def _is_within(time: timedelta, since: datetime | None) -> bool:
-    """Return whether less than a time has passed; not after the clock was set back."""
-    return since is not None and timedelta() <= dt_util.utcnow() - since < time
 
 
 def _parse_registers(stored: dict[str, Any]) -> tuple[dict[str, Decimal], datetime]:

@@ -14,6 +14,7 @@ from homeassistant.util.hass_dict import HassKey
 
 from .config_entry import EmuConfigEntry
 from .const import DOMAIN
+from .elapsed import is_within
 from .emu.errors import MeterUnauthorized
 
 REAUTH_AFTER: Final = timedelta(minutes=10)
@@ -30,7 +31,7 @@ PAUSES: Final = (
 """Time since the first refusal, and the pause before the next attempt from then on."""
 
 _GAP: Final = timedelta(minutes=5)
-"""Longest time between two refusals of one series."""
+"""Refusals of one series are less than this apart."""
 
 _WATCHES: Final[HassKey[dict[str, PasswordWatch]]] = HassKey(f"{DOMAIN}.passwords")
 
@@ -53,7 +54,7 @@ class PasswordWatch:
             return
         # The longer the refusals last, the longer the pauses.
         pause = max(pause for since, pause in PAUSES if self._duration >= since)
-        if timedelta() <= dt_util.utcnow() - self._last < pause:
+        if is_within(pause, self._last, dt_util.utcnow()):
             raise self._error.with_traceback(None)
 
     @callback
@@ -68,7 +69,7 @@ class PasswordWatch:
         if err is self._error:
             return
         now = dt_util.utcnow()
-        if self._error is None or not timedelta() <= now - self._last <= _GAP:
+        if self._error is None or not is_within(_GAP, self._last, now):
             self._first, self._attempts = now, 0
         self._last, self._error = now, err
         self._attempts += 1

@@ -17,8 +17,8 @@ SECOND = timedelta(seconds=1)
     [
         (None, True),
         (NOW, False),
-        (NOW - DAY, False),
-        (NOW - DAY - SECOND, True),
+        (NOW - DAY + SECOND, False),
+        (NOW - DAY, True),
         # The clock was ahead.
         (NOW + SECOND, True),
     ],

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from ..elapsed import is_within
 from ..outages import Outage
 
 _DAY: Final = timedelta(days=1)
@@ -47,12 +48,12 @@ class Schedule:
         return self.is_due or self.is_daily_due(now)
 
     def is_daily_due(self, now: datetime) -> bool:
-        """Return whether the last complete comparison was more than a day ago."""
-        return _is_day_over(self.completed, now)
+        """Return whether the last complete comparison was a day ago or more."""
+        return not is_within(_DAY, self.completed, now)
 
     def is_verification_due(self, now: datetime) -> bool:
-        """Return whether all seals were compared more than a day ago."""
-        return _is_day_over(self.verified, now)
+        """Return whether all seals were compared a day ago or more."""
+        return not is_within(_DAY, self.verified, now)
 
     def is_worth_comparing(
         self, outage: Outage, now: datetime, *, is_polled: bool
@@ -64,20 +65,10 @@ class Schedule:
         """
         if outage.is_long:
             return True
-        return is_polled and not self._has_just_compared(now)
-
-    def _has_just_compared(self, now: datetime) -> bool:
-        if self.compared is None:
-            return False
-        return timedelta() <= now - self.compared < _OFTEN
+        return is_polled and not is_within(_OFTEN, self.compared, now)
 
 
 def hourly_at(turn: float) -> tuple[int, int]:
     """Return the minute and second of each hour for the comparison of a meter."""
     seconds = int(turn * _SPREAD)
     return _FIRST_MINUTE + seconds // 60, seconds % 60
-
-
-def _is_day_over(last: datetime | None, now: datetime) -> bool:
-    """Return whether more than a day has passed, or the clock was ahead the last time."""
-    return last is None or not timedelta() <= now - last <= _DAY
