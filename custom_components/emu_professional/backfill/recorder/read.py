@@ -31,17 +31,33 @@ type _Columns = tuple[float | None, float | None, float | None, float | None]
 
 _A_WHILE: Final = 30 * 24 * HOUR
 
+_TABLES: Final[Sequence[Table]] = (StatisticsShortTerm, Statistics)
 _VALUES: Final = ("state", "sum", "mean", "min", "max")
-_WRITTEN: Final[Mapping[Table, Select[Any]]] = {
-    table: select(table.start_ts, *(getattr(table, name) for name in _VALUES))
-    .join(StatisticsMeta, table.metadata_id == StatisticsMeta.id)
-    .where(
-        StatisticsMeta.statistic_id == bindparam("statistic_id"),
+
+# To build these takes longer than to execute them.
+_METADATA_ID: Final = (
+    select(StatisticsMeta.id)
+    .where(StatisticsMeta.statistic_id == bindparam("statistic_id"))
+    .scalar_subquery()
+)
+_AT_STARTS: Final[Mapping[Table, Select[Any]]] = {
+    table: select(table.start_ts, *(getattr(table, name) for name in _VALUES)).where(
+        table.metadata_id == _METADATA_ID,
         table.start_ts.in_(bindparam("starts", expanding=True)),
     )
-    for table in (Statistics, StatisticsShortTerm)
+    for table in _TABLES
 }
-"""Rows by statistic and start. To build it takes longer than to execute it."""
+_FIRST_SUM: Final[Mapping[Table, Select[Any]]] = {
+    table: select(table.start_ts, table.sum)
+    .where(
+        table.metadata_id == _METADATA_ID,
+        table.start_ts >= bindparam("since"),
+        table.sum.is_not(None),
+    )
+    .order_by(table.start_ts)
+    .limit(1)
+    for table in _TABLES
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,29 +245,23 @@ def is_written(
         for row in expected
     }
     stored = session.connection().execute(
-        _WRITTEN[table], {"statistic_id": statistic_id, "starts": [*values]}
+        _AT_STARTS[table], {"statistic_id": statistic_id, "starts": [*values]}
     )
     return {start: row for start, *row in stored} == values
 
 
 def first_sums(
-    session: Session, hass: HomeAssistant, statistic_id: str, since: int
+    session: Session, statistic_id: str, since: int
 ) -> dict[Table, tuple[float, float]]:
     """Return the start and sum of the first row from a time on, by table.
 
     Sums are in the unit of the stored statistic. A table without such a row is left out.
     """
-    found = get_instance(hass).statistics_meta_manager.get(session, statistic_id)
-    if found is None:
-        return {}
+    values = {"statistic_id": statistic_id, "since": since}
     sums: dict[Table, tuple[float, float]] = {}
-    for table in (StatisticsShortTerm, Statistics):
-        query = _sums_of(table, found[0]).where(
-            table.start_ts >= since, table.sum.is_not(None)
-        )
-        first = query.order_by(table.start_ts).limit(1)
-        for start, _, total, _ in session.execute(first).tuples():
-            sums[table] = (start or 0, total or 0)
+    for table in _TABLES:
+        if first := session.connection().execute(_FIRST_SUM[table], values).first():
+            sums[table] = (first[0], first[1])
     return sums
 
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Final
 
 from sqlalchemy.orm import Session
@@ -112,7 +112,7 @@ async def _async_adjust(
     shift = sign * plan.shift / last_digits_per(stored.unit, statistic)
 
     def sums(session: Session) -> dict[Table, tuple[float, float]]:
-        return first_sums(session, hass, statistic_id, since)
+        return first_sums(session, statistic_id, since)
 
     async with _throttle(hass).lock:
         before = await async_query(hass, sums)
@@ -185,18 +185,8 @@ async def _async_write[R: Row | Mean](
     # The recorder writes a batch as a whole, or not at all: one row of each tells.
     unseen: list[StatisticData] = []
 
-    async def check() -> None:
-        await _async_check(
-            hass,
-            statistic_id,
-            partial(
-                is_written,
-                statistic_id=statistic_id,
-                table=stored.table,
-                expected=unseen,
-            ),
-        )
-        unseen.clear()
+    def is_done(session: Session) -> bool:
+        return is_written(session, statistic_id, stored.table, unseen)
 
     for number, batch in enumerate(_batches(throttle, rows, bound)):
         async with throttle.lock:
@@ -208,9 +198,10 @@ async def _async_write[R: Row | Mean](
         unseen.append(data[-1])
         # Without the newest rows, older ones would make a wrong change.
         if number == 0:
-            await check()
+            await _async_check(hass, statistic_id, is_done)
+            unseen.clear()
     if unseen:
-        await check()
+        await _async_check(hass, statistic_id, is_done)
 
 
 def _batches[R: Row | Mean](
