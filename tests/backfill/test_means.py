@@ -287,7 +287,7 @@ def test_outages_that_touch() -> None:
 
 
 def test_row_of_records_in_part() -> None:
-    """When the rest of its period is logged, it is written anew."""
+    """When the rest of its period is logged, it is written again."""
     hour = logged(0, *range(60))
     stored = StoredMeans("kW", {}, rows(0, *[None] * 2, (10.5, 10, 11)), 0, HOUR)
     assert plan([hour], stored, [(0, HOUR)]).periods[2] == Mean(600, 12, 10, 14)

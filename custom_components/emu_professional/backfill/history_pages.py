@@ -182,7 +182,7 @@ class HistoryPages:
             if _is_nothing(page) and not page.whole:
                 # Cut off twice in its first line: a third request would be, too.
                 page = Page((), (RejectedLine(f"{first}", CUT_OFF),), whole=False)
-        if page.rejected and self._in_vain < _MOST_IN_VAIN:
+        if page.rejected and page.whole and self._in_vain < _MOST_IN_VAIN:
             page = await self._repaired(page, first, last)
         # The answer is whole, so the indices before its first record have none.
         if page.records and not page.rejected and len(page.records) < MOST_RECORDS:
@@ -200,8 +200,8 @@ class HistoryPages:
         if not 0 < end + 1 - first - len(read) <= len(page.rejected):
             # Not as many lines as indices: an index is damaged, or this is no table.
             return page
-        missing = [index for index in range(first, end + 1) if index not in read]
-        again = await self._timed(missing[0], missing[-1])
+        missing = set(range(first, end + 1)) - read.keys()
+        again = await self._timed(min(missing), max(missing))
         found = {r.index: r for r in again.records if r.index in missing}
         if not found:
             self._in_vain += 1
