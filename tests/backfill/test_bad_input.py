@@ -25,11 +25,14 @@ from homeassistant.helpers import entity_registry as er, issue_registry as ir
 from homeassistant.helpers.recorder import session_scope
 from simulator import faults
 from simulator.faults import Respond
+from simulator.history import ClockSet
+from simulator.tables import LOGGER_COLUMNS
 
 from .house import A_POLL, EXACT, FEW, LONG_AGO, SENSORS, House, worst
 
 DAY = 24 * HOUR
 MIDDLE = 5 * 96 // 2
+EMPTY = faults.Body(";".join(LOGGER_COLUMNS).encode())
 
 
 @pytest.fixture
@@ -165,6 +168,38 @@ async def test_pages_that_are_lost(manual: House) -> None:
         assert report.records == manual.server.meter.newest_index, fault
         assert report.rejected.keys() <= {"cut off"}, fault
         assert await manual.worst_error() < EXACT, fault
+
+
+async def test_one_stamp_days_ahead(manual: House) -> None:
+    """It costs its hour, not the days after it."""
+    manual.server.faults.set(faults.ShiftedStamp(3 * DAY, 100), path="/data/")
+    await manual.fill()
+    for statistic, register in SENSORS.items():
+        errors = await manual.errors(statistic, register)
+        assert sum(abs(error) > EXACT for error in errors.values()) <= 2, statistic
+
+
+async def test_no_clock_and_an_empty_answer(manual: House) -> None:
+    """An empty answer of a busy meter does not say that its clock is right."""
+    meter = manual.server.meter
+    for document in (meter.override, meter.status_override):
+        document["meterdatetime"] = 0
+    await manual.entry.runtime_data.meter.async_refresh()
+    meter.happens(ClockSet(int(manual.now.timestamp()), -2 * HOUR))
+    await manual.live(6)
+    manual.server.faults.set(EMPTY, path="/data/", times=1)
+    with pytest.raises(HomeAssistantError, match="shows no clock"):
+        await manual.fill()
+
+
+async def test_404_in_the_middle_of_the_first_fill(manual: House) -> None:
+    """A meter whose records were just read has a data logger."""
+    server = manual.server
+    gone = faults.Status(404)
+    at_progress(manual, 50, lambda: server.faults.set(gone, path="/data/", times=1))
+    await manual.fill()
+    assert manual.backfill.data.state is BackfillState.COMPLETE
+    assert await manual.worst_error() < EXACT
 
 
 OUTAGES = [

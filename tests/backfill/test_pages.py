@@ -1,7 +1,7 @@
 """Reading stretches of the logger over real sockets."""
 
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import override
 
@@ -235,7 +235,7 @@ async def test_hole_between_records(
     reader._ask = ask_with_hole
     came = [r.index async for page in reader.pages(150, last) for r in page.records]
     assert came == [i for i in range(150, last + 1) if i not in absent]
-    assert len(count) < (45 if is_nothing else 15)
+    assert len(count) < (46 if is_nothing else 15)
 
 
 async def test_answer_that_is_no_table_is_an_error(
@@ -294,6 +294,65 @@ async def test_only_line_of_a_page_damaged_on_its_way(
     (page,) = [page async for page in reader.pages(200, 200)]
     assert [record.index for record in page.records] == [200]
     assert not page.rejected
+
+
+@pytest.mark.parametrize("missing", [[7], range(30, 34), range(80, 90)])
+async def test_lines_lost_on_their_way(
+    reader: LoggerReader, server: MeterServer, missing: Sequence[int]
+) -> None:
+    """A whole answer without them proves nothing if the meter has them."""
+    last = (await newest(reader)).index
+    server.faults.set(faults.MissingLine(missing), path="/data/", times=1)
+    assert await indices(reader, 1) == list(range(1, last + 1))
+
+
+async def test_damaged_line_in_a_page_with_the_begin_of_the_logger(
+    reader: LoggerReader, server: MeterServer
+) -> None:
+    """Indices before the logger's first one are not missing."""
+    last = (await newest(reader)).index
+    server.faults.set(faults.BrokenLine(20, 40), path="/data/", times=1)
+    found = [r.index async for page in reader.pages(0, last) for r in page.records]
+    assert found == list(range(1, last + 1))
+
+
+@pytest.mark.parametrize("damaged", [250, range(250, 252)])
+@pytest.mark.parametrize("stamp", ["-", "5-30T10:15:00Z"])
+async def test_stored_line_without_a_stamp(
+    reader: LoggerReader, server: MeterServer, stamp: str, damaged: int | range
+) -> None:
+    """It costs its record only, also as the only line or the last one of an answer."""
+    last = (await newest(reader)).index
+    damaged_ones = [damaged] if isinstance(damaged, int) else damaged
+    server.faults.set(faults.ReplacedField(1, stamp, damaged_ones), path="/data/")
+    for end in (last, damaged_ones[-1]):
+        server.requests.clear()
+        found = [r.index async for page in reader.pages(1, end) for r in page.records]
+        assert found == [i for i in range(1, end + 1) if i not in damaged_ones]
+        assert len(server.requests) < 15
+
+
+async def test_meter_that_has_no_memory_for_large_pages(
+    client: MeterClient, server: MeterServer
+) -> None:
+    """A page that does not come is requested again with fewer records."""
+
+    @dataclass(frozen=True)
+    class TooLarge(faults.Fault):
+        @override
+        async def answer(
+            self, request: web.Request, respond: faults.Respond
+        ) -> web.StreamResponse:
+            query = request.query
+            if "from" in query and int(query["to"]) - int(query["from"]) >= 150:
+                return await faults.Status(503).answer(request, respond)
+            return await respond()
+
+    server.faults.set(TooLarge(), path="/data/")
+    for _ in range(3):
+        reader = LoggerReader(client)
+        last = (await newest(reader)).index
+        assert await indices(reader, 1) == list(range(1, last + 1))
 
 
 async def test_damaged_lines_that_stay(

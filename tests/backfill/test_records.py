@@ -49,6 +49,34 @@ def believe(
     return [*believed, *record_filter.close()], record_filter
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 8])
+def test_zeros_are_no_restart(count: int) -> None:
+    """A register that goes on where it was has not restarted, however long it was 0."""
+    before, after = [50_000, 50_010, 50_020, 50_030], [50_040, 50_050, 50_060, 50_070]
+    believed, _ = believe(records([*before, *[0] * count, *after]))
+    levels = [one.record.values[0] + one.lift[0] for one in believed]
+    assert levels == sorted(levels)
+    assert levels[-1] - levels[0] == 70
+
+
+def test_meter_that_comes_back() -> None:
+    """What another one has counted meanwhile stays counted."""
+    before, other = [50_000, 50_010, 50_020, 50_030], [0, 10, 20, 30, 40]
+    believed, _ = believe(records([*before, *other, 50_035, 50_045, 50_055, 50_065]))
+    levels = [one.record.values[0] + one.lift[0] for one in believed]
+    assert levels == sorted(levels)
+
+
+@pytest.mark.parametrize("hours", [25, 27, 72, 24 * 30])
+def test_one_stamp_ahead(hours: int) -> None:
+    """It hides no record after it, however far ahead it is."""
+    logged = records(range(0, 4000, 10))
+    logged[20] = replace(logged[20], at=logged[20].at + 3600 * hours)
+    believed, record_filter = believe(logged, latest=logged[0].at + 10**8)
+    assert len(believed) >= 399
+    assert record_filter.rejected.total() <= 1
+
+
 @pytest.mark.parametrize(
     ("registers", "right", "refused"),
     [
@@ -319,7 +347,6 @@ def test_damage_is_no_restart(
 @pytest.mark.parametrize(
     ("stamps", "now", "offset"),
     [
-        ((), 0, 0),
         # The last record is not older than an interval, and what it takes to read it.
         ((0, 900), 900, 0),
         ((0, 900), 900 + 900 + 144, 0),

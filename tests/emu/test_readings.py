@@ -341,6 +341,18 @@ def test_register_that_stays_unreadable() -> None:
     assert judge.registers == {"energy_import": Decimal("306.722")}
 
 
+def test_register_without_a_value() -> None:
+    """Its statistic has a gap as well, until it is not expected any longer."""
+    judge = PlausibilityFilter()
+    judge.accept(imported("306.722"), NOON)
+    for minutes in range(0, 65, 5):
+        assert judge.doubts_registers == (minutes > 0)
+        at = NOON + timedelta(minutes=minutes + 5)
+        assert not judge.accept(imported("-"), at).rejected
+    assert not judge.doubts_registers
+    assert judge.registers == {"energy_import": Decimal("306.722")}
+
+
 def test_recalled_registers_guard_the_first_reading() -> None:
     """Zeros right after the starts of module and Home Assistant are rejected."""
     judge = PlausibilityFilter({"energy_import": Decimal("306.722")}, NOON)

@@ -12,8 +12,8 @@ may contain less than was requested, so reading continues after its last record:
     answered   | 100 ....... 163 |
     next                       | 164 ................ 263 |
 
-Damaged lines between others are requested once more, unless that has helped nothing a
-few times: then the meter has stored them so.
+Missing and damaged lines between others are requested once more, unless that has helped
+nothing a few times: then the meter has them so.
 
 An empty answer, perhaps cut off or that of a busy meter, is requested again. Where it
 stays empty, bisecting finds the first record after the hole, however many indices were
@@ -25,12 +25,19 @@ skipped. The hole counts only if the meter has answered with a record at its end
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Final
 
 from ..emu.client import MeterClient
-from ..emu.errors import MeterUnexpectedAnswer, MeterUnreachable, MeterUnreadable
+from ..emu.errors import (
+    MeterError,
+    MeterUnexpectedAnswer,
+    MeterUnreachable,
+    MeterUnreadable,
+    MeterWithoutLogger,
+)
 from ..emu.logs import (
     CUT_OFF,
     REACH,
@@ -66,7 +73,7 @@ _PATIENCE: Final = (1.0, 5.0, 15.0, 40.0)
 _MOST_CONTRADICTIONS: Final = 3
 """Empty answers that proved wrong, in the search for the end of one hole."""
 _MOST_IN_VAIN: Final = 3
-"""Requests for damaged lines that bring none of them."""
+"""Requests for missing lines that bring none of them."""
 _CONTRADICTION: Final = "an empty answer instead of records that it has"
 
 type _Ask = Callable[[int, int, Priority], Awaitable[Page]]
@@ -91,7 +98,7 @@ class HistoryPages:
         """Indices that have no records."""
         self._newest: Record | None = None
         self._in_vain = 0
-        """How many requests for damaged lines have brought none of them."""
+        """How many requests for missing lines have brought none of them."""
         self.rejected_at_end: tuple[RejectedLine, ...] = ()
         """Lines after the newest readable record, as `newest` found them."""
 
@@ -182,7 +189,7 @@ class HistoryPages:
             if _is_nothing(page) and not page.whole:
                 # Cut off twice in its first line: a third request would be, too.
                 page = Page((), (RejectedLine(f"{first}", CUT_OFF),), whole=False)
-        if page.rejected and page.whole and self._in_vain < _MOST_IN_VAIN:
+        if page.whole and self._in_vain < _MOST_IN_VAIN:
             page = await self._repaired(page, first, last)
         # The answer is whole, so the indices before its first record have none.
         if page.records and not page.rejected and len(page.records) < MOST_RECORDS:
@@ -191,18 +198,23 @@ class HistoryPages:
         return page
 
     async def _repaired(self, page: Page, first: int, last: int) -> Page:
-        """Return a page with those of its damaged lines that a second request brings.
+        """Return a page with those of its missing lines that a second request brings.
 
-        Lines after its last record are requested again in any case.
+        Lines after its last record are requested again in any case, and those before
+        its first one may have never been there.
         """
         read = {record.index: record for record in page.records}
-        end = page.records[-1].index if page.records else last
-        if not 0 < end + 1 - first - len(read) <= len(page.rejected):
-            # Not as many lines as indices: an index is damaged, or this is no table.
+        begin, end = (min(read), max(read)) if read else (last + 1, last)
+        # As many damaged lines as indices before the first record: they are these.
+        if 0 < begin - first <= len(page.rejected):
+            begin = first
+        if not 0 < end + 1 - begin - len(read) <= MOST_RECORDS:
             return page
-        missing = set(range(first, end + 1)) - read.keys()
-        again = await self._timed(min(missing), max(missing))
-        found = {r.index: r for r in again.records if r.index in missing}
+        missing = set(range(begin, end + 1)) - read.keys()
+        found: dict[int, Record] = {}
+        with suppress(MeterError):
+            again = await self._timed(min(missing), max(missing))
+            found = {r.index: r for r in again.records if r.index in missing}
         if not found:
             self._in_vain += 1
             return page
@@ -214,10 +226,18 @@ class HistoryPages:
         """Request a page, and learn the pace from its duration."""
         time = asyncio.get_running_loop().time
         begin = time()
+
+        async def ask() -> Page:
+            nonlocal last
+            try:
+                return await self._ask(first, last, self._priority)
+            except MeterUnreachable, MeterUnexpectedAnswer:
+                # The next attempt is for less: reading continues after it.
+                last = min(last, first + max((last - first + 1) // 2, FEW) - 1)
+                raise
+
         try:
-            page = await self._patiently(
-                lambda: self._ask(first, last, self._priority), last - first + 1
-            )
+            page = await self._patiently(ask, last - first + 1)
         except MeterUnreadable as err:
             # Damaged lines are a page as well; any other document is not.
             if not err.is_table:
@@ -234,8 +254,11 @@ class HistoryPages:
         for pause in _PATIENCE:
             try:
                 return await ask()
-            except (MeterUnreachable, MeterUnexpectedAnswer) as err:
+            except (MeterUnreachable, MeterUnexpectedAnswer, MeterWithoutLogger) as err:
                 if isinstance(err, MeterUnreadable) and err.is_table:
+                    raise
+                # A meter that had a record has a logger.
+                if isinstance(err, MeterWithoutLogger) and self._newest is None:
                     raise
                 self._pace.shrink(count)
                 await asyncio.sleep(pause)
@@ -357,8 +380,9 @@ class HistoryPages:
     def _latest(self, records: Sequence[Record]) -> int | None:
         """Return the latest plausible stamp: not much later than the newest record."""
         limit = END_OF_TIME if self._newest is None else self._newest.at + _DAY
-        stamps = [record.at for record in records if record.at <= limit]
-        return max(stamps, default=None)
+        stamps = sorted(record.at for record in records if record.at <= limit)
+        # One stamp far ahead must not hide the records after it.
+        return stamps[-2:][0] if stamps else None
 
     def _keep(self, records: Iterable[Record]) -> None:
         for record in records:

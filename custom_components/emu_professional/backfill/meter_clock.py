@@ -29,9 +29,10 @@ async def async_clock_offset(meter: EmuCoordinator) -> timedelta:
         clock = (await meter.client.status()).clock
         offset = None if clock is None else clock - dt_util.utcnow()
     if offset is None:
-        newest = await meter.client.newest_records(2)
+        page = await meter.client.newest_records(2)
         now = int(dt_util.utcnow().timestamp())
-        seconds = clock_offset_by_records(newest.records, now)
+        # A busy meter may answer with nothing.
+        seconds = clock_offset_by_records(page.records, now) if page.records else None
         offset = None if seconds is None else timedelta(seconds=seconds)
     if offset is None:
         raise failed("clock_unknown", meter=meter.name)

@@ -12,6 +12,8 @@ module or meter, a rollover). The next records decide, so a few of them wait:
     ... 1000  | 1010   9999            |                   <- 1020: 9999 was damaged
     ... 1000  | 1010   1020   1030     | 7                 <- 1040: 7 was damaged
     ... 1000  | 1010   1020   1030     | 7     17          <- 27: the register restarted
+
+A register that goes on from before its restart had not restarted.
 """
 
 from collections import Counter, deque
@@ -55,12 +57,10 @@ _LATEST: Final = LATENCY + 60
 def clock_offset_by_records(newest: Sequence[Record], now: int) -> int | None:
     """Return the seconds by which a meter's clock is ahead, judged by its records.
 
-    `newest` are the last records of the logger, in order. If the last one is not older
+    `newest` are the last records of the logger, at least one, in order. If the last one is not older
     than an interval, the clock is right. None if the records don't show it: with
     intervals of an hour, a clock one hour late looks just like a right one.
     """
-    if not newest:
-        return 0
     age = now - newest[-1].at
     if age < -_LATEST:
         return -age
@@ -101,12 +101,18 @@ class RecordFilter:
         self._waiting: deque[Record] = deque()
         self._lower: list[Record] = []
         self._lift: tuple[int, ...] = (0,) * REGISTER_COUNT
+        self._restarted: Believed | None = None
+        """The last record before the last restart."""
 
     def feed(self, record: Record) -> Iterator[Believed]:
         """Take a record, and yield the ones it has made plausible."""
         waiting = self._waiting
         # None waits before the first one only: each that is passed on has followers.
         before = self._lower[-1] if self._lower else waiting[-1] if waiting else None
+        if self._was_ahead(record):
+            self._waiting.pop()
+            self.rejected["time stamp out of order"] += 1
+            before = waiting[-1] if waiting else self._passed
         if reason := self._reason_against(record, before):
             self.rejected[reason] += 1
             return
@@ -116,6 +122,11 @@ class RecordFilter:
             yield from self._decide(record)
         elif waiting and _falls(waiting[-1], record):
             self._reject_or_wait(record)
+        elif lift := self._lift_before_restart(record):
+            while waiting:
+                yield self._pass_on()
+            self._lift, self._restarted = lift, None
+            waiting.append(record)
         else:
             self._drop_out_of_order(record)
             waiting.append(record)
@@ -153,6 +164,19 @@ class RecordFilter:
             return "clock not set"
         return None
 
+    def _was_ahead(self, record: Record) -> bool:
+        """Return whether the last stamp alone is far ahead of those around it."""
+        if self._lower or not self._waiting:
+            return False
+        ahead = self._waiting[-1]
+        before = self._waiting[-2] if len(self._waiting) > 1 else self._passed
+        return (
+            before is not None
+            and record.serial_number == self._serial_number
+            and record.index > ahead.index
+            and before.at <= record.at < ahead.at - REACH
+        )
+
     def _look_at_clock(self, before: Record, record: Record) -> None:
         """Note the first record after the clock was set for the first time.
 
@@ -173,6 +197,8 @@ class RecordFilter:
         the one with less even steps of time.
         """
         waiting = self._waiting
+        if len(waiting) < 2:
+            return
         before = waiting[-3] if len(waiting) > 2 else self._passed
         if before is None or not _runs_back(waiting[-2], waiting[-1]):
             return
@@ -217,6 +243,7 @@ class RecordFilter:
             last = self._waiting[-1]
             while self._waiting:
                 yield self._pass_on()
+            self._restarted = Believed(last, self._lift)
             self._lift = _lifted(self._lift, last, lower[0])
         self._waiting.extend(lower)
         lower.clear()
@@ -231,6 +258,26 @@ class RecordFilter:
             self._waiting.pop()
             self.rejected["register runs ahead"] += 1
         return True
+
+    def _lift_before_restart(self, record: Record) -> tuple[int, ...] | None:
+        """Return the lift before the last restart if the registers go on from there.
+
+        Then nothing but zeros, or other wrong registers, was logged for a while.
+        """
+        if self._restarted is None or not self._waiting:
+            return None
+        (before, lift), last = self._restarted, self._waiting[-1]
+        if (
+            not _rises_too_far(last, record)
+            or _falls(before, record)
+            or _rises_too_far(before, record)
+        ):
+            return None
+        # What was counted since then stays counted.
+        levels = zip(record.values, lift, last.values, self._lift, strict=False)
+        if any(now + old < was + new for now, old, was, new in levels):
+            return None
+        return lift
 
     def _pass_on(self) -> Believed:
         self._passed = record = self._waiting.popleft()

@@ -1,10 +1,16 @@
 """Errors of the meter."""
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from .logs import Page
+
+SEPARATORS: Final = ",;\t"
+"""Characters between the fields of a record; each meter uses one of them."""
+
+_FIELDS: Final = 8
+"""Separators in the first 80 characters of a record: it has 28 columns."""
 
 
 class MeterError(Exception):
@@ -47,8 +53,14 @@ class MeterUnreadable(MeterUnexpectedAnswer):
 
 
 def line_of_table(line: str) -> bool:
-    """Return whether a line begins with a time stamp, as each record does."""
-    return line[:4].isdigit() and line[4:5] == "-" and line[10:11] == "T"
+    """Return whether a line, perhaps only its begin, looks like a damaged record.
+
+    It begins with a time stamp, or has as many fields as no other document.
+    """
+    if line[:4].isdigit() and line[4:5] == "-" and line[10:11] == "T":
+        return True
+    is_markup = "<" in line or "{" in line
+    return not is_markup and max(map(line.count, SEPARATORS)) >= _FIELDS
 
 
 class MeterBusy(MeterError):

@@ -196,11 +196,16 @@ class PlausibilityFilter:
         doubted = {key: time + passed for key, time in self._doubted.items()}
         rejected = dict(readings.rejected)
         rejected |= self._impossible(readings, at, doubted)
-        self._doubted = {key: doubted.get(key, timedelta()) for key in rejected}
+        # A register without a value leaves a gap in its statistic as well.
+        absent = [key for key in self._good if readings.values.get(key) is None]
+        self._doubted = {
+            key: doubted.get(key, timedelta()) for key in (*rejected, *absent)
+        }
         if rejected:
             values = dict(readings.values)
-            for key, time in self._doubted.items():
-                values[key] = self._values.get(key) if time <= HOLD else None
+            for key in rejected:
+                is_short = self._doubted[key] <= HOLD
+                values[key] = self._values.get(key) if is_short else None
             readings = replace(readings, values=values, rejected=rejected)
         self._remember(readings, at)
         return readings

@@ -10,6 +10,7 @@ from datetime import datetime
 import re
 from typing import Final
 
+from .errors import SEPARATORS
 from .logs import (
     COLUMNS,
     CUT_OFF,
@@ -31,7 +32,6 @@ LAST_LOGBOOK_COLUMN: Final = max(pair.before for pair in SETTINGS)
 Nobody knows which of its fields is missing, so none can be told by its place.
 """
 
-_SEPARATORS: Final = ",;\t"
 _LONGEST_LINE: Final = 1024
 _LATEST_TIME: Final = 2**32
 """Seconds since 1970-01-01: the meter's clock counts them with 32 bits (its JSON)."""
@@ -112,7 +112,7 @@ class TableReader[R]:
 
     def _takes_form_of(self, text: str) -> bool:
         """Learn the separator from a first line; return whether it can be a record."""
-        self._separator = max(_SEPARATORS, key=text.count)
+        self._separator = max(SEPARATORS, key=text.count)
         begins_with_stamp = re.match(_STAMP, text) is not None
         if begins_with_stamp or self._is_header(text):
             self._match = self._pattern(self._separator).fullmatch
