@@ -27,6 +27,7 @@ from .house import FEW, INSTALLED, NOW, PERIOD, House
 RECORDER = (
     "homeassistant.components.recorder",
     "homeassistant.components.sensor.recorder",
+    "homeassistant.helpers.recorder",
 )
 
 

@@ -256,6 +256,43 @@ async def test_outage(priced: PricedHouse, outage: str) -> None:
         assert all(row["last_reset"] for row in rows.values())
 
 
+@pytest.mark.parametrize("minute", [0, 20])
+@pytest.mark.parametrize("is_away", [False, True])
+async def test_price_that_is_away_for_hours(
+    priced: PricedHouse, minute: int, is_away: bool
+) -> None:
+    """What its entity counts once the price is back stays counted, also with an outage."""
+    house, hass = priced.house, priced.hass
+    cost = f"{EXPORT}_compensation"
+    prices = {"entity_energy_price_export": PRICE, "number_energy_price_export": None}
+    await priced.price([SOURCES[0] | prices, SOURCES[1]])
+    hass.config_entries.async_update_entry(house.entry, options={CONF_AUTOMATIC: False})
+    await house.unload()
+    await house.load()
+    await priced.live((60 + minute - house.now.minute) // 5)
+    since = priced.full_hour()
+    price = hass.states.get(PRICE)
+    assert price
+    hass.states.async_set(PRICE, "unavailable")
+    if is_away:
+        house.server.faults.set(faults.ConnectionReset())
+    await house.live(24)
+    house.server.faults.clear()
+    await house.live(12)
+    hass.states.async_set(PRICE, "0.3", price.attributes)
+    await house.live(26)
+    before = await priced.costs(cost)
+    report = await house.fill()
+    after = await priced.costs(cost)
+    total, now = (
+        sum(cost for at, cost in of.items() if at >= since) for of in (before, after)
+    )
+    assert total > 5
+    assert now == pytest.approx(total, rel=0.01)
+    assert report.costs[cost].hours_without_price
+    assert (await house.fill()).costs == {}
+
+
 async def test_interrupted_at_each_write(priced: PricedHouse) -> None:
     """After each single write the rows show the next run what is still to do."""
     house = priced.house

@@ -9,6 +9,7 @@ import pytest
 
 from custom_components.emu_professional.backfill.follow_costs import (
     CostFollower,
+    Energies,
     EnergyChange,
 )
 from custom_components.emu_professional.backfill.prices import CostSource, Price
@@ -51,7 +52,7 @@ async def begin(house: House) -> None:
     """Give the cost a first row, as if it had begun a day after the energy."""
     source = CostSource(COST, Price(0.2))
     follows = follower(house, Report(), source)
-    await follows.async_price(ENERGY, {START + 24 * HOUR: 1000}, source)
+    await follows.async_price(ENERGY, Energies({START + 24 * HOUR: 1000}), source)
 
 
 async def costs(house: House) -> dict[int, float]:

@@ -1,8 +1,10 @@
 """Makes the costs of the energy dashboard follow the energy of a run."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from bisect import bisect_left, bisect_right
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import inf
+from typing import Final
 
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
@@ -20,8 +22,19 @@ from .recorder import (
     async_stored,
 )
 from .report import CostOutcome, Report, Window
-from .rows import Plan, Row, Unpolled, carried_out, changed, changes, unpolled_energy
+from .rows import (
+    EQUAL,
+    Plan,
+    Row,
+    Unpolled,
+    carried_out,
+    changed,
+    changes,
+    unpolled_energy,
+)
 from .times import HOUR
+
+_DAY: Final = 24 * HOUR
 
 type FindSources = Callable[[], Awaitable[Mapping[str, Sequence[CostSource]]]]
 
@@ -40,8 +53,8 @@ class EnergyChange:
     logged: Sequence[int]
     outages: Outages
 
-    def energies(self) -> tuple[dict[int, float], Unpolled | None]:
-        """Return the energies of the hours to price, and the energy not polled yet.
+    def energies(self) -> Energies:
+        """Return the energies of the hours to price.
 
         To price are all changed hours, and logged ones in an outage: the last hour of
         an outage has the cost of all of it, or none, even if its energy is right.
@@ -53,7 +66,31 @@ class EnergyChange:
         )
         counted = changes(carried_out(rows, plan))
         unpolled = unpolled_energy(rows, plan) if self.stored.is_newest else None
-        return {at: counted[at] for at in hours if at in counted}, unpolled
+        of_hours = {at: counted[at] for at in hours if at in counted}
+        return Energies(of_hours, _neighbors(counted, of_hours), unpolled)
+
+
+@dataclass(frozen=True, slots=True)
+class Energies:
+    """The energies of hours, in the last digit of their quantity.
+
+    `neighbors` has the hours with energy before and after each: if one of them had no
+    price, the cost entity has counted its energy later, perhaps in this hour. It will
+    count `unpolled` by itself, although an hour has its cost.
+    """
+
+    of_hours: Mapping[int, float]
+    neighbors: Mapping[int, set[int]] = field(default_factory=dict)
+    unpolled: Unpolled | None = None
+
+    def since(self, begin: int) -> Energies:
+        """Return the energies from a time on."""
+        of_hours = {at: energy for at, energy in self.of_hours.items() if at >= begin}
+        neighbors = {
+            at: {other for other in self.neighbors.get(at, ()) if other >= begin}
+            for at in of_hours
+        }
+        return Energies(of_hours, neighbors, self.unpolled)
 
 
 class CostFollower:
@@ -90,19 +127,19 @@ class CostFollower:
         found = await self._find_sources()
         if not (sources := found.get(energy.statistic_id)):
             return
-        energies, unpolled = await self._hass.async_add_executor_job(change.energies)
+        energies = await self._hass.async_add_executor_job(change.energies)
         for source in sources:
             began = await async_began(self._hass, source.statistic)
             if began is None:
                 # Home Assistant has not compiled any of it yet: there is nothing to continue.
                 continue
-            since = {at: counts for at, counts in energies.items() if at >= began}
+            since = energies.since(began)
             try:
-                await self.async_price(energy, since, source, counted_until, unpolled)
+                await self.async_price(energy, since, source, counted_until)
             except UnitNotConvertible as err:
                 # Home Assistant itself reports to the owner that the currency changed.
                 LOGGER.debug("%s", err)
-                if missing := sum(at < counted_until for at in since):
+                if missing := sum(at < counted_until for at in since.of_hours):
                     self._outcome(source.statistic).hours_without_price += missing
 
     async def async_fill(
@@ -120,30 +157,36 @@ class CostFollower:
             return {at: counts for at, counts in counted.items() if since <= at < until}
 
         of_hours = await self._hass.async_add_executor_job(energies)
-        await self.async_price(energy, of_hours, source)
+        await self.async_price(energy, Energies(of_hours), source)
 
     async def async_price(
         self,
         energy: Statistic,
-        energies: Mapping[int, float],
+        energies: Energies,
         source: CostSource,
         counted_until: float = inf,
-        unpolled: Unpolled | None = None,
     ) -> None:
-        """Give hours their costs; energies are in the last digit of their quantity.
+        """Give hours their costs.
 
-        The cost entity will count `unpolled` by itself, although an hour has its cost.
         Raises UnitNotConvertible for a cost in another currency, and the errors
         of `async_follow`.
         """
-        if not energies:
+        of_hours, unpolled = energies.of_hours, energies.unpolled
+        if not of_hours:
             return
         hass, statistic = self._hass, source.statistic
-        since, until = min(energies), max(energies) + HOUR
+        since, until = min(of_hours), max(of_hours) + HOUR
         stored = await async_stored(hass, statistic, since, until, register=None)
-        hours = {*energies, unpolled.start} if unpolled else {*energies}
+        neighbors = {at: energies.neighbors.get(at, set()) for at in of_hours}
+        hours = {*of_hours}.union(*neighbors.values())
+        if unpolled:
+            hours.add(unpolled.start)
         prices = await async_prices(hass, source.price, hours)
-        costs = hourly_costs(energies, prices, energy.decimals)
+        known = {row.start for row in stored.rows}
+        for at, around in neighbors.items():
+            if at in known and not around <= prices.keys():
+                prices.pop(at, None)
+        costs = hourly_costs(of_hours, prices, energy.decimals)
         again = hourly_costs(
             dict([unpolled]) if unpolled else {}, prices, energy.decimals
         )
@@ -156,7 +199,7 @@ class CostFollower:
         )
         if since < counted_until:
             outcome = self._outcome(statistic)
-            outcome.count(energies.keys(), costs, stored.rows, counted_until)
+            outcome.count(of_hours.keys(), costs, stored.rows, counted_until)
         if self._dry_run:
             return
         try:
@@ -174,6 +217,19 @@ class CostFollower:
         return self._report.costs.setdefault(
             statistic.statistic_id, CostOutcome(statistic.unit)
         )
+
+
+def _neighbors(
+    counted: Mapping[int, float], starts: Iterable[int]
+) -> dict[int, set[int]]:
+    """Return the hours with energy before and after some hours, within a day."""
+    hours = [at for at, energy in counted.items() if abs(energy) > EQUAL]
+    neighbors: dict[int, set[int]] = {}
+    for at in starts:
+        before, after = bisect_left(hours, at), bisect_right(hours, at)
+        near = (*hours[max(before - 1, 0) : before], *hours[after : after + 1])
+        neighbors[at] = {other for other in near if abs(other - at) <= _DAY}
+    return neighbors
 
 
 def _counts(rows: Sequence[Row]) -> dict[int, int]:

@@ -63,9 +63,11 @@ def _query[R](hass: HomeAssistant, query: Callable[[Session], R]) -> R:
         # If it were raised in here, it would be logged with a traceback.
         try:
             return query(session)
-        except SQLAlchemyError as err:
+        except (SQLAlchemyError, HomeAssistantError) as err:
             trouble = err
-    raise database_trouble(trouble) from trouble
+    if isinstance(trouble, SQLAlchemyError):
+        raise database_trouble(trouble) from trouble
+    raise trouble
 
 
 def database_trouble(err: SQLAlchemyError) -> HomeAssistantError:
