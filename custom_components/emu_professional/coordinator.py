@@ -300,6 +300,13 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
             self._store_pending = True
             self._store.async_delay_save(self._registers_to_store, _STORE_DELAY)
 
+    def _observed_until(self) -> datetime:
+        # An interrupted set-up reports no outage: the next one must do so.
+        if self._unreported:
+            return dt_util.utc_from_timestamp(self._unreported[0].since)
+        assert self._answered
+        return self._observed or self._answered
+
     def _registers_to_store(self) -> dict[str, Any]:
         assert self._answered
         self._store_pending = False
@@ -307,7 +314,7 @@ class EmuCoordinator(DataUpdateCoordinator[MeterData]):
         return {
             "registers": {key: str(value) for key, value in registers.items()},
             # While a register is rejected there are answers, but no observations.
-            "at": (self._observed or self._answered).isoformat(),
+            "at": self._observed_until().isoformat(),
         }
 
 

@@ -275,6 +275,23 @@ async def test_renamed_in_the_middle(manual: House) -> None:
         assert worst(await manual.errors(f"{sensor}_new", register)) < EXACT
 
 
+async def test_renamed_during_an_automatic_run(house: House) -> None:
+    """What was not written under the new name is not settled."""
+    registry = er.async_get(house.hass)
+
+    def rename() -> None:
+        for sensor in SENSORS:
+            registry.async_update_entity(sensor, new_entity_id=f"{sensor}_new")
+
+    assert await house.hass.config_entries.async_setup(house.entry.entry_id)
+    at_progress(house, 50, lambda: house.hass.loop.call_soon(rename))
+    await house.settle()
+    await house.live(15)
+    await house.pass_hour()
+    for sensor, register in SENSORS.items():
+        assert worst(await house.errors(f"{sensor}_new", register)) < A_POLL
+
+
 async def test_disk_full(
     recorder_db_url: str, recorder_may_warn: None, manual: House
 ) -> None:

@@ -6,18 +6,25 @@ from unittest.mock import AsyncMock, patch
 
 import pytest
 from sqlalchemy import delete, update
+from sqlalchemy.exc import OperationalError
 
 from custom_components.emu_professional.backfill import automatic, ledger_keeper
 from custom_components.emu_professional.backfill.ledger import SEALED
 from custom_components.emu_professional.backfill.progress import BackfillState
+from custom_components.emu_professional.backfill.recorder import read
 from custom_components.emu_professional.backfill.run import Backfill
 from custom_components.emu_professional.backfill.times import HOUR
+from custom_components.emu_professional.demand_coordinator import DemandCoordinator
+from custom_components.emu_professional.diagnostics import (
+    async_get_config_entry_diagnostics,
+)
 from homeassistant.components.recorder.db_schema import (
     Statistics,
     StatisticsMeta,
     StatisticsShortTerm,
 )
-from homeassistant.exceptions import HomeAssistantError
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.exceptions import ConfigEntryNotReady, HomeAssistantError
 from homeassistant.helpers.recorder import get_instance, session_scope
 from simulator import faults
 from simulator.history import ClockSet
@@ -182,6 +189,65 @@ def set_unit(house: House, statistic_id: str, unit: str | None) -> None:
             .values(unit_of_measurement=unit)
         )
     get_instance(house.hass).statistics_meta_manager.reset()
+
+
+@pytest.mark.parametrize("is_interrupted", [False, True])
+async def test_interrupted_set_up(house: House, is_interrupted: bool) -> None:
+    """The outage before it is not forgotten: nothing stays flat."""
+    power = f"{IMPORT.removesuffix('_energy_import')}_active_power"
+    await house.load()
+    await house.live(15)
+    await house.pass_hour()
+    await house.live(4)
+    await house.unload()
+    off = house.now
+    house.move_to(off + timedelta(minutes=20))
+    for number in (4, 3, 2, 1):
+        await house.compile(house.now - number * PERIOD)
+    if is_interrupted:
+        trouble = patch.object(
+            DemandCoordinator, "async_start", side_effect=ConfigEntryNotReady
+        )
+        with trouble:
+            await house.hass.config_entries.async_setup(house.entry.entry_id)
+            await house.settle()
+        assert house.entry.state is ConfigEntryState.SETUP_RETRY
+        await house.hass.config_entries.async_unload(house.entry.entry_id)
+    await house.load()
+    await house.live(8)
+    await house.pass_hour()
+    rows = await house.rows(power, "5minute")
+    since = int(off.timestamp())
+    means = {rows[at]["mean"] for at in range(since, since + 1200, 300)}
+    # The catch-up of the recorder repeats the last value before the outage.
+    assert len(means) > 1
+
+
+async def test_diagnostics_without_a_database(house: House) -> None:
+    """All but the units of statistics is there, just when its owner needs it."""
+    await house.load()
+    trouble = OperationalError("SELECT", {}, Exception("gone"))
+    with patch.object(read, "get_instance", side_effect=trouble):
+        found = await async_get_config_entry_diagnostics(house.hass, house.entry)
+    assert found["backfill"]["state"] == BackfillState.COMPLETE
+    assert found["backfill"]["units"] == {}
+
+
+async def test_ledger_without_seals_and_a_wrong_unit(house: House) -> None:
+    """One statistic stops no other, also after the update from version 0.1.0."""
+    await house.load()
+    await house.live(15)
+    await house.pass_hour()
+    house.backfill.keeper.ledger.seals.clear()
+    await house.unload()
+    set_unit(house, f"{EXTERNAL}_reactive_energy_import_t1", "kwh")
+    house.move_to(house.now + timedelta(hours=5))
+    await house.compile(house.now - PERIOD)
+    back = house.now
+    await house.load()
+    await house.live(15)
+    await house.pass_hour()
+    assert await house.worst_error(until=back) < A_POLL
 
 
 async def test_unit_that_its_owner_repairs(

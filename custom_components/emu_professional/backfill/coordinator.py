@@ -1,6 +1,7 @@
 """The back-fill of one meter as the rest of the integration sees it."""
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, override
 
 from homeassistant.core import HomeAssistant, callback
@@ -132,7 +133,9 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
         if has_recorder(self.hass):
             existing = self.statistics.existing()
             ids = {key: statistic.statistic_id for key, statistic in existing.items()}
-            units = await async_stored_units(self.hass, ids.values())
+            # Without a database they are what an owner needs most.
+            with suppress(HomeAssistantError):
+                units = await async_stored_units(self.hass, ids.values())
         schedule, ledger = self.automatic.schedule, self.keeper.ledger
         return {
             "state": self.data.state,

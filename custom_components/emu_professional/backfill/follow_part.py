@@ -110,6 +110,9 @@ class PartFollower:
                 self._check_name(target, statistic)
             except HomeAssistantError as err:
                 self._report.failed[statistic.statistic_id] = err
+                # If it was renamed, it is not complete under its new name either.
+                if renamed := self._destination.statistic_of(target):
+                    self._report.failed[renamed.statistic_id] = err
         on_share(1)
 
     def _check_name(self, target: Target, statistic: Statistic) -> None:

@@ -105,9 +105,9 @@ class LedgerKeeper:
                 continue
             if await self._async_is_another(target, statistic):
                 self.ledger.settled.pop(target.key)
-            elif verified_since == 0 and target.key in self.ledger.settled:
+            elif verified_since == 0 and stored.get(target.key):
                 # A ledger of version 0.1.0 has none: its rows are sealed as they are.
-                self.ledger.seals.setdefault(target.key, stored.get(target.key, {}))
+                self.ledger.seals.setdefault(target.key, stored[target.key])
             for begin, end in self.ledger.unsettled(
                 target.key, stored.get(target.key, {}), EVERYTHING.until, verified_since
             ):
@@ -180,7 +180,11 @@ class LedgerKeeper:
         settled = self.ledger.settled.get(target.key, 0)
         if not settled or target.key in self.ledger.seals:
             return False
-        return not await async_has_rows(self._hass, statistic, settled)
+        try:
+            return not await async_has_rows(self._hass, statistic, settled)
+        except UnitNotConvertible:
+            # Its own run reports it, and stops no other.
+            return False
 
     async def _async_seals(
         self, targets: Collection[Target], since: int, until: Mapping[str, int]
