@@ -532,6 +532,28 @@ def test_peak_until_the_full_hour_is_not_wrong() -> None:
     assert wrong == {START, START + HOUR}
 
 
+@pytest.mark.parametrize("off", [-240, -60, 60, 240])
+def test_load_that_is_switched_by_a_clock_that_is_off(off: int) -> None:
+    """The logged hour lies before or after the live one: neither is wrong."""
+
+    def register(second: int) -> int:
+        """Return the register at a second: 11 kW from ten past for ten hours."""
+        return round(min(max(second - 600, 0), 10 * HOUR) * 11_000 / HOUR)
+
+    ends = range(HOUR, 13 * HOUR, HOUR)
+    rows = [
+        Row(START + end - HOUR, register(end - 5), register(end - 5)) for end in ends
+    ]
+    hours = {START + end - HOUR: register(end - off) for end in ends}
+    logged = profile(hours, 0)
+    by_clock = replace(logged, clock_off=abs(off))
+    assert not plan_register(by_clock, [Row(START - HOUR, 0, 0), *rows], None).wrong
+    # Half of an hour that was missed is more than that.
+    rows[5] = rows[5]._replace(sum=rows[5].sum - 5_500)
+    wrong = plan_register(by_clock, [Row(START - HOUR, 0, 0), *rows], None).wrong
+    assert START + 5 * HOUR in wrong
+
+
 WEEKS = 1_000 * HOUR
 """Of which nobody knows anything: they count 400 kWh, at 400 W."""
 

@@ -34,12 +34,13 @@ class Destination:
 
     `statistic_of` returns the statistic of a quantity, or None if it has none now.
     `find_costs` returns the cost entities of the energy dashboard. During `outages`
-    Home Assistant did not observe the meter.
+    Home Assistant did not observe the meter, whose clock is off by `clock_off` seconds.
     """
 
     statistic_of: Callable[[Target], Statistic | None]
     find_costs: FindSources
     outages: Outages
+    clock_off: float = 0
 
 
 class PartFollower:
@@ -183,7 +184,10 @@ class PartFollower:
         stored = await async_stored(
             self._hass, statistic, part.since, part.until, register
         )
-        profile = part.profile(target, rebuild=self._rebuild)
+        profile = replace(
+            part.profile(target, rebuild=self._rebuild),
+            clock_off=self._destination.clock_off,
+        )
         if part.previous is None:
             # To judge whether the rows before the logger are of the same meter.
             rise = await async_last_rise(self._hass, statistic, part.since)

@@ -43,7 +43,8 @@ class LoadProfile:
     start of the last hour before the window with a known register at its end: that of
     `initial`, or without one of the last stored row with another state than the newest
     there (0 if there is none). None: the hour before the window, or without `initial`
-    that of the newest stored row.
+    that of the newest stored row. By `clock_off` seconds the meter's clock may differ
+    from Home Assistant's.
     """
 
     since: int
@@ -52,6 +53,7 @@ class LoadProfile:
     hours: Mapping[int, Reading]
     rounding: float = ROUNDING
     last_known: int | None = None
+    clock_off: float = 0
 
     @property
     def initial_lift(self) -> float:

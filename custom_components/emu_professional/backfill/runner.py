@@ -155,6 +155,7 @@ class BackfillRunner:
             self._statistics.of,
             self._find_costs,
             Outages(self._keeper.ledger.outages),
+            clock_off=abs(offset.total_seconds()),
         )
         backfill = Backfill(self._hass, logger, destination, request, self._show_share)
         await backfill.async_run()

@@ -45,6 +45,7 @@ from collections.abc import Iterator, Sequence
 from .continuation import anchor_row, continued, lost_anchor
 from .load_profile import ROUNDING, LoadProfile
 from .rows import EQUAL, Plan, Row, is_stored, poll_lag, shifted
+from .times import HOUR
 from .window_series import WindowSeries, window_series
 
 
@@ -96,13 +97,17 @@ def _wrong_hours(series: WindowSeries, planned: Sequence[Row]) -> Iterator[int]:
     """Yield the logged hours without a row, or with one further off than live rows.
 
     A live row ends with the last poll before the full hour. So it lacks some energy of
-    its hour, and has some of the hour before.
+    its hour, and has some of the hour before. If the meter's clock is off, the logged
+    hour lies a little before or after the live one.
     """
     rows, logged = series.rows, series.profile.hours
     total = stored_total = series.initial + series.offset
     previous_lag = poll_lag(0)
-    for row, power in zip(planned, series.powers(), strict=True):
-        stored, lag = rows.get(row.start), poll_lag(power)
+    powers = [*series.powers()]
+    off = series.profile.clock_off / HOUR
+    for number, (row, power) in enumerate(zip(planned, powers, strict=True)):
+        strongest = max(powers[max(number - 1, 0) : number + 2])
+        stored, lag = rows.get(row.start), poll_lag(power) + off * strongest
         if row.start in logged and (
             stored is None
             or stored.state is None
