@@ -289,7 +289,8 @@ async def test_price_that_is_away_for_hours(
     )
     assert total > 5
     assert now == pytest.approx(total, rel=0.01)
-    assert report.costs[cost].hours_without_price
+    # Two or three, with one before and one after them.
+    assert 0 < report.costs[cost].hours_without_price <= 5
     assert (await house.fill()).costs == {}
 
 

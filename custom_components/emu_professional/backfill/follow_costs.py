@@ -183,10 +183,16 @@ class CostFollower:
             hours.add(unpolled.start)
         prices = await async_prices(hass, source.price, hours)
         known = {row.start for row in stored.rows}
-        for at, around in neighbors.items():
-            if at in known and not around <= prices.keys():
-                prices.pop(at, None)
-        costs = hourly_costs(of_hours, prices, energy.decimals)
+        kept = {
+            at
+            for at, around in neighbors.items()
+            if at in known and not around <= prices.keys()
+        }
+        costs = hourly_costs(
+            {at: counts for at, counts in of_hours.items() if at not in kept},
+            prices,
+            energy.decimals,
+        )
         again = hourly_costs(
             dict([unpolled]) if unpolled else {}, prices, energy.decimals
         )

@@ -57,9 +57,9 @@ _LATEST: Final = LATENCY + 60
 def clock_offset_by_records(newest: Sequence[Record], now: int) -> int | None:
     """Return the seconds by which a meter's clock is ahead, judged by its records.
 
-    `newest` are the last records of the logger, at least one, in order. If the last one is not older
-    than an interval, the clock is right. None if the records don't show it: with
-    intervals of an hour, a clock one hour late looks just like a right one.
+    `newest` are the last records of the logger in order, at least one. If the last one
+    is not older than an interval, the clock is right. None if the records don't show
+    it: with intervals of an hour, a clock one hour late looks just like a right one.
     """
     age = now - newest[-1].at
     if age < -_LATEST:
