@@ -353,6 +353,20 @@ def test_register_without_a_value() -> None:
     assert judge.registers == {"energy_import": Decimal("306.722")}
 
 
+@pytest.mark.parametrize("before", ["-", "#", "-0.001"])
+def test_zeros_after_a_time_without_a_value(before: str) -> None:
+    """Only a value that itself has lasted for an hour is a restarted register."""
+    judge = PlausibilityFilter()
+    judge.accept(imported("306.722"), NOON)
+    for minutes in range(5, 75, 5):
+        judge.accept(imported(before), NOON + timedelta(minutes=minutes))
+    for minutes in range(75, 130, 5):
+        readings = judge.accept(imported("0.000"), NOON + timedelta(minutes=minutes))
+        assert readings.values["energy_import"] is None
+    readings = judge.accept(imported("306.900"), NOON + timedelta(minutes=130))
+    assert readings.values["energy_import"] == Decimal("306.900")
+
+
 def test_recalled_registers_guard_the_first_reading() -> None:
     """Zeros right after the starts of module and Home Assistant are rejected."""
     judge = PlausibilityFilter({"energy_import": Decimal("306.722")}, NOON)

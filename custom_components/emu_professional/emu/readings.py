@@ -172,7 +172,10 @@ class PlausibilityFilter:
     ) -> None:
         """Begin with the last good registers in kWh, and their time."""
         self._good: dict[str, tuple[Decimal, datetime]] = {}
+        self._lacking: dict[str, timedelta] = {}
+        """For how long a key has had no plausible value, whatever the reason."""
         self._doubted: dict[str, timedelta] = {}
+        """For how long a register has had an implausible value."""
         self._accepted: datetime | None = None
         self._values: Mapping[str, Value] = {}
         if registers and at:
@@ -180,9 +183,9 @@ class PlausibilityFilter:
 
     @property
     def doubts_registers(self) -> bool:
-        """Whether a register that was good has been rejected for less than `RESTART`."""
+        """Whether a register that was good has been lacking for less than `RESTART`."""
         return any(
-            key in self._good and time < RESTART for key, time in self._doubted.items()
+            key in self._good and time < RESTART for key, time in self._lacking.items()
         )
 
     @property
@@ -194,17 +197,19 @@ class PlausibilityFilter:
         """Return the readings of a time with implausible values replaced."""
         passed = self._passed(at)
         doubted = {key: time + passed for key, time in self._doubted.items()}
-        rejected = dict(readings.rejected)
-        rejected |= self._impossible(readings, at, doubted)
+        lacking = {key: time + passed for key, time in self._lacking.items()}
+        impossible = dict(self._impossible(readings, at, doubted))
+        rejected = {**readings.rejected, **impossible}
         # A register without a value leaves a gap in its statistic as well.
         absent = [key for key in self._good if readings.values.get(key) is None]
-        self._doubted = {
-            key: doubted.get(key, timedelta()) for key in (*rejected, *absent)
+        self._doubted = {key: doubted.get(key, timedelta()) for key in impossible}
+        self._lacking = {
+            key: lacking.get(key, timedelta()) for key in (*rejected, *absent)
         }
         if rejected:
             values = dict(readings.values)
             for key in rejected:
-                is_short = self._doubted[key] <= HOLD
+                is_short = self._lacking[key] <= HOLD
                 values[key] = self._values.get(key) if is_short else None
             readings = replace(readings, values=values, rejected=rejected)
         self._remember(readings, at)
