@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, override
 from unittest.mock import patch
 
+import aiohttp
 from aiohttp import web
 import pytest
 from pytest_homeassistant_custom_component.common import (
@@ -15,6 +16,7 @@ from pytest_homeassistant_custom_component.common import (
 
 from custom_components.emu_professional.const import DOMAIN
 from custom_components.emu_professional.emu import new_records
+from custom_components.emu_professional.emu.client import MeterClient
 from homeassistant.config_entries import ConfigEntryDisabler, ConfigEntryState
 from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
@@ -36,6 +38,7 @@ from simulator.history import (
     PowerFailure,
     VoltageRatioChange,
 )
+from simulator.tables import LOGGER_COLUMNS
 from simulator.web import MeterServer
 from tests.conftest import SERIAL_NUMBER, Pass, issues, state_of
 
@@ -52,6 +55,7 @@ type Look = Callable[..., Awaitable[list[dict[str, Any]]]]
 def quick(monkeypatch: pytest.MonkeyPatch, impatient: None) -> None:
     """Remove the pause between pages."""
     monkeypatch.setattr(new_records, "_PAUSE", 0)
+    monkeypatch.setattr(new_records, "_PATIENCE", (0, 0))
 
 
 @pytest.fixture
@@ -594,6 +598,20 @@ async def test_known_after_a_restart(
     assert not [
         r for r in server.requests if r.path.startswith(("/logbook/", "/data/"))
     ]
+
+
+@pytest.mark.parametrize("times", [1, 3])
+async def test_new_records_of_a_busy_meter(server: MeterServer, times: int) -> None:
+    """An empty answer does not mean that the log has lost them."""
+    async with aiohttp.ClientSession() as session:
+        client = MeterClient(session, server.host, server.port)
+        newest = await new_records.newest_record(client.newest_records, 20)
+        assert newest
+        first = newest.index - 250
+        empty = faults.Body(";".join(LOGGER_COLUMNS).encode())
+        server.faults.set(empty, path="/data/", times=times)
+        records = await new_records.records_after(client.records, first, newest, 3000)
+    assert [r.index for r in records] == list(range(first + 1, newest.index + 1))
 
 
 async def test_clock_is_off(

@@ -38,6 +38,8 @@ PAGE: Final = 96
 _FEW: Final = 3
 _PAUSE: Final = 0.2
 """Seconds between two pages."""
+_PATIENCE: Final = (1.0, 5.0)
+"""Seconds to wait before an empty page of new records is requested again."""
 _MISSING: Final = "missing"
 """Reject reason of an index without a record between two others."""
 
@@ -90,14 +92,21 @@ async def records_after[R: Record | LogbookRecord](
     if position is None or newest is None:
         return []
     first = max(position + 1, newest.index - most + 1)
-    records, _ = await read_span(ask, first, newest.index)
+    records, _ = await read_span(ask, first, newest.index, _PATIENCE)
     return records
 
 
 async def read_span[R: Record | LogbookRecord](
-    ask: Callable[[int, int], Awaitable[Page[R]]], first: int, last: int
+    ask: Callable[[int, int], Awaitable[Page[R]]],
+    first: int,
+    last: int,
+    pauses: Sequence[float] = (),
 ) -> tuple[list[R], Counter[str]]:
-    """Return the records with these indices, and the rejected lines by reason."""
+    """Return the records with these indices, and the rejected lines by reason.
+
+    An empty answer instead of records that should be there is requested again after
+    each of the `pauses`, in seconds: the meter may be busy.
+    """
     records: list[R] = []
     rejected: Counter[str] = Counter()
     while first <= last:
@@ -106,6 +115,11 @@ async def read_span[R: Record | LogbookRecord](
         # Damaged or missing lines may be a fault of the transmission: ask once more.
         if page.whole and (page.rejected or not page.records):
             page = min(await _page_of(ask(first, end)), page, key=_badness)
+        for pause in pauses:
+            if page.records or page.rejected or not page.whole:
+                break
+            await asyncio.sleep(pause)
+            page = await _page_of(ask(first, end))
         page, following = cut_at_last_record(page, first)
         records += [record for record in page.records if first <= record.index <= end]
         rejected.update(line.reason for line in page.rejected)
