@@ -256,8 +256,7 @@ async def test_outage(priced: PricedHouse, outage: str) -> None:
         assert all(row["last_reset"] for row in rows.values())
 
 
-@pytest.mark.parametrize("minute", [0, 20])
-@pytest.mark.parametrize("is_away", [False, True])
+@pytest.mark.parametrize(("minute", "is_away"), [(0, True), (20, False)])
 async def test_price_that_is_away_for_hours(
     priced: PricedHouse, minute: int, is_away: bool
 ) -> None:
