@@ -67,6 +67,24 @@ def test_meter_that_comes_back() -> None:
     assert levels == sorted(levels)
 
 
+def test_third_meter_is_not_the_first_one() -> None:
+    """Its higher register does not go on from before the restart."""
+    first, second, third = [50_000, 50_010, 50_020], [0, 10, 20, 30], [200_000]
+    believed, _ = believe(records([*first, *second, *third, 200_010, 200_020]))
+    assert {one.lift[0] for one in believed} == {0, 50_020}
+    assert believed[-1].lift[0] == 50_020
+
+
+def test_record_before_a_clock_that_failed() -> None:
+    """It stays: only those with stamps of the past are refused."""
+    logged = records(range(0, 4000, 10))
+    for index in range(20, 25):
+        logged[index] = replace(logged[index], at=logged[index].at - 3000 * 3600)
+    believed, record_filter = believe(logged)
+    assert len(believed) == 395
+    assert record_filter.rejected == {"time stamp far in the past": 5}
+
+
 @pytest.mark.parametrize("hours", [25, 27, 72, 24 * 30])
 def test_one_stamp_ahead(hours: int) -> None:
     """It hides no record after it, however far ahead it is."""

@@ -537,8 +537,8 @@ def test_load_that_is_switched_by_a_clock_that_is_off(off: int) -> None:
     """The logged hour lies before or after the live one: neither is wrong."""
 
     def register(second: int) -> int:
-        """Return the register at a second: 11 kW from ten past for ten hours."""
-        return round(min(max(second - 600, 0), 10 * HOUR) * 11_000 / HOUR)
+        """Return the register at a second: 11 kW for eight hours, 0 before and after."""
+        return round(min(max(second - 2 * HOUR, 0), 8 * HOUR) * 11_000 / HOUR)
 
     ends = range(HOUR, 13 * HOUR, HOUR)
     rows = [
