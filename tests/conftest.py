@@ -33,10 +33,12 @@ from homeassistant.core import HomeAssistant, State
 from homeassistant.helpers import aiohttp_client, issue_registry as ir
 from homeassistant.helpers.entity import Entity
 from homeassistant.util import dt as dt_util
+from simulator import faults
 from simulator.clock import ManualClock
 from simulator.config import MeterConfig
 from simulator.logger import LoggerConfig
 from simulator.meter import Meter
+from simulator.tables import LOGGER_COLUMNS
 from simulator.updater import UpdaterServer
 from simulator.web import MeterServer
 
@@ -64,6 +66,9 @@ SERIAL_NUMBER = "22350001"
 
 COUNTED = LoggerConfig(first_index=1, delay=0)
 """A data logger whose records a test can count: from 1 on, each there at its stamp."""
+
+EMPTY_LOGGER = faults.Body(";".join(LOGGER_COLUMNS).encode())
+"""A busy meter's answer: whole, with a length, and without any record."""
 
 BETWEEN_POLLS = timedelta(seconds=6)
 """Home Assistant spreads polls over the second that follows the interval."""

@@ -38,9 +38,8 @@ from simulator.history import (
     PowerFailure,
     VoltageRatioChange,
 )
-from simulator.tables import LOGGER_COLUMNS
 from simulator.web import MeterServer
-from tests.conftest import SERIAL_NUMBER, Pass, issues, state_of
+from tests.conftest import EMPTY_LOGGER, SERIAL_NUMBER, Pass, issues, state_of
 
 LOGBOOK: Final = f"event.emu_professional_ii_{SERIAL_NUMBER}_logbook"
 NOT_SYNCHRONIZED: Final = (
@@ -608,8 +607,7 @@ async def test_new_records_of_a_busy_meter(server: MeterServer, times: int) -> N
         newest = await new_records.newest_record(client.newest_records, 20)
         assert newest
         first = newest.index - 250
-        empty = faults.Body(";".join(LOGGER_COLUMNS).encode())
-        server.faults.set(empty, path="/data/", times=times)
+        server.faults.set(EMPTY_LOGGER, path="/data/", times=times)
         records = await new_records.records_after(client.records, first, newest, 3000)
     assert [r.index for r in records] == list(range(first + 1, newest.index + 1))
 

@@ -216,7 +216,7 @@ def async_forget(hass: HomeAssistant, entry: EmuConfigEntry) -> None:
 def _withdraw(hass: HomeAssistant, entry: EmuConfigEntry) -> None:
     """Delete the issues that are raised again when the meter is enabled.
 
-    The others ask about its firmware: a trial goes on while the meter is disabled.
+    The issues about its firmware stay: a trial continues while the meter is disabled.
     """
     for issue in ISSUES.values():
         if issue.find or issue.needs_confirmation:

@@ -27,6 +27,7 @@ from homeassistant.components.recorder.statistics import (
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.recorder import get_instance
 from simulator.clock import ManualClock
+from simulator.history import ClockSet
 from simulator.web import MeterServer
 from tests.conftest import SERIAL_NUMBER
 
@@ -136,6 +137,15 @@ class House:
             await self.compile(start)
             # A run takes seconds: on a busy machine it must not take hours.
             await self.settle()
+
+    async def lose_clock(self) -> None:
+        """Let the meter show no clock and be two hours slow, for half an hour."""
+        meter = self.server.meter
+        for document in (meter.override, meter.status_override):
+            document["meterdatetime"] = 0
+        await self.entry.runtime_data.meter.async_refresh()
+        meter.happens(ClockSet(int(self.now.timestamp()), -2 * HOUR))
+        await self.live(6)
 
     async def _poll(self) -> None:
         """Poll the meter, as if it had been polled since its last observation."""

@@ -332,7 +332,7 @@ async def test_logger_that_has_forgotten(house: House) -> None:
 
 
 async def test_confirmed_lost_hours(house: House) -> None:
-    """Nobody is told twice, not even while the outage can't be settled."""
+    """A confirmed issue is not raised again while its outage can't be settled."""
     await forget(house)
     failing = patch.object(
         follow_part, "async_write_means", side_effect=HomeAssistantError("busy")
@@ -348,7 +348,7 @@ async def test_confirmed_lost_hours(house: House) -> None:
             await house.unload()
             await house.load()
     await house.unload()
-    # The logger goes on forgetting: these hours are others.
+    # Meanwhile the logger has forgotten more hours: these are reported.
     house.move_to(house.now + timedelta(days=3))
     await house.compile(house.now - PERIOD)
     await house.load()

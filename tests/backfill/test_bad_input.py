@@ -25,14 +25,12 @@ from homeassistant.helpers import entity_registry as er, issue_registry as ir
 from homeassistant.helpers.recorder import session_scope
 from simulator import faults
 from simulator.faults import Respond
-from simulator.history import ClockSet
-from simulator.tables import LOGGER_COLUMNS
+from tests.conftest import EMPTY_LOGGER
 
 from .house import A_POLL, EXACT, FEW, LONG_AGO, SENSORS, House, worst
 
 DAY = 24 * HOUR
 MIDDLE = 5 * 96 // 2
-EMPTY = faults.Body(";".join(LOGGER_COLUMNS).encode())
 
 
 @pytest.fixture
@@ -181,13 +179,8 @@ async def test_one_stamp_days_ahead(manual: House) -> None:
 
 async def test_no_clock_and_an_empty_answer(manual: House) -> None:
     """An empty answer of a busy meter does not say that its clock is right."""
-    meter = manual.server.meter
-    for document in (meter.override, meter.status_override):
-        document["meterdatetime"] = 0
-    await manual.entry.runtime_data.meter.async_refresh()
-    meter.happens(ClockSet(int(manual.now.timestamp()), -2 * HOUR))
-    await manual.live(6)
-    manual.server.faults.set(EMPTY, path="/data/", times=1)
+    await manual.lose_clock()
+    manual.server.faults.set(EMPTY_LOGGER, path="/data/", times=1)
     with pytest.raises(HomeAssistantError, match="shows no clock"):
         await manual.fill()
 

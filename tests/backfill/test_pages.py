@@ -20,9 +20,8 @@ from custom_components.emu_professional.emu.logs import Page, Record
 from custom_components.emu_professional.emu.pace import FIRST_PAGE, Pace
 from custom_components.emu_professional.emu.request_queue import Priority
 from simulator import faults
-from simulator.tables import LOGGER_COLUMNS
 from simulator.web import MeterServer
-from tests.conftest import SERIAL_NUMBER
+from tests.conftest import EMPTY_LOGGER, SERIAL_NUMBER
 
 from .house import LONG_AGO, NOW
 
@@ -165,10 +164,6 @@ async def test_nothing_may_have_been_cut(
     assert record.index == 1
 
 
-EMPTY = faults.Body(";".join(LOGGER_COLUMNS).encode())
-"""A busy meter's answer: whole, with a length, and without any record."""
-
-
 @pytest.mark.parametrize("times", [1, 2, 3, 4, 8, 12])
 @pytest.mark.parametrize("older", [0, 100])
 async def test_empty_answers_of_a_busy_meter(
@@ -176,7 +171,7 @@ async def test_empty_answers_of_a_busy_meter(
 ) -> None:
     """They are no hole: all records come, also those of an older part."""
     last = (await newest(reader)).index - older
-    server.faults.set(EMPTY, path="/data/", times=times)
+    server.faults.set(EMPTY_LOGGER, path="/data/", times=times)
     server.requests.clear()
     read = [page async for page in reader.pages(20, last)]
     assert [r.index for page in read for r in page.records] == [*range(20, last + 1)]
@@ -190,7 +185,7 @@ async def test_empty_answers_in_a_search(
 ) -> None:
     """The logger does not begin with the first record after them."""
     record = await newest(reader)
-    server.faults.set(EMPTY, path="/data/", times=times)
+    server.faults.set(EMPTY_LOGGER, path="/data/", times=times)
     assert await reader.first_after(BEGIN + 900 * 100, record) == 101
     assert await reader.first_after(0, record) == 1
 
@@ -201,7 +196,7 @@ async def test_meter_that_answers_nothing_any_more(
 ) -> None:
     """Reading does not end as if the rest of the records did not exist."""
     last = (await newest(reader)).index - older
-    server.faults.set(EMPTY, path="/data/")
+    server.faults.set(EMPTY_LOGGER, path="/data/")
     server.requests.clear()
     with pytest.raises(MeterUnexpectedAnswer, match="empty"):
         assert [page async for page in reader.pages(20, last)]
@@ -255,7 +250,7 @@ async def test_answer_that_is_no_table_is_an_error(
     with pytest.raises(MeterUnexpectedAnswer):
         await reader.newest()
     server.faults.clear()
-    server.faults.set(EMPTY, path="/data/")
+    server.faults.set(EMPTY_LOGGER, path="/data/")
     assert await reader.newest() is None
 
 

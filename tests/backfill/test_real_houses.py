@@ -40,11 +40,7 @@ POWER = IMPORT.replace("energy_import", "active_power")
 async def test_clock_that_nobody_shows(manual: House) -> None:
     """Records show whether it is right; if it is not, nothing is written."""
     meter = manual.server.meter
-    for document in (meter.override, meter.status_override):
-        document["meterdatetime"] = 0
-    await manual.entry.runtime_data.meter.async_refresh()
-    meter.happens(ClockSet(int(manual.now.timestamp()), -2 * HOUR))
-    await manual.live(6)
+    await manual.lose_clock()
     with pytest.raises(HomeAssistantError, match="would count in the wrong hours"):
         await manual.fill()
     assert manual.backfill.report is None

@@ -51,7 +51,7 @@ def believe(
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 8])
 def test_zeros_are_no_restart(count: int) -> None:
-    """A register that goes on where it was has not restarted, however long it was 0."""
+    """A register that continues from its value before some zeros has not restarted."""
     before, after = [50_000, 50_010, 50_020, 50_030], [50_040, 50_050, 50_060, 50_070]
     believed, _ = believe(records([*before, *[0] * count, *after]))
     levels = [one.record.values[0] + one.lift[0] for one in believed]
@@ -65,6 +65,13 @@ def test_meter_that_comes_back() -> None:
     believed, _ = believe(records([*before, *other, 50_035, 50_045, 50_055, 50_065]))
     levels = [one.record.values[0] + one.lift[0] for one in believed]
     assert levels == sorted(levels)
+
+
+def test_small_register_that_restarts() -> None:
+    """What it counts in one interval does not make it the register before."""
+    restarted = [500, 510, 520, 530, 0, 10, 20, 30, 40]
+    believed, _ = believe(records([*restarted, 700, 710, 720, 730]))
+    assert believed[-1].lift[0] == 530
 
 
 def test_third_meter_is_not_the_first_one() -> None:

@@ -329,26 +329,15 @@ def test_clock_that_is_set_while_a_register_is_rejected(step: timedelta) -> None
     assert readings.values["energy_import"] == Decimal("0.000")
 
 
-def test_register_that_stays_unreadable() -> None:
+@pytest.mark.parametrize(("text", "is_rejected"), [("-0.001", True), ("-", False)])
+def test_register_that_stays_unreadable(text: str, is_rejected: bool) -> None:
     """After an hour it is doubted no longer, and still may not run backwards."""
     judge = PlausibilityFilter()
     judge.accept(imported("306.722"), NOON)
     for minutes in range(0, 65, 5):
         assert judge.doubts_registers == (minutes > 0)
         at = NOON + timedelta(minutes=minutes + 5)
-        judge.accept(imported("-0.001"), at)
-    assert not judge.doubts_registers
-    assert judge.registers == {"energy_import": Decimal("306.722")}
-
-
-def test_register_without_a_value() -> None:
-    """Its statistic has a gap as well, until it is not expected any longer."""
-    judge = PlausibilityFilter()
-    judge.accept(imported("306.722"), NOON)
-    for minutes in range(0, 65, 5):
-        assert judge.doubts_registers == (minutes > 0)
-        at = NOON + timedelta(minutes=minutes + 5)
-        assert not judge.accept(imported("-"), at).rejected
+        assert bool(judge.accept(imported(text), at).rejected) is is_rejected
     assert not judge.doubts_registers
     assert judge.registers == {"energy_import": Decimal("306.722")}
 

@@ -133,7 +133,7 @@ class BackfillCoordinator(DataUpdateCoordinator[BackfillProgress]):
         if has_recorder(self.hass):
             existing = self.statistics.existing()
             ids = {key: statistic.statistic_id for key, statistic in existing.items()}
-            # Without a database they are what an owner needs most.
+            # Without the database an owner needs the rest all the more.
             with suppress(HomeAssistantError):
                 units = await async_stored_units(self.hass, ids.values())
         schedule, ledger = self.automatic.schedule, self.keeper.ledger

@@ -59,8 +59,12 @@ def line_of_table(line: str) -> bool:
     """
     if line[:4].isdigit() and line[4:5] == "-" and line[10:11] == "T":
         return True
-    is_markup = "<" in line or "{" in line
-    return not is_markup and max(map(line.count, SEPARATORS)) >= _FIELDS
+    return not is_markup(line) and max(map(line.count, SEPARATORS)) >= _FIELDS
+
+
+def is_markup(line: str) -> bool:
+    """Return whether a line is of an HTML or JSON document, and of no table."""
+    return "<" in line or "{" in line
 
 
 class MeterBusy(MeterError):

@@ -10,7 +10,7 @@ from datetime import datetime
 import re
 from typing import Final
 
-from .errors import SEPARATORS
+from .errors import SEPARATORS, is_markup
 from .logs import (
     COLUMNS,
     CUT_OFF,
@@ -123,8 +123,7 @@ class TableReader[R]:
     def _is_header(self, text: str) -> bool:
         """Return whether a line can be a header."""
         # An HTML or JSON document must not pass for an empty table.
-        is_markup = "<" in text or "{" in text
-        return not is_markup and 2 * text.count(self._separator) >= self._columns
+        return not is_markup(text) and 2 * text.count(self._separator) >= self._columns
 
     def _reason(self, text: str) -> str:
         fields = text.count(self._separator) + 1
